@@ -1,0 +1,536 @@
+"""The command line: parse, call, render. Nothing heavy is imported before a command runs."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slt_compress.errors import SltError, UsageError, VerificationError
+
+if TYPE_CHECKING:
+    import torch
+
+    from slt_compress.data import Dataset, Preprocessing, Split
+    from slt_compress.ticket import Ticket
+
+DEFAULT_EPOCHS = 12
+
+app = typer.Typer(
+    name="slt-compress",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+class MethodName(StrEnum):
+    CRBG = "crbg"
+    RANDOM = "random"
+
+
+class DeviceName(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class Backend(StrEnum):
+    TORCH = "torch"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class Weights(StrEnum):
+    DENSE = "dense"
+
+
+_DATASETS = "digits, mnist, fashion-mnist, cifar10, cifar100, svhn or imagefolder"
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the pictures; imagefolder: with train/ and test/ (or val/), each a folder per class."
+    ),
+]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+TicketFile = Annotated[Path, typer.Argument(help="A ticket (.safetensors).", show_default=False)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from slt_compress import __version__
+
+        typer.echo(f"slt-compress {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Find strong lottery tickets and ship them as a seed plus at most one mask bit per weight."""
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "slt-compress search lenet-300-100 --dataset digits\n\n"
+    "slt-compress search resnet18 --dataset cifar10 --sparsity 0.95 --output resnet18.safetensors\n\n"
+    "slt-compress search conv4 --dataset imagefolder --data-dir pictures --max-steps 200 --json"
+)
+def search(
+    model: Annotated[
+        str,
+        typer.Argument(help="lenet-300-100, lenet-5, conv2 … conv8, or any timm CNN.", show_default=False),
+    ],
+    dataset: Annotated[str, typer.Option(help=f"Pictures: {_DATASETS}.", rich_help_panel="Model")] = "digits",
+    data_dir: DataDir = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Pictures are resized to this, in px.", rich_help_panel="Model"),
+    ] = None,
+    method: Annotated[MethodName, typer.Option(help="How the mask is found.", rich_help_panel="Gates")] = (
+        MethodName.CRBG
+    ),
+    sparsity: Annotated[
+        float, typer.Option(help="Share of gated weights that is zero, in [0, 1).", rich_help_panel="Gates")
+    ] = 0.9,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**64 - 1, help="Of weights, gates and data order.", rich_help_panel="Gates"),
+    ] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Passes over the training pictures. [default: {DEFAULT_EPOCHS}, or more for 1,000 steps]",
+            rich_help_panel="Training",
+        ),
+    ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Optimiser steps instead of epochs; every schedule is scaled to them.",
+            rich_help_panel="Training",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=2, help="Pictures a step.", rich_help_panel="Training")
+    ] = 256,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Adam's learning rate on the gates. [default: the method's]", rich_help_panel="Training"
+        ),
+    ] = None,
+    device: Device = DeviceName.AUTO,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Ticket to write. [default: MODEL-DATASET-SPARSITY-SEED.safetensors]"),
+    ] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
+    with _exit_codes():
+        if not 0 <= sparsity < 1:
+            raise UsageError(f"--sparsity must be at least 0 and below 1, got {sparsity:g}")
+        for option, value in (("--epochs", epochs), ("--max-steps", max_steps)):
+            if value is not None and value < 1:
+                raise UsageError(f"{option} must be at least 1, got {value}")
+        if epochs is not None and max_steps is not None:
+            raise UsageError("give --epochs or --max-steps, not both")
+        if lr is not None and not (lr > 0 and math.isfinite(lr)):
+            raise UsageError(f"--lr must be a positive number, got {lr:g}")
+        from slt_compress import data, files
+
+        data.check_name(dataset)
+        output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
+        files.check_writable(output)
+
+        from slt_compress import models
+        from slt_compress.console import Printer, size
+        from slt_compress.evaluate import evaluate as measure
+        from slt_compress.evaluate import torch_classifier
+        from slt_compress.network import FlatNetwork
+        from slt_compress.search import Budget
+        from slt_compress.search import search as find
+        from slt_compress.ticket import Provenance, Ticket
+
+        printer = Printer(json=json, quiet=quiet)
+        models.check_name(model)
+        target = _device(device)
+        pictures = data.open_dataset(dataset, data_dir)
+        spec = models.resolve(
+            model,
+            classes=len(pictures.classes),
+            channels=pictures.channels,
+            input_size=input_size or pictures.size or models.default_input_size(model),
+        )
+        network = FlatNetwork(models.build(spec), seed, 1 - sparsity, target)
+        train, validation = data.hold_out(pictures.read("train", spec.input_size))
+        train, validation = train.to(target), validation.to(target)
+        preprocessing = pictures.preprocessing(spec.input_size, train)
+        budget = Budget.plan(len(train), batch_size, DEFAULT_EPOCHS, epochs, max_steps)
+        printer.note(
+            f"{model} on {dataset}: {network.size:,} gated weights, {len(train):,} training pictures, "
+            f"{budget.steps:,} steps of {budget.batch_size} on {target}"
+        )
+        with printer.search_progress() as report:
+            found = find(
+                network,
+                train,
+                validation,
+                preprocessing,
+                method=method.value,
+                density=1 - sparsity,
+                seed=seed,
+                budget=budget,
+                learning_rate=lr,
+                report=report,
+            )
+        steps = 0 if method is MethodName.RANDOM else budget.steps
+        ticket = Ticket.pack(
+            {name: mask.numpy() for name, mask in found.masks.items()},
+            {slot.name: slot.scale for slot in network.slots},
+            {name: values.numpy() for name, values in found.statistics.items()},
+            Provenance(
+                model=spec.to_json(),
+                library=models.library_version(spec),
+                architecture=models.architecture_digest(network.module),
+                dataset=dataset,
+                classes=list(pictures.classes),
+                preprocessing=vars(preprocessing),
+                method={
+                    "name": method.value,
+                    "steps": steps,
+                    "batch_size": budget.batch_size,
+                    "settings": found.settings,
+                },
+                metrics={},
+            ),
+            seed=seed,
+        )
+        # Measured on the network that a reader of the file gets, not on the one that was searched.
+        restored = Ticket.from_bytes(ticket.to_bytes()).restore()
+        classifier = torch_classifier(restored, target)
+        held_out = measure(classifier, validation, preprocessing)
+        test = measure(classifier, pictures.read("test", spec.input_size).to(target), preprocessing)
+        ticket = ticket.with_metrics(
+            accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy
+        )
+        ticket.save(output)
+        written = output.stat().st_size
+        dense = sum(tensor.nbytes for tensor in restored.state_dict().values())
+        empty = [layer.name for layer in ticket.layers if layer.kept == 1]
+        if empty:
+            printer.note(f"only one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
+        printer.result(
+            {
+                "artifact": str(output),
+                "model": model,
+                "dataset": dataset,
+                "method": method.value,
+                "seed": seed,
+                "sparsity": ticket.sparsity,
+                "accuracy": test.accuracy,
+                "validation_accuracy": held_out.accuracy,
+                "loss": test.loss,
+                "bytes": written,
+                "mask_bytes": ticket.mask_bytes,
+                "mask_bound_bytes": ticket.mask_bound_bytes,
+                "dense_bytes": dense,
+                "epochs": 0 if method is MethodName.RANDOM else budget.epochs,
+                "seconds": found.seconds,
+                "images_per_second": found.images_per_second,
+            },
+            [
+                (
+                    "accuracy",
+                    f"{test.accuracy:.2%} of {test.samples:,} test pictures ({held_out.accuracy:.2%} held out)",
+                ),
+                ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weights:,} weights kept"),
+                ("size", f"{size(written)} against {size(dense)} dense, {dense / written:.0f}× smaller"),
+                ("time", f"{found.seconds:.1f} s, {found.images_per_second:,.0f} images/s"),
+                ("ticket", str(output)),
+            ],
+            advice=f"next: slt-compress export {output}",
+        )
+
+
+@app.command(
+    epilog="Examples:\n\nslt-compress evaluate ticket.safetensors\n\n"
+    "slt-compress evaluate ticket.onnx --min-accuracy 0.95 --json"
+)
+def evaluate(
+    file: Annotated[Path, typer.Argument(metavar="TICKET_OR_ONNX", help="A ticket, or an exported .onnx.")],
+    dataset: Annotated[
+        str | None, typer.Option(help=f"Pictures: {_DATASETS}. [default: what the file records]")
+    ] = None,
+    data_dir: DataDir = None,
+    backend: Annotated[
+        Backend | None,
+        typer.Option(help="torch for a ticket, onnxruntime for an .onnx. [default: what fits]"),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit with 3 if the accuracy is below this.")
+    ] = None,
+    device: Device = DeviceName.AUTO,
+    json: Json = False,
+) -> None:
+    """Measure a ticket or an exported network on the test pictures."""
+    with _exit_codes():
+        is_onnx = file.suffix.lower() == ".onnx"
+        if backend is Backend.TORCH and is_onnx:
+            raise UsageError(
+                f"{file} runs under onnxruntime; torch evaluates the ticket it was exported from"
+            )
+        if backend is Backend.ONNXRUNTIME and not is_onnx:
+            raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {file}")
+        _require_file(file)
+        from slt_compress.console import Printer
+        from slt_compress.evaluate import OnnxClassifier, torch_classifier
+        from slt_compress.evaluate import evaluate as measure
+        from slt_compress.ticket import Ticket
+
+        printer = Printer(json=json)
+        target = _device(DeviceName.CPU if is_onnx else device)
+        if is_onnx:
+            classifier: Any = OnnxClassifier(file)
+            recorded = classifier.metadata
+        else:
+            ticket = Ticket.load(file)
+            classifier = torch_classifier(ticket.restore(), target)
+            recorded = _recorded(ticket)
+        name = dataset or recorded["dataset"]
+        split, preprocessing = _test_pictures(recorded, name, data_dir)
+        with printer.counter("evaluating", len(split)) as report:
+            result = measure(classifier, split.to(target), preprocessing, report)
+        used = "onnxruntime" if is_onnx else "torch"
+        printer.result(
+            {
+                "accuracy": result.accuracy,
+                "loss": result.loss,
+                "samples": result.samples,
+                "seconds": result.seconds,
+                "backend": used,
+                "sparsity": recorded["sparsity"],
+                "bytes": file.stat().st_size,
+            },
+            [
+                ("accuracy", f"{result.accuracy:.2%} of {result.samples:,} test pictures of {name}"),
+                ("loss", f"{result.loss:.4f}"),
+                ("sparsity", f"{recorded['sparsity']:.2%}"),
+                ("time", f"{result.seconds:.2f} s with {used}"),
+            ],
+        )
+        if min_accuracy is not None and result.accuracy < min_accuracy:
+            raise VerificationError(
+                f"accuracy {result.accuracy:.4f} is below --min-accuracy {min_accuracy:g}"
+            )
+
+
+@app.command(epilog="Example:\n\nslt-compress export ticket.safetensors --output ticket.onnx")
+def export(
+    ticket_file: Annotated[Path, typer.Argument(metavar="TICKET", help="A ticket (.safetensors).")],
+    output: Annotated[
+        Path | None, typer.Option(help="ONNX file to write. [default: the ticket's name with .onnx]")
+    ] = None,
+    weights: Annotated[Weights, typer.Option(help="dense: fp32 constants, zeros included.")] = Weights.DENSE,
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set. [default: 20]")] = None,
+    json: Json = False,
+) -> None:
+    """Write a ticket as ONNX and check that onnxruntime computes what torch does."""
+    with _exit_codes():
+        from slt_compress import files
+        from slt_compress.console import Printer, size
+        from slt_compress.ticket import Ticket
+
+        output = output or ticket_file.with_suffix(".onnx")
+        _require_file(ticket_file)
+        files.check_writable(output)
+        ticket = Ticket.load(ticket_file)
+        module = ticket.restore()
+        from slt_compress.export import export_dense
+
+        printer = Printer(json=json)
+        printer.note(f"exporting {ticket_file} with {weights.value} weights")
+        expected = ticket.provenance.preprocessing
+        shape = (expected["channels"], expected["size"], expected["size"])
+        exported = export_dense(module, shape, output, _recorded(ticket), opset)
+        printer.result(
+            {
+                "onnx": str(output),
+                "bytes": exported.bytes,
+                "weights": weights.value,
+                "opset": exported.opset,
+                "max_abs_difference": exported.max_abs_difference,
+                "bit_identical_to_dense": True,
+            },
+            [
+                ("onnx", f"{output}, {size(exported.bytes)}, opset {exported.opset}"),
+                ("parity", f"logits within {exported.max_abs_difference:.1e} of torch's"),
+            ],
+            advice=f"next: slt-compress evaluate {output}",
+        )
+
+
+@app.command(epilog="Example:\n\nslt-compress inspect ticket.safetensors --json")
+def inspect(ticket_file: TicketFile, json: Json = False) -> None:
+    """Show what a ticket holds: layers, densities, bytes against the Shannon bound, and where it comes from."""
+    with _exit_codes():
+        from slt_compress.console import Printer, size
+        from slt_compress.ticket import Ticket
+
+        _require_file(ticket_file)
+        ticket = Ticket.load(ticket_file)
+        printer = Printer(json=json)
+        total = ticket_file.stat().st_size
+        origin = ticket.provenance
+        printer.table(
+            ("layer", "shape", "weights", "kept", "density", "codec", "bytes", "bound"),
+            [
+                (
+                    layer.name,
+                    "×".join(map(str, layer.shape)),
+                    f"{layer.size:,}",
+                    f"{layer.kept:,}",
+                    f"{layer.kept / layer.size:.4f}",
+                    layer.codec,
+                    f"{layer.bytes:,}",
+                    f"{layer.bound:,}",
+                )
+                for layer in ticket.layers
+            ],
+        )
+        other = total - ticket.mask_bytes - ticket.statistics_bytes
+        printer.result(
+            {
+                "bytes": total,
+                "mask_bytes": ticket.mask_bytes,
+                "mask_bound_bytes": ticket.mask_bound_bytes,
+                "statistics_bytes": ticket.statistics_bytes,
+                "sparsity": ticket.sparsity,
+                "seed": ticket.seed,
+                "digest": ticket.digest,
+                "tool": ticket.tool,
+                **vars(origin),
+                "layers": [
+                    {
+                        "name": layer.name,
+                        "shape": list(layer.shape),
+                        "weights": layer.size,
+                        "kept": layer.kept,
+                        "scale": layer.scale,
+                        "codec": layer.codec,
+                        "bytes": layer.bytes,
+                        "bound_bytes": layer.bound,
+                    }
+                    for layer in ticket.layers
+                ],
+            },
+            [
+                ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weights:,} weights kept"),
+                (
+                    "bytes",
+                    f"{total:,}: masks {ticket.mask_bytes:,} (Shannon bound {ticket.mask_bound_bytes:,}), "
+                    f"statistics {ticket.statistics_bytes:,}, header {other:,}",
+                ),
+                ("model", f"{origin.model['name']}, built by {origin.library}"),
+                ("trained on", f"{origin.dataset}, {len(origin.classes)} classes: {_few(origin.classes)}"),
+                ("method", f"{origin.method['name']}, seed {ticket.seed}"),
+                (
+                    "accuracy",
+                    f"{origin.metrics['accuracy']:.2%} test, as reported"
+                    if origin.metrics
+                    else "not recorded",
+                ),
+                ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
+            ],
+            advice=f"next: slt-compress evaluate {ticket_file}",
+        )
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn an expected failure into one message and its exit code; a bug keeps its traceback."""
+    from slt_compress import console
+
+    try:
+        yield
+    except SltError as failure:
+        console.error(str(failure))
+        raise typer.Exit(failure.exit_code) from failure
+    except KeyboardInterrupt as interrupt:
+        console.error("interrupted; nothing was written")
+        raise typer.Exit(130) from interrupt
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(
+            f"{path} {kind}, expected a file; make one with: slt-compress search MODEL --dataset NAME"
+        )
+
+
+def _device(name: DeviceName) -> "torch.device":
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is DeviceName.AUTO:
+        return torch.device(next(kind for kind, there in present.items() if there))
+    if not present[name.value]:
+        raise UsageError(f"--device {name.value}: torch finds none on this machine; use --device cpu")
+    return torch.device(name.value)
+
+
+def _recorded(ticket: "Ticket") -> dict[str, Any]:
+    """Return what an evaluation needs to know of a ticket, and what an exported file records of it."""
+    origin = ticket.provenance
+    return {
+        "dataset": origin.dataset,
+        "classes": origin.classes,
+        "preprocessing": origin.preprocessing,
+        "model": origin.model["name"],
+        "seed": ticket.seed,
+        "sparsity": ticket.sparsity,
+        "ticket": ticket.digest,
+    }
+
+
+def _test_pictures(
+    recorded: dict[str, Any], name: str, data_dir: Path | None
+) -> "tuple[Split, Preprocessing]":
+    """Return the test split as the network expects its pictures. Raises DataError if they are of other classes."""
+    from slt_compress import data
+    from slt_compress.errors import DataError
+
+    preprocessing = data.Preprocessing(**recorded["preprocessing"])
+    pictures: Dataset = data.open_dataset(name, data_dir)
+    if list(pictures.classes) != recorded["classes"]:
+        raise DataError(
+            f"the network tells apart {len(recorded['classes'])} classes ({_few(recorded['classes'])}), {name} has "
+            f"{len(pictures.classes)} ({_few(pictures.classes)})"
+        )
+    if pictures.channels != preprocessing.channels:
+        raise DataError(
+            f"the network takes pictures of {preprocessing.channels} channels, {name} has {pictures.channels}"
+        )
+    return pictures.read("test", preprocessing.size), preprocessing
+
+
+def _few(names: "list[str] | tuple[str, ...]") -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

@@ -1,0 +1,37 @@
+"""Everything the package raises on purpose, with the exit code the command line gives it."""
+
+
+class SltError(Exception):
+    """Base of every expected failure. The message names what was given and what was expected."""
+
+    exit_code = 1
+
+
+class DataError(SltError):
+    """Pictures are missing, unreadable, or do not fit the network."""
+
+
+class OutputError(SltError):
+    """A result cannot be written where it was asked for."""
+
+
+class UnreachableError(SltError):
+    """The request is well formed but arithmetic forbids it."""
+
+
+class UsageError(SltError):
+    """An argument is unknown, malformed or out of range."""
+
+    exit_code = 2
+
+
+class TicketError(SltError):
+    """A file is not a ticket, is damaged, or asks for something a ticket may not ask for."""
+
+    exit_code = 3
+
+
+class VerificationError(SltError):
+    """A result does not hold what was promised: parity, digest or accuracy."""
+
+    exit_code = 3

@@ -1,0 +1,101 @@
+"""Measure a classifier, whatever runs it: a torch module or an ONNX file under onnxruntime."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from slt_compress.data import Preprocessing, Split
+from slt_compress.errors import VerificationError
+
+Classifier = Callable[[torch.Tensor], torch.Tensor]  # normalised float32 (n, c, h, w) -> logits (n, classes)
+
+BATCH_SIZE = 500
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy as a fraction, mean cross-entropy in nats, and the predicted class of every picture, int64 (n,)."""
+
+    accuracy: float
+    loss: float
+    samples: int
+    seconds: float
+    predictions: torch.Tensor
+
+
+@torch.no_grad()
+def evaluate(
+    classifier: Classifier,
+    split: Split,
+    preprocessing: Preprocessing,
+    report: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Classify every picture of a split, in stored order. `report` is called with the number done after each batch."""
+    start = time.perf_counter()
+    loss, predictions, labels = 0.0, [], []
+    done = 0
+    for images, truth in split.batches(BATCH_SIZE):
+        logits = classifier(preprocessing(images)).float()
+        loss += F.cross_entropy(logits, truth, reduction="sum").item()
+        predictions.append(logits.argmax(1).cpu())
+        labels.append(truth.cpu())
+        done += len(truth)
+        if report:
+            report(done)
+    predicted = torch.cat(predictions)
+    return Evaluation(
+        accuracy=(predicted == torch.cat(labels)).double().mean().item(),
+        loss=loss / done,
+        samples=done,
+        seconds=time.perf_counter() - start,
+        predictions=predicted,
+    )
+
+
+def torch_classifier(module: nn.Module, device: torch.device) -> Classifier:
+    """Return the module on a device, in evaluation mode, as a classifier."""
+    return module.to(device).eval()
+
+
+class OnnxClassifier:
+    """An exported network under onnxruntime on the CPU.
+
+    Attributes:
+        metadata: what `export` recorded in the file: data set, classes, preprocessing, sparsity and origin.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises VerificationError if the file is not an ONNX model, or not one that `export` wrote."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            recorded = self._session.get_modelmeta().custom_metadata_map
+            self.metadata: dict[str, Any] = json.loads(recorded["slt_compress"])
+        except (KeyError, json.JSONDecodeError) as error:
+            raise VerificationError(
+                f"{path} was not exported by slt-compress: it records no preprocessing"
+            ) from error
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise VerificationError(f"onnxruntime cannot load {path}: {_first_line(error)}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        (logits,) = self._session.run(None, {self._input: images.cpu().numpy()})
+        return torch.from_numpy(logits)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

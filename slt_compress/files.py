@@ -1,0 +1,43 @@
+"""Writing a file so that a reader, or a crash, sees the old content or the new, never a part."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from slt_compress.errors import OutputError
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError if `path` could not be written: asked before long work, so that its result is not lost."""
+    folder = path.parent
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder, expected a file name")
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`: a temporary file in the same folder, flushed to disk, then renamed."""
+    check_writable(path)
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, 0o666 & ~_umask())  # mkstemp makes files private; a result is for sharing
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,204 @@
+"""Find a mask: the optimisation loop over gates, and the BatchNorm statistics of the network it leaves.
+
+The loss is the cross-entropy of the gated network plus the method's penalty. No weight is trained: the only parameter
+is the method's flat tensor. Choices are made on held-out training pictures; the test split is never seen here.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from slt_compress import gates
+from slt_compress.data import Preprocessing, Split
+from slt_compress.errors import UsageError
+from slt_compress.network import FlatNetwork, statistic_names
+
+MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
+RECALIBRATION_PICTURES = 10_000
+_PEEK_PICTURES = 1_000  # validation pictures behind the accuracy shown while a search runs
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a search runs: `steps` optimiser steps of `batch_size` pictures, about `epochs` passes."""
+
+    steps: int
+    batch_size: int
+    epochs: float
+
+    @classmethod
+    def plan(
+        cls, pictures: int, batch_size: int, default_epochs: int, epochs: int | None, max_steps: int | None
+    ) -> "Budget":
+        """Return the budget for a training split of `pictures`; `max_steps`, then `epochs`, override the default."""
+        batch_size = min(batch_size, pictures)
+        if batch_size < 2:
+            raise UsageError(f"a search needs at least 2 training pictures a batch, got {batch_size}")
+        per_epoch = pictures // batch_size
+        steps = max_steps or (epochs or max(default_epochs, math.ceil(MIN_STEPS / per_epoch))) * per_epoch
+        return cls(steps, batch_size, steps / per_epoch)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is reported while a search runs; `accuracy` is that of the hard gate on some validation pictures."""
+
+    step: int
+    steps: int
+    loss: float
+    sparsity: float
+    accuracy: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """The outcome: bool masks of each gated tensor's shape, and the statistics by buffer name, on the CPU."""
+
+    masks: dict[str, torch.Tensor]
+    statistics: dict[str, torch.Tensor]
+    settings: dict[str, Any]
+    seconds: float
+    images_per_second: float
+
+
+def search(
+    network: FlatNetwork,
+    train: Split,
+    validation: Split,
+    preprocessing: Preprocessing,
+    *,
+    method: str,
+    density: float,
+    seed: int,
+    budget: Budget,
+    learning_rate: float | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Found:
+    """Search a mask that keeps `density` of the gated weights, and leave the network hardened to it.
+
+    The same arguments give the same mask on the same machine. `report` is called about a hundred times and has no
+    influence on the result; without it nothing is measured on the way.
+    """
+    start = time.perf_counter()
+    generator = torch.Generator(network.weights.device).manual_seed(_torch_seed(seed))
+    order = torch.Generator().manual_seed(_torch_seed(seed))
+    if method == "random":
+        mask, settings, steps = gates.random_mask(network, density, seed), {}, 0
+    else:
+        searcher = gates.METHODS[method](network, density, budget.steps, generator, learning_rate)
+        mask = _optimise(network, searcher, train, validation, preprocessing, budget, order, report)
+        settings, steps = searcher.settings(), budget.steps
+    seconds = time.perf_counter() - start
+    network.set_gate(mask)
+    recalibrate(network.module, train, preprocessing, budget.batch_size, order)
+    return Found(
+        masks={
+            slot.name: part.view(slot.shape).cpu()
+            for slot, part in zip(network.slots, network.split(mask), strict=True)
+        },
+        statistics={
+            name: network.module.get_buffer(name).detach().cpu().clone()
+            for name in statistic_names(network.module)
+        },
+        settings=settings,
+        seconds=seconds,
+        images_per_second=steps * budget.batch_size / seconds,
+    )
+
+
+def _optimise(
+    network: FlatNetwork,
+    searcher: gates.Method,
+    train: Split,
+    validation: Split,
+    preprocessing: Preprocessing,
+    budget: Budget,
+    order: torch.Generator,
+    report: Callable[[Progress], None] | None,
+) -> torch.Tensor:
+    optimiser = torch.optim.Adam([searcher.parameter], fused=True)
+    peek = next(validation.batches(_PEEK_PICTURES))
+    report_every = max(1, budget.steps // 100)
+    last_report, last_step = time.perf_counter(), 0
+    step = 0
+    network.module.train()
+    while step < budget.steps:
+        for images, labels in train.batches(budget.batch_size, shuffle=order, drop_last=True):
+            if step == budget.steps:
+                break
+            for group in optimiser.param_groups:
+                group["lr"] = searcher.learning_rate(step)
+            optimiser.zero_grad()
+            network.grad.zero_()
+            gate = searcher.gate(step)
+            network.set_gate(gate.detach())
+            loss = F.cross_entropy(network.module(preprocessing(images)), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward([gate, searcher.penalty(step)], [network.grad * network.weights, None])
+            optimiser.step()
+            searcher.after_step(step)
+            step += 1
+            if report and (step % report_every == 0 or step == budget.steps):
+                now = time.perf_counter()
+                rate = (step - last_step) * budget.batch_size / (now - last_report)
+                hard = searcher.hard_gate()
+                sparsity = 1 - hard.sum().item() / network.size
+                accuracy = _peek(network, hard, peek, preprocessing)
+                report(Progress(step, budget.steps, loss.item(), sparsity, accuracy, rate))
+                last_report, last_step = time.perf_counter(), step
+    return searcher.mask(optimiser.state[searcher.parameter]["exp_avg"])
+
+
+@torch.no_grad()
+def _peek(
+    network: FlatNetwork,
+    gate: torch.Tensor,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    preprocessing: Preprocessing,
+) -> float:
+    """Return the hard gate's accuracy, normalised by the batch's own statistics, leaving the running ones alone."""
+    network.set_gate(gate)
+    kept = {name: network.module.get_buffer(name).clone() for name in statistic_names(network.module)}
+    images, labels = batch
+    accuracy = (network.module(preprocessing(images)).argmax(1) == labels).float().mean().item()
+    for name, values in kept.items():
+        network.module.get_buffer(name).copy_(values)
+    return accuracy
+
+
+@torch.no_grad()
+def recalibrate(
+    module: nn.Module, train: Split, preprocessing: Preprocessing, batch_size: int, generator: torch.Generator
+) -> None:
+    """Measure the BatchNorm statistics of the module as it is, on at most 10,000 shuffled training pictures.
+
+    The statistics gathered during a search belong to soft, noisy gates. Shuffled, because data stored by class would
+    give every batch the statistics of one class. Leaves the module in evaluation mode.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    module.train()
+    chosen = torch.randperm(len(train), generator=generator)[:RECALIBRATION_PICTURES]
+    if norms:
+        for images, _ in train.take(chosen).batches(min(batch_size, len(chosen)), drop_last=True):
+            module(preprocessing(images))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.zero_()
+    module.eval()
+
+
+def _torch_seed(seed: int) -> int:
+    """Return the seed as torch takes it: it refuses the upper half of u64 on some devices."""
+    return seed - 2**64 if seed >= 2**63 else seed

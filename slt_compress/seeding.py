@@ -1,0 +1,104 @@
+"""Weights from a seed: the counter-based generator `hash32x2`.
+
+Every value a network needs and a ticket does not store is a pure function of (seed, purpose, tensor name, index).
+There is no stream to advance, so neither the order in which modules are built nor the release of torch or numpy can
+change a weight, and any block of a tensor can be generated without the ones before it.
+
+    key(seed, purpose, name) = first 8 bytes of BLAKE2b over length-prefixed fields, as two little-endian u32 (k0, k1)
+    word(i) = mix(mix(i + k0) ^ k1)          everything modulo 2**32
+
+`mix` is the 32-bit finaliser "lowbias32" family member (16, 0x21f0aaad, 15, 0x735a2d97, 15) found by Christopher
+Wellons' hash-prospector search. Both multipliers are below 2**31: in int64 arithmetic no product overflows, so the
+same words can be computed on any device and inside an ONNX graph. It is not cryptographic and need not be.
+
+Two rounds with two keys, rather than one keyed counter: with a keyed counter alone every tensor would be a window of
+one and the same sequence.
+"""
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+GENERATOR = "hash32x2"
+MAX_SEED = 2**64 - 1
+
+Purpose = Literal["signs", "values", "freeze", "mask"]
+
+_DOMAIN = b"slt-compress/hash32x2/1"
+_BLOCK = 1 << 15  # words mixed at a time: 128 KiB, so that every pass stays in the second-level cache
+
+
+def stream_key(seed: int, purpose: Purpose, name: str) -> tuple[int, int]:
+    """Return the two u32 keys of the stream for one tensor and one purpose.
+
+    Each field is preceded by its length in bytes as a u32, so that no two different triples share an encoding.
+    """
+    fields = (_DOMAIN, seed.to_bytes(8, "little"), purpose.encode(), name.encode())
+    encoded = b"".join(len(field).to_bytes(4, "little") + field for field in fields)
+    digest = hashlib.blake2b(encoded).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+def words(seed: int, purpose: Purpose, name: str, count: int) -> npt.NDArray[np.uint32]:
+    """Return words 0 … count-1 of a stream, uint32 of shape (count,), uniform over [0, 2**32)."""
+    k0, k1 = (np.uint32(key) for key in stream_key(seed, purpose, name))
+    out = np.empty(count, np.uint32)
+    scratch = np.empty(min(count, _BLOCK), np.uint32)
+    for start in range(0, count, _BLOCK):
+        block = out[start : start + _BLOCK]
+        block[:] = np.arange(start, start + block.size, dtype=np.uint32)
+        block += k0
+        _mix(block, scratch)
+        block ^= k1
+        _mix(block, scratch)
+    return out
+
+
+def sign_bits(seed: int, name: str, size: int) -> npt.NDArray[np.uint8]:
+    """Return the packed signs of a tensor: uint8 of shape (ceil(size / 8),), little-endian bit order, set = negative.
+
+    Bit `i % 32` of word `i // 32` belongs to element i in row-major order; bits past `size` are zero.
+    """
+    packed = (
+        words(seed, "signs", name, -(-size // 32)).astype("<u4", copy=False).view(np.uint8)[: -(-size // 8)]
+    )
+    if size % 8:
+        packed[-1] &= (1 << size % 8) - 1
+    return packed
+
+
+def uniform(seed: int, name: str, size: int) -> npt.NDArray[np.float32]:
+    """Return float32 of shape (size,), uniform over the 2**24 odd multiples of 2**-24 in (-1, 1).
+
+    Value i is (2·(word(i) >> 8) + 1)·2**-24 - 1. Written over the common denominator it is an odd integer below 2**24
+    in magnitude, so it is exact in float32 on every platform, symmetric, and never zero.
+    """
+    integers = (words(seed, "values", name, size) >> np.uint32(8)).astype(np.int32)
+    integers *= 2
+    integers += 1 - 2**24
+    return integers.astype(np.float32) * np.float32(2.0**-24)
+
+
+def random_mask(seed: int, name: str, size: int, kept: int) -> npt.NDArray[np.bool_]:
+    """Return bool of shape (size,) with exactly `kept` ones, every such mask equally likely up to the generator.
+
+    The elements with the smallest (word, index) pairs are kept; the index breaks the rare ties between words.
+    """
+    if kept == 0:
+        return np.zeros(size, np.bool_)
+    rank = words(seed, "mask", name, size).astype(np.uint64) << np.uint64(32)
+    rank |= np.arange(size, dtype=np.uint64)
+    return rank <= np.partition(rank, kept - 1)[kept - 1]
+
+
+def _mix(x: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:
+    """Apply the mixer to `x` in place; numpy's uint32 products wrap modulo 2**32."""
+    shifted = scratch[: x.size]
+    for shift, multiplier in ((16, 0x21F0AAAD), (15, 0x735A2D97)):
+        np.right_shift(x, np.uint32(shift), out=shifted)
+        x ^= shifted
+        x *= np.uint32(multiplier)
+    np.right_shift(x, np.uint32(15), out=shifted)
+    x ^= shifted
