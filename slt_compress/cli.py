@@ -54,9 +54,7 @@ _DATASETS = "digits, mnist, fashion-mnist, cifar10, cifar100, svhn or imagefolde
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of the pictures; imagefolder: with train/ and test/ (or val/), each a folder per class."
-    ),
+    typer.Option(help="Folder of the pictures; imagefolder: with train/ and test/ (or val/), each a folder per class."),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
@@ -121,14 +119,10 @@ def search(
             rich_help_panel="Training",
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=2, help="Pictures a step.", rich_help_panel="Training")
-    ] = 256,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pictures a step.", rich_help_panel="Training")] = 256,
     lr: Annotated[
         float | None,
-        typer.Option(
-            help="Adam's learning rate on the gates. [default: the method's]", rich_help_panel="Training"
-        ),
+        typer.Option(help="Adam's learning rate on the gates. [default: the method's]", rich_help_panel="Training"),
     ] = None,
     device: Device = DeviceName.AUTO,
     output: Annotated[
@@ -223,9 +217,7 @@ def search(
         classifier = torch_classifier(restored, target)
         held_out = measure(classifier, validation, preprocessing)
         test = measure(classifier, pictures.read("test", spec.input_size).to(target), preprocessing)
-        ticket = ticket.with_metrics(
-            accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy
-        )
+        ticket = ticket.with_metrics(accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy)
         ticket.save(output)
         written = output.stat().st_size
         dense = sum(tensor.nbytes for tensor in restored.state_dict().values())
@@ -289,9 +281,7 @@ def evaluate(
     with _exit_codes():
         is_onnx = file.suffix.lower() == ".onnx"
         if backend is Backend.TORCH and is_onnx:
-            raise UsageError(
-                f"{file} runs under onnxruntime; torch evaluates the ticket it was exported from"
-            )
+            raise UsageError(f"{file} runs under onnxruntime; torch evaluates the ticket it was exported from")
         if backend is Backend.ONNXRUNTIME and not is_onnx:
             raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {file}")
         _require_file(file)
@@ -332,9 +322,7 @@ def evaluate(
             ],
         )
         if min_accuracy is not None and result.accuracy < min_accuracy:
-            raise VerificationError(
-                f"accuracy {result.accuracy:.4f} is below --min-accuracy {min_accuracy:g}"
-            )
+            raise VerificationError(f"accuracy {result.accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
 
 
 @app.command(epilog="Example:\n\nslt-compress export ticket.safetensors --output ticket.onnx")
@@ -448,9 +436,7 @@ def inspect(ticket_file: TicketFile, json: Json = False) -> None:
                 ("method", f"{origin.method['name']}, seed {ticket.seed}"),
                 (
                     "accuracy",
-                    f"{origin.metrics['accuracy']:.2%} test, as reported"
-                    if origin.metrics
-                    else "not recorded",
+                    f"{origin.metrics['accuracy']:.2%} test, as reported" if origin.metrics else "not recorded",
                 ),
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
             ],
@@ -481,9 +467,7 @@ def _exit_codes() -> Iterator[None]:
 def _require_file(path: Path) -> None:
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
-        raise UsageError(
-            f"{path} {kind}, expected a file; make one with: slt-compress search MODEL --dataset NAME"
-        )
+        raise UsageError(f"{path} {kind}, expected a file; make one with: slt-compress search MODEL --dataset NAME")
 
 
 def _device(name: DeviceName) -> "torch.device":
@@ -511,9 +495,7 @@ def _recorded(ticket: "Ticket") -> dict[str, Any]:
     }
 
 
-def _test_pictures(
-    recorded: dict[str, Any], name: str, data_dir: Path | None
-) -> "tuple[Split, Preprocessing]":
+def _test_pictures(recorded: dict[str, Any], name: str, data_dir: Path | None) -> "tuple[Split, Preprocessing]":
     """Return the test split as the network expects its pictures. Raises DataError if they are of other classes."""
     from slt_compress import data
     from slt_compress.errors import DataError

@@ -87,9 +87,7 @@ class Printer:
             yield None
             return
         columns = (TextColumn(what), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"))
-        with Progress(
-            *columns, TimeRemainingColumn(), console=self._err, transient=True, disable=False
-        ) as bar:
+        with Progress(*columns, TimeRemainingColumn(), console=self._err, transient=True, disable=False) as bar:
             task = bar.add_task("", total=total, visible=False)
             start = time.monotonic()
 

@@ -30,7 +30,11 @@ MAX_HEADER_BYTES = 4 * 2**20
 
 _KEY = "ticket"
 _BLANK = "0" * 64
-_DTYPES = {"statistics": ("F32", np.dtype("<f4")), "masks": ("U8", np.dtype("u1"))}  # in file order
+# In file order.
+_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
+    "statistics": ("F32", np.dtype("<f4")),
+    "masks": ("U8", np.dtype("u1")),
+}
 
 
 def pack(
@@ -39,9 +43,7 @@ def pack(
     """Return the file's bytes and its digest; format, version and digest are added to the document here."""
     complete = {**document, "format": FORMAT, "version": VERSION, "digest": _BLANK}
     text = json.dumps(complete, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    content = save(
-        {"masks": masks, "statistics": statistics.astype("<f4", copy=False)}, metadata={_KEY: text}
-    )
+    content = save({"masks": masks, "statistics": statistics.astype("<f4", copy=False)}, metadata={_KEY: text})
     digest = hashlib.sha256(content).hexdigest()
     blank = _digest_field(_BLANK)
     assert content.count(blank) == 1
@@ -57,9 +59,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8], npt.N
         raise TicketError(f"expected a safetensors file, found {len(content)} bytes")
     length = int.from_bytes(content[:8], "little")
     if length > min(MAX_HEADER_BYTES, len(content) - 8):
-        raise TicketError(
-            f"its header claims {length} bytes, the file has {len(content)}: truncated, or not a ticket"
-        )
+        raise TicketError(f"its header claims {length} bytes, the file has {len(content)}: truncated, or not a ticket")
     header = _object(_parse(content[8 : 8 + length], "header"), "header")
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or list(metadata) != [_KEY] or not isinstance(metadata[_KEY], str):
@@ -79,9 +79,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8], npt.N
 
 def _tensors(header: dict[str, Any], content: bytes, start: int) -> dict[str, npt.NDArray[Any]]:
     if set(header) != set(_DTYPES):
-        raise TicketError(
-            f"expected the tensors {', '.join(sorted(_DTYPES))}, found {', '.join(sorted(header))}"
-        )
+        raise TicketError(f"expected the tensors {', '.join(sorted(_DTYPES))}, found {', '.join(sorted(header))}")
     tensors = {}
     offset = 0
     for name, (code, dtype) in _DTYPES.items():
@@ -102,11 +100,7 @@ def _tensors(header: dict[str, Any], content: bytes, start: int) -> dict[str, np
 
 
 def _check_digest(digest: object, content: bytes, header_end: int) -> None:
-    if (
-        not isinstance(digest, str)
-        or len(digest) != 64
-        or content.count(_digest_field(digest), 0, header_end) != 1
-    ):
+    if not isinstance(digest, str) or len(digest) != 64 or content.count(_digest_field(digest), 0, header_end) != 1:
         raise TicketError("its digest is missing or malformed")
     position = content.index(_digest_field(digest)) + _digest_field(digest).index(digest.encode())
     sha = hashlib.sha256(content[:position])

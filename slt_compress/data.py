@@ -1,4 +1,4 @@
-"""Pictures by name: `open_dataset(name, folder)` gives labelled uint8 splits, normalised only on the way to the network.
+"""Pictures by name: `open_dataset(name, folder)` gives labelled uint8 splits, normalised on the way to the network.
 
 Data sets that fit into memory are held as one uint8 tensor and batched by indexing, which costs nothing beside the
 network. Larger folders are decoded by worker processes while the network runs.
@@ -28,9 +28,7 @@ DEFAULT_FOLDER = Path("~/.cache/slt-compress").expanduser()
 IN_MEMORY_BYTES = 2 * 2**30  # folders whose decoded pictures need more are streamed
 MAX_VALIDATION = 5_000  # pictures; a tenth of the training split where that is less
 _COMMON_SIZE_SAMPLE = 256  # pictures opened to find out whether a folder has one small common size
-_STATISTICS_SAMPLE = (
-    10_000  # training pictures that the mean and standard deviation of a folder are measured on
-)
+_STATISTICS_SAMPLE = 10_000  # training pictures that the mean and standard deviation of a folder are measured on
 
 
 class Split(Protocol):
@@ -106,9 +104,7 @@ class FolderSplit:
     ) -> Iterator[Batch]:
         loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
             self,  # type: ignore[arg-type]
-            batch_sampler=[
-                indices.tolist() for indices in _batch_indices(len(self), batch_size, shuffle, drop_last)
-            ],
+            batch_sampler=[indices.tolist() for indices in _batch_indices(len(self), batch_size, shuffle, drop_last)],
             num_workers=min(8, os.cpu_count() or 1),
             pin_memory=self.device.type == "cuda",
         )
@@ -134,9 +130,7 @@ class Preprocessing:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Turn uint8 (n, channels, size, size) into normalised float32 of the same shape and device."""
-        mean, std = (
-            torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std)
-        )
+        mean, std = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
 
 
@@ -148,9 +142,7 @@ class Dataset:
     classes: tuple[str, ...]
     channels: int
     size: int | None
-    published: (
-        tuple[tuple[float, ...], tuple[float, ...]] | None
-    )  # mean and std per channel, pixels in [0, 1]
+    published: tuple[tuple[float, ...], tuple[float, ...]] | None  # mean and std per channel, pixels in [0, 1]
     read: Callable[[Part, int], Split]  # at a size in px
 
     def preprocessing(self, size: int, train: Split) -> Preprocessing:
@@ -199,7 +191,7 @@ def _batch_indices(
     count: int, batch_size: int, shuffle: torch.Generator | None, drop_last: bool
 ) -> Iterator[torch.Tensor]:
     order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
-    for batch in order.split(batch_size):
+    for batch in torch.split(order, batch_size):
         if not drop_last or len(batch) == batch_size:
             yield batch
 
@@ -210,7 +202,7 @@ def _resize(images: torch.Tensor, size: int) -> torch.Tensor:
         return images
     parts = [
         F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        for part in images.split(1024)
+        for part in torch.split(images, 1024)
     ]
     return torch.cat(parts)
 
@@ -225,9 +217,7 @@ def _open_digits() -> Dataset:
     bunch = load_digits()
     images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
     labels = torch.from_numpy(bunch.target.astype(np.int64))
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=0.2, stratify=bunch.target, random_state=0
-    )
+    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=bunch.target, random_state=0)
 
     def read(part: Part, size: int) -> Split:
         chosen = torch.from_numpy(train if part == "train" else test)
@@ -310,12 +300,8 @@ def _open_folder(folder: Path) -> Dataset:
     test_folder = _part_folder(folder, ("test", "val"))
     classes = tuple(sorted(entry.name for entry in train_folder.iterdir() if entry.is_dir()))
     if len(classes) < 2:
-        raise DataError(
-            f"{train_folder} needs a folder for each of at least two classes, found {len(classes)}"
-        )
-    found = {
-        part: _list_files(root, classes) for part, root in (("train", train_folder), ("test", test_folder))
-    }
+        raise DataError(f"{train_folder} needs a folder for each of at least two classes, found {len(classes)}")
+    found = {part: _list_files(root, classes) for part, root in (("train", train_folder), ("test", test_folder))}
     size, channels = _common_size(found["train"][0])
 
     def read(part: Part, size: int) -> Split:
@@ -334,9 +320,7 @@ def _part_folder(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).is_dir():
             return folder / name
-    raise DataError(
-        f"{folder} has no folder {' or '.join(f'{name}/' for name in names)} with a folder per class in it"
-    )
+    raise DataError(f"{folder} has no folder {' or '.join(f'{name}/' for name in names)} with a folder per class in it")
 
 
 def _list_files(root: Path, classes: Sequence[str]) -> tuple[list[Path], torch.Tensor]:
@@ -392,9 +376,7 @@ def _decode(file: Path, size: int, channels: int) -> torch.Tensor:
         converted = picture.convert("L" if channels == 1 else "RGB")
         if converted.size != (size, size):
             converted = ImageOps.fit(converted, (size, size), Image.Resampling.BILINEAR)
-        return torch.from_numpy(
-            np.array(converted, np.uint8).reshape(size, size, channels).transpose(2, 0, 1).copy()
-        )
+        return torch.from_numpy(np.array(converted, np.uint8).reshape(size, size, channels).transpose(2, 0, 1).copy())
 
 
 def _measure(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

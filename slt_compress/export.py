@@ -91,9 +91,7 @@ def _max_difference(module: nn.Module, content: bytes, input_shape: tuple[int, i
             expected = module(images).numpy()
         (found,) = session.run(None, {"images": images.numpy()})
         difference = float(np.abs(found - expected).max())
-        if found.shape != expected.shape or not difference <= TOLERANCE * max(
-            1.0, float(np.abs(expected).max())
-        ):
+        if found.shape != expected.shape or not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
             raise VerificationError(
                 f"the exported graph differs from torch by {difference:.2g} on logits up to "
                 f"{np.abs(expected).max():.2g}: nothing was written"

@@ -37,11 +37,8 @@ class Method(Protocol):
     def hard_gate(self) -> torch.Tensor:
         """Return the present 0/1 gate, flat bool, at whatever density the search has reached."""
 
-    def mask(self, momentum: torch.Tensor) -> torch.Tensor:
-        """Return the final mask, flat bool, with exactly the asked number of ones.
-
-        `momentum` is the optimiser's running mean of the gradient, flat; it ranks gates that share a value.
-        """
+    def mask(self) -> torch.Tensor:
+        """Return the final mask, flat bool, with exactly the asked number of ones."""
 
 
 def kept_count(size: int, density: float) -> int:
@@ -51,7 +48,7 @@ def kept_count(size: int, density: float) -> int:
 
 @dataclass(frozen=True)
 class CrbgSettings:
-    """Fractions are of the whole run; values were chosen on validation data of MNIST, see docs/methods.md."""
+    """Fractions are of the whole run; values were chosen on validation pictures of MNIST, see docs/methods.md."""
 
     learning_rate: float = 3e-2  # of Adam, falling linearly to 0
     initial_mean: float = 0.5
@@ -60,29 +57,32 @@ class CrbgSettings:
     sigma_end: float = 0.02  # reached exponentially from `anneal_from` to the end
     slope_end: float = 10.0  # likewise, from 1
     anneal_from: float = 0.3
+    reach: float = 2.5  # a closed gate stays within so many σ of opening
     target_from: float = 0.1  # the target density falls linearly from 1 …
     target_until: float = 0.35  # … to the asked one
-    gain: float = 280.0  # of the multiplier λ, divided by the number of steps
-    gain_until: float = 0.9  # then λ is held
-    quadratic: float = 10.0  # weight of the squared excess density
-    polarisation: float = 10.0  # weight of mean z(1-z), rising linearly from `polarise_from` to the end
+    integral: float = 280.0  # gain of the multiplier per unit of log density, divided by the number of steps
+    proportional: float = 20.0
+    polarisation: float = 10.0  # weight of mean c(1-c), rising linearly from `polarise_from` to the end
     polarise_from: float = 0.5
-    lowest_mean: float = -0.25  # means are clamped to [lowest, highest]
-    highest_mean: float = 1.0
 
 
 class Crbg:
-    """Continuously relaxed Bernoulli gates: z = clip(k·(μ - ½) + ½ + σ·ε, 0, 1) with ε ~ N(0, 1).
+    """Continuously relaxed Bernoulli gates: z = clip(c + σ·ε, 0, 1) with c = k·(μ - ½) + ½ and ε ~ N(0, 1).
 
     The gate is that of Tsayag & Lindenbaum (arXiv:2603.08914), after the stochastic gates of Yamada et al. (2020), with
-    a slope k. Sparsity is not bought with a fixed λ·ΣΦ(μ/σ), whose gradient vanishes for open gates, but set by a
-    constraint on the mean gate d ≤ t with a multiplier that follows the error:
+    a slope k. Sparsity is not bought with a fixed λ·ΣΦ(μ/σ), whose gradient vanishes for open gates, but steered: the
+    density d = mean clip(c, 0, 1) follows a target t by a force on every mean,
 
-        loss += λ·(d - t) + q·(d - t)²       λ += gain·(d - t) after each step
+        loss += (λ + P·e)·mean c        λ += I·e after each step        e = log(d / t)
 
-    While t falls to the asked density only excess counts; afterwards the constraint is an equality. Meanwhile σ falls,
-    the slope rises and a polarisation term drives every gate to 0 or 1, so that the soft network becomes the hard one
-    before the search ends and hardening costs next to nothing.
+    a proportional-integral controller. The error is relative, so that 2 % and 50 % density steer alike; the force acts
+    on every gate, also on those that are fully open and pass no gradient, and grows with the slope as the gradient of
+    the loss does. The proportional part damps: gates already integrate the force, and a multiplier alone, which
+    integrates once more, swings far past the target and cannot come back.
+
+    Meanwhile σ falls, the slope rises and a polarisation term drives every gate to 0 or 1, so that the soft network
+    becomes the hard one before the search ends. Means are held where a gate is at most just open or `reach`·σ from
+    opening: further out no noise would reach the slope and a gate closed by mistake could never reopen.
     """
 
     def __init__(
@@ -94,19 +94,17 @@ class Crbg:
         learning_rate: float | None = None,
     ) -> None:
         self._network = network
-        self._settings = s = CrbgSettings(
-            **({} if learning_rate is None else {"learning_rate": learning_rate})
-        )
+        self._settings = s = CrbgSettings(**({} if learning_rate is None else {"learning_rate": learning_rate}))
         self._density = density
         self._steps = steps
         self._generator = generator
         device = network.weights.device
         noise = torch.randn(network.weights.shape, generator=generator, device=device)
         means = noise.mul_(s.initial_spread).add_(s.initial_mean)
-        means[network.weights == 0] = s.lowest_mean  # padding never opens
+        means[network.weights == 0] = -s.reach * s.sigma_start  # padding is closed and, without gradient, stays so
         self.parameter: nn.Parameter = nn.Parameter(means)
         self._multiplier = torch.zeros((), device=device)
-        self._excess = torch.zeros((), device=device)
+        self._error = torch.zeros((), device=device)
 
     def settings(self) -> dict[str, Any]:
         return asdict(self._settings)
@@ -115,50 +113,61 @@ class Crbg:
         return self._settings.learning_rate * (1 - step / self._steps)
 
     def gate(self, step: int) -> torch.Tensor:
-        s = self._settings
-        sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step)
         noise = torch.randn(self.parameter.shape, generator=self._generator, device=self.parameter.device)
-        return (self._centre(step) + noise.mul_(sigma)).clamp(0, 1)
+        return (self._centre(step) + noise.mul_(self._sigma(step))).clamp(0, 1)
 
     def penalty(self, step: int) -> torch.Tensor:
         s = self._settings
-        progress = step / self._steps
-        centre = self._centre(step).clamp(0, 1)
-        ramp = _ramp(progress, s.target_from, s.target_until)
-        excess = centre.sum() / self._network.size - (1 - (1 - self._density) * ramp)
-        counted = excess if ramp == 1 else excess.clamp(min=0)
-        polarise = s.polarisation * _ramp(progress, s.polarise_from, 1)
-        undecided = (centre * (1 - centre)).sum() / self._network.size
-        self._excess = excess.detach()
-        return self._multiplier * excess + s.quadratic * counted.square() + polarise * undecided
+        centre = self._centre(step)
+        relaxed = centre.clamp(0, 1)
+        with torch.no_grad():
+            density = (relaxed.sum() / self._network.size).clamp(min=1 / self._network.size)
+            self._error = torch.log(density / self._target(step))
+            force = self._multiplier + s.proportional * self._error
+            if step < s.target_until * self._steps:
+                force.clamp_(min=0)  # the first gates to close are chosen, not replaced by others pushed open
+        polarisation = s.polarisation * _ramp(step / self._steps, s.polarise_from, 1)
+        undecided = (relaxed * (1 - relaxed)).sum()
+        return (force * centre.sum() + polarisation * undecided) / self._network.size
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         s = self._settings
-        self.parameter.clamp_(s.lowest_mean, s.highest_mean)
-        progress = step / self._steps
-        if progress < s.gain_until:
-            self._multiplier += s.gain / self._steps * self._excess
-            if progress < s.target_until:
-                self._multiplier.clamp_(min=0)
+        half = 0.5 / self._slope(step)
+        self.parameter.clamp_(0.5 - half * (1 + 2 * s.reach * self._sigma(step)), 0.5 + half)
+        self._multiplier += s.integral / self._steps * self._error
+        if step < s.target_until * self._steps:
+            self._multiplier.clamp_(min=0)
 
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() > 0.5
 
-    def mask(self, momentum: torch.Tensor) -> torch.Tensor:
-        """Keep the largest means. Gates at the clamps tie in great numbers: among equals those are kept that the
-        running gradient most wants to open."""
-        score = self.parameter.detach().double()
-        strongest = momentum.abs().max().clamp(min=torch.finfo(momentum.dtype).tiny)
-        score -= 1e-3 * momentum.double() / strongest
-        return _best(self._network, score, self._density)
+    def mask(self) -> torch.Tensor:
+        """Keep the largest means. Gates at either end of the range tie in great numbers; a draw decides among them.
+
+        A draw spreads what is still to be opened or closed evenly over the layers. Ranking ties by gradient instead
+        picks weights of one layer that all do the same, and a ranking by index the first or last layer.
+        """
+        noise = torch.rand(self.parameter.shape, generator=self._generator, device=self.parameter.device)
+        spacing = 1e-3 / self._slope(self._steps)  # far below the width of the slope, far above a rounding error
+        return _best(self._network, self.parameter.detach() + spacing * noise, self._density)
 
     def _annealed(self, step: int) -> float:
         return _ramp(step / self._steps, self._settings.anneal_from, 1)
 
+    def _slope(self, step: int) -> float:
+        return float(self._settings.slope_end ** self._annealed(step))
+
+    def _sigma(self, step: int) -> float:
+        s = self._settings
+        return float(s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step))
+
     def _centre(self, step: int) -> torch.Tensor:
-        slope = self._settings.slope_end ** self._annealed(step)
-        return slope * (self.parameter - 0.5) + 0.5
+        return self._slope(step) * (self.parameter - 0.5) + 0.5
+
+    def _target(self, step: int) -> float:
+        s = self._settings
+        return 1 - (1 - self._density) * _ramp(step / self._steps, s.target_from, s.target_until)
 
 
 def random_mask(network: FlatNetwork, density: float, seed: int) -> torch.Tensor:
@@ -170,9 +179,7 @@ def random_mask(network: FlatNetwork, density: float, seed: int) -> torch.Tensor
     return mask.to(network.weights.device)
 
 
-METHODS: dict[str, Callable[[FlatNetwork, float, int, torch.Generator, float | None], Method]] = {
-    "crbg": Crbg
-}
+METHODS: dict[str, Callable[[FlatNetwork, float, int, torch.Generator, float | None], Method]] = {"crbg": Crbg}
 METHOD_NAMES = (*METHODS, "random")
 
 

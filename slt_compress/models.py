@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +44,7 @@ class ModelSpec:
     def from_json(cls, fields: object) -> "ModelSpec":
         """Read what `to_json` wrote, refusing anything else: a ticket must not reach a library's other arguments."""
         if not isinstance(fields, dict) or set(fields) != set(cls.__dataclass_fields__):
-            raise TicketError(
-                f"model must have the fields {', '.join(cls.__dataclass_fields__)}, found {fields!r}"
-            )
+            raise TicketError(f"model must have the fields {', '.join(cls.__dataclass_fields__)}, found {fields!r}")
         if fields["builder"] not in ("slt", "timm") or not isinstance(fields["name"], str):
             raise TicketError(f"unknown model builder or name: {fields['builder']!r}, {fields['name']!r}")
         if not isinstance(fields["small_stem"], bool):
@@ -83,7 +80,7 @@ def default_input_size(name: str) -> int:
         return 32
     import timm
 
-    return int(timm.get_pretrained_cfg(name).input_size[-1])  # type: ignore[union-attr]
+    return int(timm.get_pretrained_cfg(name).input_size[-1])
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -121,9 +118,11 @@ def library_version(spec: ModelSpec) -> str:
 class _SkipRandomInitialisation(TorchFunctionMode):
     """Make in-place random fills do nothing: every value is overwritten, and a library's initialisation is slow."""
 
+    # Methods for libraries with fills of their own, such as timm's trunc_normal_ (uniform_, then erfinv_).
     _SKIPPED = frozenset(
-        {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.erfinv_, torch.Tensor.bernoulli_}
-        | {nn.init.kaiming_uniform_, nn.init.kaiming_normal_, nn.init.trunc_normal_, nn.init.orthogonal_}
+        {getattr(torch.Tensor, name) for name in ("normal_", "uniform_", "erfinv_", "bernoulli_")}
+        | {getattr(nn.init, name) for name in ("normal_", "uniform_", "trunc_normal_", "orthogonal_")}
+        | {getattr(nn.init, f"{kind}_{law}_") for kind in ("kaiming", "xavier") for law in ("uniform", "normal")}
     )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -224,9 +223,7 @@ def _build_timm(spec: ModelSpec) -> nn.Module:
     import timm
 
     _require_timm(spec.name)
-    module: nn.Module = timm.create_model(
-        spec.name, pretrained=False, num_classes=spec.classes, in_chans=spec.channels
-    )
+    module: nn.Module = timm.create_model(spec.name, pretrained=False, num_classes=spec.classes, in_chans=spec.channels)
     if spec.small_stem:
         _adapt_stem(module)
     return module
@@ -236,7 +233,7 @@ def _adapt_stem(module: nn.Module) -> None:
     """Replace a strided first convolution by a 3×3 one of stride 1, and drop the pooling right behind it."""
     path = getattr(module, "pretrained_cfg", {}).get("first_conv")
     conv = module.get_submodule(path) if isinstance(path, str) else None
-    if isinstance(conv, nn.Conv2d) and max(conv.stride) > 1:
+    if isinstance(path, str) and isinstance(conv, nn.Conv2d) and max(conv.stride) > 1:
         parent, _, child = path.rpartition(".")
         replacement = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None)
         setattr(module.get_submodule(parent), child, replacement)

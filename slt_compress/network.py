@@ -10,6 +10,7 @@ respect to every effective weight in the flat gradient. No module is replaced, s
 penalties and thresholds are single reductions over one tensor.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,9 +20,7 @@ from torch import nn
 
 from slt_compress import seeding
 
-EMBEDDING_STD = (
-    0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
-)
+EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
 _ALIGN = 16  # float32 values in 64 bytes
 
 
@@ -60,12 +59,8 @@ def gated_names(module: nn.Module) -> list[str]:
 
 def statistic_names(module: nn.Module) -> list[str]:
     """Return the persistent floating-point buffers, in module order: what training observes and no seed rebuilds."""
-    parameters = dict(module.named_parameters())
-    return [
-        name
-        for name, tensor in module.state_dict().items()
-        if name not in parameters and tensor.is_floating_point()
-    ]
+    persistent = module.state_dict()
+    return [name for name, buffer in module.named_buffers() if name in persistent and buffer.is_floating_point()]
 
 
 def signed_constants(module: nn.Module, density: float) -> dict[str, float]:
@@ -75,14 +70,16 @@ def signed_constants(module: nn.Module, density: float) -> dict[str, float]:
     shrink its output by √density; its magnitude is divided by that. Values are exact in float32.
     """
     scales = {}
-    layers = [(path, layer) for path, layer in module.named_modules() if not list(layer.children())]
-    followers = {path: follower for (path, _), (_, follower) in zip(layers, layers[1:], strict=False)}
+    layers = [
+        (path, layer)
+        for path, layer in module.named_modules()
+        if any(True for _ in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)))
+    ]
+    followers = {path: follower for (path, _), (_, follower) in itertools.pairwise(layers)}
     for name in gated_names(module):
         weight = module.get_parameter(name)
         follower = followers.get(name.rpartition(".")[0])
-        normalised = (
-            isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == weight.shape[0]
-        )
+        normalised = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == weight.shape[0]
         fan_in = weight[0].numel()
         scales[name] = float(np.float32((2 / (fan_in * (1 if normalised else density))) ** 0.5))
     return scales
@@ -90,7 +87,7 @@ def signed_constants(module: nn.Module, density: float) -> dict[str, float]:
 
 def freeze_ungated(module: nn.Module, seed: int) -> None:
     """Give every parameter that is not gated its value: biases 0, vectors (norm and layer scales) 1, and embeddings
-    uniform with standard deviation `EMBEDDING_STD` from the seed. Other integer buffers of BatchNorm become 0.
+    uniform with standard deviation `EMBEDDING_STD` from the seed. BatchNorm statistics become those of N(0, 1).
     """
     gated = set(gated_names(module))
     with torch.no_grad():
@@ -105,9 +102,7 @@ def freeze_ungated(module: nn.Module, seed: int) -> None:
                 values = seeding.uniform(seed, name, parameter.numel()) * np.float32(3**0.5 * EMBEDDING_STD)
                 parameter.copy_(torch.from_numpy(values).view(parameter.shape))
         for name, buffer in module.named_buffers():
-            if name.endswith("num_batches_tracked"):
-                buffer.zero_()
-            elif name.endswith("running_mean"):
+            if name.endswith(("num_batches_tracked", "running_mean")):
                 buffer.zero_()
             elif name.endswith("running_var"):
                 buffer.fill_(1.0)
@@ -144,9 +139,7 @@ class FlatNetwork:
         self._effective = self.weights.clone()
         for parameter in module.parameters():
             parameter.requires_grad_(False)
-        for slot, data, grad in zip(
-            self.slots, self.split(self._effective), self.split(self.grad), strict=True
-        ):
+        for slot, data, grad in zip(self.slots, self.split(self._effective), self.split(self.grad), strict=True):
             parameter = module.get_parameter(slot.name)
             parameter.data = data.view(slot.shape)
             parameter.requires_grad_(True)

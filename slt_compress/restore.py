@@ -29,9 +29,7 @@ def restore(ticket: "Ticket") -> nn.Module:
     expected = {name: tuple(module.get_parameter(name).shape) for name in network.gated_names(module)}
     found = {layer.name: layer.shape for layer in ticket.layers}
     if expected != found:
-        wrong = sorted(
-            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
-        )
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         raise TicketError(f"the layers of the ticket are not those of {spec.name}: {', '.join(wrong[:3])}")
     sizes = {name: module.get_buffer(name).numel() for name in network.statistic_names(module)}
     if sizes != {name: values.size for name, values in ticket.statistics.items()}:
@@ -51,6 +49,4 @@ def _masked_weights(ticket: "Ticket", layer: "Layer") -> torch.Tensor:
     signs = seeding.sign_bits(ticket.seed, layer.name, layer.size)
     negative = np.unpackbits(signs, count=layer.size, bitorder="little").view(np.bool_).reshape(layer.shape)
     scale = np.float32(layer.scale)
-    return torch.from_numpy(
-        np.where(ticket.mask(layer.name), np.where(negative, -scale, scale), np.float32(0))
-    )
+    return torch.from_numpy(np.where(ticket.mask(layer.name), np.where(negative, -scale, scale), np.float32(0)))

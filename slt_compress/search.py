@@ -104,8 +104,7 @@ def search(
             for slot, part in zip(network.slots, network.split(mask), strict=True)
         },
         statistics={
-            name: network.module.get_buffer(name).detach().cpu().clone()
-            for name in statistic_names(network.module)
+            name: network.module.get_buffer(name).detach().cpu().clone() for name in statistic_names(network.module)
         },
         settings=settings,
         seconds=seconds,
@@ -153,7 +152,7 @@ def _optimise(
                 accuracy = _peek(network, hard, peek, preprocessing)
                 report(Progress(step, budget.steps, loss.item(), sparsity, accuracy, rate))
                 last_report, last_step = time.perf_counter(), step
-    return searcher.mask(optimiser.state[searcher.parameter]["exp_avg"])
+    return searcher.mask()
 
 
 @torch.no_grad()
@@ -167,7 +166,8 @@ def _peek(
     network.set_gate(gate)
     kept = {name: network.module.get_buffer(name).clone() for name in statistic_names(network.module)}
     images, labels = batch
-    accuracy = (network.module(preprocessing(images)).argmax(1) == labels).float().mean().item()
+    predictions: torch.Tensor = network.module(preprocessing(images)).argmax(1)
+    accuracy = (predictions == labels).float().mean().item()
     for name, values in kept.items():
         network.module.get_buffer(name).copy_(values)
     return accuracy

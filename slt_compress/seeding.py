@@ -61,9 +61,7 @@ def sign_bits(seed: int, name: str, size: int) -> npt.NDArray[np.uint8]:
 
     Bit `i % 32` of word `i // 32` belongs to element i in row-major order; bits past `size` are zero.
     """
-    packed = (
-        words(seed, "signs", name, -(-size // 32)).astype("<u4", copy=False).view(np.uint8)[: -(-size // 8)]
-    )
+    packed = words(seed, "signs", name, -(-size // 32)).astype("<u4", copy=False).view(np.uint8)[: -(-size // 8)]
     if size % 8:
         packed[-1] &= (1 << size % 8) - 1
     return packed
@@ -90,7 +88,8 @@ def random_mask(seed: int, name: str, size: int, kept: int) -> npt.NDArray[np.bo
         return np.zeros(size, np.bool_)
     rank = words(seed, "mask", name, size).astype(np.uint64) << np.uint64(32)
     rank |= np.arange(size, dtype=np.uint64)
-    return rank <= np.partition(rank, kept - 1)[kept - 1]
+    mask: npt.NDArray[np.bool_] = rank <= np.partition(rank, kept - 1)[kept - 1]
+    return mask
 
 
 def _mix(x: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:

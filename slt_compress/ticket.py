@@ -152,9 +152,7 @@ class Ticket:
         try:
             size = path.stat().st_size
             if size > MAX_FILE_BYTES:
-                raise TicketError(
-                    f"{path} is not a ticket: it has {size} bytes, a ticket at most {MAX_FILE_BYTES}"
-                )
+                raise TicketError(f"{path} is not a ticket: it has {size} bytes, a ticket at most {MAX_FILE_BYTES}")
             content = path.read_bytes()
         except OSError as error:
             raise TicketError(f"cannot read the ticket {path}: {error.strerror or error}") from error
@@ -188,10 +186,7 @@ class Ticket:
         if not all(isinstance(name, str) for name in document["classes"]):
             raise TicketError("its class names should be strings")
         layers = tuple(map(_read_layer, document["layers"]))
-        if (
-            sum(layer.bytes for layer in layers) != codes.size
-            or sum(layer.size for layer in layers) > MAX_WEIGHTS
-        ):
+        if sum(layer.bytes for layer in layers) != codes.size or sum(layer.size for layer in layers) > MAX_WEIGHTS:
             raise TicketError(f"its {len(layers)} layers do not fit its {codes.size} bytes of masks")
         if len({layer.name for layer in layers}) != len(layers):
             raise TicketError("a layer occurs twice")
@@ -231,9 +226,7 @@ class Ticket:
                 code = self._codes[offset : offset + layer.bytes]
                 mask = bits.CODECS[layer.codec].decode(code, layer.size)
                 if np.count_nonzero(mask) != layer.kept:
-                    raise TicketError(
-                        f"the mask of {name} keeps {np.count_nonzero(mask)} weights, not {layer.kept}"
-                    )
+                    raise TicketError(f"the mask of {name} keeps {np.count_nonzero(mask)} weights, not {layer.kept}")
                 return mask.reshape(layer.shape)
             offset += layer.bytes
         raise KeyError(name)
@@ -248,7 +241,8 @@ class Ticket:
         digest = _weights_digest(self.seed, self.layers)
         if digest != self.weights_digest:
             raise TicketError(
-                f"the seed generates weights of digest {digest[:12]}…, the ticket was made with {self.weights_digest[:12]}…"
+                f"the seed generates weights of digest {digest[:12]}… here, "
+                f"{self.weights_digest[:12]}… when the ticket was made"
             )
 
     @property
@@ -315,17 +309,11 @@ def _read_layer(row: object) -> Layer:
     name, shape, scale, codec, kept, size = row
     if not isinstance(name, str) or not re.fullmatch(r"[\w.]{1,256}", name, re.ASCII):
         raise TicketError(f"a layer has an impossible name: {name!r}")
-    if (
-        not isinstance(shape, list)
-        or not 2 <= len(shape) <= 6
-        or not all(_whole(n, 1, MAX_WEIGHTS) for n in shape)
-    ):
+    if not isinstance(shape, list) or not 2 <= len(shape) <= 6 or not all(_whole(n, 1, MAX_WEIGHTS) for n in shape):
         raise TicketError(f"the layer {name} has an impossible shape: {shape!r}")
     weights = math.prod(shape)
-    if codec not in bits.CODECS:
-        raise TicketError(
-            f"the layer {name} has an unknown codec: {codec!r}, known: {', '.join(bits.CODECS)}"
-        )
+    if not isinstance(codec, str) or codec not in bits.CODECS:
+        raise TicketError(f"the layer {name} has an unknown codec: {codec!r}, known: {', '.join(bits.CODECS)}")
     if weights > MAX_WEIGHTS or not _whole(kept, 0, weights) or not _whole(size, 0, MAX_FILE_BYTES):
         raise TicketError(f"the layer {name} of shape {shape} cannot keep {kept!r} weights in {size!r} bytes")
     if type(scale) is not float or not 0 < scale < 1e6:
@@ -333,17 +321,10 @@ def _read_layer(row: object) -> Layer:
     return Layer(name, tuple(shape), float(np.float32(scale)), codec, kept, size)
 
 
-def _read_statistics(
-    rows: list[object], values: npt.NDArray[np.float32]
-) -> dict[str, npt.NDArray[np.float32]]:
+def _read_statistics(rows: list[object], values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
     statistics, offset = {}, 0
     for row in rows:
-        if (
-            not isinstance(row, list)
-            or len(row) != 2
-            or not isinstance(row[0], str)
-            or not _whole(row[1], 0, 2**31)
-        ):
+        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str) or not _whole(row[1], 0, 2**31):
             raise TicketError(f"a statistic should be [name, size], found {row!r}")
         name, size = row
         statistics[name] = values[offset : offset + size]

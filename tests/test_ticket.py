@@ -1,0 +1,164 @@
+"""Tickets: packed, saved, loaded and changed only on purpose."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from slt_compress import container
+from slt_compress.errors import TicketError
+from slt_compress.ticket import Provenance, Ticket
+
+PROVENANCE = Provenance(
+    model={},
+    library="none 1",
+    architecture="",
+    dataset="digits",
+    classes=["a", "b"],
+    preprocessing={},
+    method={"name": "random", "settings": {}},
+    metrics={},
+)
+RNG = np.random.default_rng(0)
+MASKS = {"a.weight": RNG.random((7, 5)) < 0.5, "b.weight": RNG.random((3, 2, 3, 3)) < 0.1}
+SCALES = {"a.weight": float(np.float32(0.1)), "b.weight": float(np.float32(1 / 3))}
+STATISTICS = {"n.running_mean": np.array([1.5, -2], np.float32), "n.running_var": np.array([1, 2], np.float32)}
+
+
+def make(**changes: Any) -> Ticket:
+    return Ticket.pack(
+        **{"masks": MASKS, "scales": SCALES, "statistics": STATISTICS, **changes}, provenance=PROVENANCE, seed=5
+    )
+
+
+def rewritten(**changes: Any) -> bytes:
+    """The file of a ticket whose document was edited and digested anew."""
+    document, masks, statistics = container.unpack(make().to_bytes())
+    return container.pack({**document, **changes}, masks, statistics)[0]
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    ticket = make()
+    ticket.save(tmp_path / "t.safetensors")
+    loaded = Ticket.load(tmp_path / "t.safetensors")
+    assert loaded.to_bytes() == ticket.to_bytes()
+    assert loaded.layers == ticket.layers
+    assert loaded.provenance == ticket.provenance
+    assert {layer.name: layer.scale for layer in loaded.layers} == SCALES
+    for name, mask in MASKS.items():
+        assert np.array_equal(loaded.mask(name), mask)
+    for name, values in STATISTICS.items():
+        assert np.array_equal(loaded.statistics[name], values)
+    loaded.check_weights()
+
+
+def test_counts() -> None:
+    ticket = make()
+    kept = sum(int(mask.sum()) for mask in MASKS.values())
+    assert (ticket.weights, ticket.kept) == (35 + 54, kept)
+    assert ticket.sparsity == 1 - kept / 89
+    assert ticket.mask_bytes == 5 + 7
+    assert ticket.statistics_bytes == 16
+    assert ticket.digest in ticket.to_bytes().decode("latin-1")
+
+
+def test_metrics_are_added_without_changing_the_original() -> None:
+    ticket = make()
+    measured = ticket.with_metrics(accuracy=0.5)
+    assert ticket.provenance.metrics == {}
+    assert Ticket.from_bytes(measured.to_bytes()).provenance.metrics == {"accuracy": 0.5}
+
+
+def test_an_unknown_layer_has_no_mask() -> None:
+    with pytest.raises(KeyError):
+        make().mask("c.weight")
+
+
+def test_weights_of_another_generator_are_noticed() -> None:
+    with pytest.raises(TicketError, match="when the ticket was made"):
+        replace(make(), seed=6).check_weights()
+
+
+def layer(**changes: Any) -> list[list[Any]]:
+    row = {"name": "a.weight", "shape": [7, 5], "scale": 0.1, "codec": "raw"}
+    row |= {"kept": int(MASKS["a.weight"].sum()), "bytes": 5}
+    return [list({**row, **changes}.values()), ["b.weight", [3, 2, 3, 3], 0.33333334, "raw", 7, 7]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": -1}, "its seed"),
+        ({"seed": 2**64}, "its seed"),
+        ({"seed": 1.0}, "its seed"),
+        ({"generator": "mt19937"}, "expected the generator 'hash32x2'"),
+        ({"initialiser": "zeros"}, "expected the initialiser"),
+        ({"classes": "ab"}, "'classes' should be a list"),
+        ({"classes": [1]}, "class names"),
+        ({"metrics": None}, "'metrics' should be a dict"),
+        ({"surprise": 1}, "'surprise'"),
+        ({"layers": [[]]}, "a layer should be"),
+        ({"layers": layer(name="../x")}, "impossible name"),
+        ({"layers": layer(shape=[2**63, 5])}, "impossible shape"),
+        ({"layers": layer(shape=[2**32, 2**32])}, "cannot keep"),
+        ({"layers": layer(shape=[7, -5])}, "impossible shape"),
+        ({"layers": layer(shape=[35])}, "impossible shape"),
+        ({"layers": layer(codec="zip")}, "unknown codec"),
+        ({"layers": layer(codec=["raw"])}, "unknown codec"),
+        ({"layers": layer(kept=36)}, "cannot keep"),
+        ({"layers": layer(bytes=2**63)}, "cannot keep"),
+        ({"layers": layer(bytes=6)}, "do not fit"),
+        ({"layers": layer(scale=0)}, "impossible scale"),
+        ({"layers": layer(scale=1e300)}, "impossible scale"),
+        ({"layers": layer()[:1]}, "do not fit"),
+        ({"layers": layer()[1:] * 2}, "do not fit"),
+        ({"statistics": [["n.running_mean", 2]]}, "its statistics"),
+        ({"statistics": [["n", 2], ["n", 2]]}, "its statistics"),
+        ({"statistics": [["n", -2], ["m", 6]]}, "a statistic should be"),
+        ({"statistics": [3]}, "a statistic should be"),
+    ],
+)
+def test_edited_documents_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(TicketError, match=re.escape(words)):
+        Ticket.from_bytes(rewritten(**changes))
+
+
+def test_a_missing_field_is_named() -> None:
+    document, masks, statistics = container.unpack(make().to_bytes())
+    del document["seed"]
+    with pytest.raises(TicketError, match="'seed'"):
+        Ticket.from_bytes(container.pack(document, masks, statistics)[0])
+
+
+def test_statistics_must_be_finite() -> None:
+    broken = {**STATISTICS, "n.running_var": np.array([np.nan, 1], np.float32)}
+    with pytest.raises(TicketError, match="not finite"):
+        Ticket.from_bytes(make(statistics=broken).to_bytes())
+
+
+def test_a_mask_that_keeps_another_number_is_refused() -> None:
+    kept = int(MASKS["a.weight"].sum())
+    ticket = Ticket.from_bytes(rewritten(layers=layer(kept=kept - 1)))
+    with pytest.raises(TicketError, match=f"keeps {kept} weights, not {kept - 1}"):
+        ticket.mask("a.weight")
+
+
+def test_load_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    with pytest.raises(TicketError, match=re.escape(str(path))):
+        Ticket.load(path)
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+    with pytest.raises(TicketError, match=re.escape(str(path))):
+        Ticket.load(path)
+
+
+def test_the_document_holds_no_times_and_no_paths() -> None:
+    content = make().to_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    text = header["__metadata__"]["ticket"]
+    assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) == text
+    assert "/" not in text.replace("hash32x2/1", "")
