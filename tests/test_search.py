@@ -1,0 +1,129 @@
+"""The search loop: what it finds, that it is repeatable, and that reporting has no influence."""
+
+import numpy as np
+import pytest
+import torch
+
+from slt_compress import data
+from slt_compress.errors import UsageError
+from slt_compress.models import build, resolve
+from slt_compress.network import FlatNetwork
+from slt_compress.search import Budget, Found, Progress, recalibrate, search
+
+CPU = torch.device("cpu")
+DIGITS = data.open_dataset("digits", None)
+TRAIN, VALIDATION = data.hold_out(DIGITS.read("train", 8))
+PREPROCESSING = DIGITS.preprocessing(8, TRAIN)
+
+
+def find(
+    steps: int, density: float = 0.1, seed: int = 0, method: str = "crbg", reports: list[Progress] | None = None
+) -> tuple[Found, FlatNetwork]:
+    spec = resolve("lenet-300-100", classes=10, channels=1, input_size=8)
+    network = FlatNetwork(build(spec), seed, density, CPU)
+    found = search(
+        network,
+        TRAIN,
+        VALIDATION,
+        PREPROCESSING,
+        method=method,
+        density=density,
+        seed=seed,
+        budget=Budget(steps, 256, steps / 5),
+        report=None if reports is None else reports.append,
+    )
+    return found, network
+
+
+def accuracy(network: FlatNetwork) -> float:
+    (images, labels) = next(VALIDATION.batches(1000))
+    with torch.no_grad():
+        return float((network.module(PREPROCESSING(images)).argmax(1) == labels).float().mean())
+
+
+def kept(found: Found) -> int:
+    return sum(int(mask.sum()) for mask in found.masks.values())
+
+
+def test_a_search_learns_and_a_random_mask_does_not() -> None:
+    _, network = find(150)
+    _, control = find(150, method="random")
+    assert accuracy(network) > 0.9
+    assert accuracy(control) < 0.5
+
+
+def test_hardening_costs_little() -> None:
+    reports: list[Progress] = []
+    _, network = find(300, density=0.2, reports=reports)
+    assert reports[-1].sparsity == pytest.approx(0.8, abs=0.02)
+    assert accuracy(network) > reports[-1].accuracy - 0.03
+
+
+@pytest.mark.parametrize("steps", [1, 5, 40])
+@pytest.mark.parametrize("density", [0.02, 0.2, 0.5, 1.0])
+def test_every_search_has_the_asked_sparsity_however_short(steps: int, density: float) -> None:
+    found, network = find(steps, density)
+    assert kept(found) == round(density * network.size)
+    assert all(bool(mask.any()) for mask in found.masks.values())
+
+
+def test_the_same_seed_gives_the_same_ticket_and_another_another() -> None:
+    first, again, other = find(20)[0], find(20)[0], find(20, seed=1)[0]
+    for name, mask in first.masks.items():
+        assert torch.equal(mask, again.masks[name])
+    for name, values in first.statistics.items():
+        assert torch.equal(values, again.statistics[name])
+    assert any(not torch.equal(mask, other.masks[name]) for name, mask in first.masks.items())
+
+
+def test_reporting_does_not_change_the_result() -> None:
+    reports: list[Progress] = []
+    silent, watched = find(30)[0], find(30, reports=reports)[0]
+    assert all(torch.equal(mask, watched.masks[name]) for name, mask in silent.masks.items())
+    assert [report.step for report in reports] == list(range(1, 31))
+    assert all(0 <= report.accuracy <= 1 for report in reports)
+
+
+def test_no_weight_is_trained() -> None:
+    found, network = find(20)
+    _, fresh = find(1)
+    assert torch.equal(network.weights, fresh.weights)
+    for slot, part in zip(network.slots, network.split(network.weights), strict=True):
+        assert np.allclose(part.abs(), slot.scale, rtol=0)
+        effective = network.module.get_parameter(slot.name)
+        assert torch.equal(effective != 0, found.masks[slot.name])
+
+
+def test_recalibration_gives_the_statistics_of_the_data() -> None:
+    _, network = find(1, density=1.0)
+    first = network.module[1]  # type: ignore[index]
+    recalibrate(network.module, TRAIN, PREPROCESSING, 100, torch.Generator().manual_seed(0))
+    (images, _) = next(TRAIN.batches(len(TRAIN)))
+    with torch.no_grad():
+        hidden = network.module[0](PREPROCESSING(images))  # type: ignore[index]
+        hidden = torch.nn.functional.linear(hidden, network.module.get_parameter("1.weight"))
+    statistics = dict(network.module.named_buffers())
+    assert first.training is False
+    assert torch.allclose(statistics["2.running_mean"], hidden.mean(0), atol=0.1)
+    assert torch.allclose(statistics["2.running_var"], hidden.var(0), rtol=0.2, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "epochs", "max_steps", "steps", "batch"),
+    [
+        (55_000, None, None, 12 * 214, 256),
+        (1_294, None, None, 1000, 256),
+        (55_000, 2, None, 428, 256),
+        (55_000, None, 7, 7, 256),
+        (100, 3, None, 3, 100),
+    ],
+)
+def test_budgets(pictures: int, epochs: int | None, max_steps: int | None, steps: int, batch: int) -> None:
+    budget = Budget.plan(pictures, 256, 12, epochs, max_steps)
+    assert (budget.steps, budget.batch_size) == (steps, batch)
+    assert budget.epochs == pytest.approx(steps / (pictures // batch))
+
+
+def test_a_single_picture_is_no_training_split() -> None:
+    with pytest.raises(UsageError, match="at least 2"):
+        Budget.plan(1, 256, 12, None, None)
