@@ -57,7 +57,8 @@ class CrbgSettings:
     sigma_end: float = 0.02  # reached exponentially from `anneal_from` to the end
     slope_end: float = 10.0  # likewise, from 1
     anneal_from: float = 0.3
-    reach: float = 2.5  # a closed gate stays within so many σ of opening
+    lowest_mean: float = -0.25  # means are clamped to [lowest, highest]
+    highest_mean: float = 1.0
     target_from: float = 0.1  # the target density falls linearly from 1 …
     target_until: float = 0.35  # … to the asked one
     integral: float = 280.0  # gain of the multiplier per unit of log density, divided by the number of steps
@@ -81,8 +82,8 @@ class Crbg:
     integrates once more, swings far past the target and cannot come back.
 
     Meanwhile σ falls, the slope rises and a polarisation term drives every gate to 0 or 1, so that the soft network
-    becomes the hard one before the search ends. Means are held where a gate is at most just open or `reach`·σ from
-    opening: further out no noise would reach the slope and a gate closed by mistake could never reopen.
+    becomes the hard one before the search ends. At first a closed gate lies within reach of the noise and may reopen;
+    as the slope rises it falls out of reach, and the mask settles at the target.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Crbg:
         device = network.weights.device
         noise = torch.randn(network.weights.shape, generator=generator, device=device)
         means = noise.mul_(s.initial_spread).add_(s.initial_mean)
-        means[network.weights == 0] = -s.reach * s.sigma_start  # padding is closed and, without gradient, stays so
+        means[network.weights == 0] = s.lowest_mean  # padding is closed and, without gradient, stays so
         self.parameter: nn.Parameter = nn.Parameter(means)
         self._multiplier = torch.zeros((), device=device)
         self._error = torch.zeros((), device=device)
@@ -113,8 +114,10 @@ class Crbg:
         return self._settings.learning_rate * (1 - step / self._steps)
 
     def gate(self, step: int) -> torch.Tensor:
+        s = self._settings
+        sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step)
         noise = torch.randn(self.parameter.shape, generator=self._generator, device=self.parameter.device)
-        return (self._centre(step) + noise.mul_(self._sigma(step))).clamp(0, 1)
+        return (self._centre(step) + noise.mul_(sigma)).clamp(0, 1)
 
     def penalty(self, step: int) -> torch.Tensor:
         s = self._settings
@@ -133,8 +136,7 @@ class Crbg:
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         s = self._settings
-        half = 0.5 / self._slope(step)
-        self.parameter.clamp_(0.5 - half * (1 + 2 * s.reach * self._sigma(step)), 0.5 + half)
+        self.parameter.clamp_(s.lowest_mean, s.highest_mean)
         self._multiplier += s.integral / self._steps * self._error
         if step < s.target_until * self._steps:
             self._multiplier.clamp_(min=0)
@@ -149,21 +151,16 @@ class Crbg:
         picks weights of one layer that all do the same, and a ranking by index the first or last layer.
         """
         noise = torch.rand(self.parameter.shape, generator=self._generator, device=self.parameter.device)
-        spacing = 1e-3 / self._slope(self._steps)  # far below the width of the slope, far above a rounding error
-        return _best(self._network, self.parameter.detach() + spacing * noise, self._density)
+        # 1e-4: far below the width of the slope, far above a rounding error.
+        return _best(self._network, self.parameter.detach() + 1e-4 * noise, self._density)
 
     def _annealed(self, step: int) -> float:
         return _ramp(step / self._steps, self._settings.anneal_from, 1)
 
-    def _slope(self, step: int) -> float:
-        return float(self._settings.slope_end ** self._annealed(step))
-
-    def _sigma(self, step: int) -> float:
-        s = self._settings
-        return float(s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step))
-
     def _centre(self, step: int) -> torch.Tensor:
-        return self._slope(step) * (self.parameter - 0.5) + 0.5
+        slope = self._settings.slope_end ** self._annealed(step)
+        centre: torch.Tensor = slope * (self.parameter - 0.5) + 0.5
+        return centre
 
     def _target(self, step: int) -> float:
         s = self._settings

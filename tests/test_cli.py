@@ -191,7 +191,9 @@ def test_no_internet_and_no_copy_is_explained(cli: Run, tmp_path: Path) -> None:
     proxy = "http://127.0.0.1:9"
     done = cli(
         *("search", "lenet-5", "--dataset", "cifar10", "--data-dir", "pictures"),
-        http_proxy=proxy, https_proxy=proxy, no_proxy="",
+        http_proxy=proxy,
+        https_proxy=proxy,
+        no_proxy="",
     )
     refused(done, 1, "cifar10 is not in pictures and cannot be downloaded", tmp_path)
 
@@ -255,3 +257,27 @@ def test_the_onnx_file_records_where_it_comes_from(searched: Searched, cli: Run,
     assert origin["classes"] == list("0123456789")
     assert origin["preprocessing"]["size"] == 8
     assert origin["ticket"] == document(cli("inspect", searched[0], "--json"))["digest"]
+
+
+def test_resnet18_on_a_folder_of_pictures(cli: Run, tmp_path: Path) -> None:
+    """The whole road for a timm network: 11 M weights at one bit each, 1.4 MB."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 4)):
+        for label, name in enumerate(("dark", "light")):
+            (tmp_path / "pictures" / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 128, (16, 16, 3)) + 127 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "pictures" / part / name / f"{index}.png")
+    folder = ("--dataset", "imagefolder", "--data-dir", "pictures")
+    found = document(cli("search", "resnet18", *folder, "--max-steps", 4, "--output", "t.safetensors", "--json"))
+    assert found["sparsity"] == pytest.approx(0.9, abs=0.0005)
+    assert found["bytes"] == pytest.approx(11_164_352 / 8, rel=0.05)
+    assert found["dense_bytes"] == pytest.approx(44.7e6, rel=0.01)
+    exported = document(cli("export", "t.safetensors", "--json"))
+    assert exported["bytes"] == pytest.approx(44.7e6, rel=0.01)
+    results = [
+        document(cli("evaluate", name, "--data-dir", "pictures", "--json")) for name in ("t.safetensors", "t.onnx")
+    ]
+    assert results[0]["accuracy"] == results[1]["accuracy"] == found["accuracy"]

@@ -28,7 +28,7 @@ def forged(change: dict[str, Any], drop: str = "") -> bytes:
     document = {**document, **change, "digest": "0" * 64}
     document.pop(drop, None)
     content = save({"masks": MASKS, "statistics": STATISTICS}, metadata={"ticket": json.dumps(document)})
-    return content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode())
+    return bytes(content).replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode())
 
 
 def test_round_trip() -> None:

@@ -48,7 +48,7 @@ def test_every_ungated_value_is_set() -> None:
     gated = set(network.gated_names(module))
     left = [name for name, tensor in module.state_dict().items() if (tensor == 77).any() and name not in gated]
     assert left == ["second.weight"]  # the same tensor as first.weight
-    assert torch.equal(module.conv.bias, torch.zeros(8))
+    assert torch.equal(module.get_parameter("conv.bias"), torch.zeros(8))
     assert torch.equal(module.gamma, torch.ones(8))
     std = network.EMBEDDING_STD
     expected = seeding.uniform(1, "token", 8) * np.float32(3**0.5 * std)

@@ -96,4 +96,4 @@ def test_the_facade_lists_the_product() -> None:
     assert slt_compress.__all__ == ["Ticket", "__version__"]
     assert slt_compress.Ticket.__module__ == "slt_compress.ticket"
     with pytest.raises(AttributeError, match="has no attribute 'Tocket'"):
-        slt_compress.Tocket  # type: ignore[attr-defined]  # noqa: B018
+        slt_compress.Tocket  # noqa: B018

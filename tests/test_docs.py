@@ -1,0 +1,84 @@
+"""The documentation cannot drift: every command it shows is run, every command there is appears in it."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from slt_compress import cli as module
+from slt_compress.cli import app
+from tests.conftest import Run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def shell_lines(text: str) -> list[str]:
+    return [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines() if line]
+
+
+def test_the_readme_shows_every_command() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    assert set(commands) == {line.split()[1] for line in shell_lines(README) if line.startswith("slt-compress")}
+    for name in commands:
+        assert f"| `{name} " in README
+
+
+def test_the_road_of_the_readme_works(cli: Run) -> None:
+    lines = [line for line in shell_lines(README) if line.startswith("slt-compress")]
+    assert len(lines) >= 5
+    for line in lines:
+        done = cli(*shlex.split(line)[1:])
+        assert done.returncode == 0, (line, done.stderr)
+
+
+def test_the_first_command_is_the_main_job() -> None:
+    install, tests = shell_lines(README)[:2]
+    assert install.endswith("slt-compress search lenet-300-100 --dataset digits")
+    ours = (ROOT / ".ci" / "run").read_text()
+    for part in tests.replace(".venv/bin", "$venv/bin").split(" && ")[1:]:
+        program, *arguments = part.split()
+        assert f'"{program}" {" ".join(arguments)}'.strip().replace('pip" install', 'pip" install --quiet') in ours
+
+
+@pytest.mark.parametrize("document", [*sorted(path.name for path in ROOT.glob("*.md")), "docs/methods.md"])
+def test_links_between_documents_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_defaults_in_the_help_are_those_of_the_code() -> None:
+    from slt_compress.export import DEFAULT_OPSET
+    from slt_compress.search import MIN_STEPS
+
+    source = Path(module.__file__).read_text()
+    assert f"[default: {DEFAULT_OPSET}]" in source
+    assert f"more for {MIN_STEPS:,} steps" in source
+
+
+def test_the_example_classifies_a_picture(cli: Run, tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    done = cli("search", "lenet-300-100", "--max-steps", 100, "--sparsity", 0.8, "--output", "t.safetensors")
+    assert done.returncode == 0
+    pictures = load_digits().images[:10]
+    for digit, picture in enumerate(pictures):
+        Image.fromarray(np.rint(picture * 255 / 16).astype(np.uint8)).save(tmp_path / f"{digit}.png")
+    names = [f"{digit}.png" for digit in range(10)]
+    example = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "classify.py"), "t.safetensors", *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    right = [line.split()[1] == str(digit) for digit, line in enumerate(example.stdout.splitlines())]
+    assert len(right) == 10
+    assert sum(right) >= 8

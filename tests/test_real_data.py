@@ -1,0 +1,50 @@
+"""The road on real pictures: MNIST and CIFAR-10 (JPEG), from the folder that SLT_COMPRESS_DATA names."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from slt_compress import Ticket, data
+from slt_compress.evaluate import OnnxClassifier, evaluate, torch_classifier
+from tests.conftest import Run
+
+FOLDER = Path(os.environ.get("SLT_COMPRESS_DATA", "/nonexistent"))
+MNIST = pytest.mark.skipif(not (FOLDER / "MNIST").is_dir(), reason="SLT_COMPRESS_DATA names no folder with MNIST/raw")
+CIFAR = pytest.mark.skipif(
+    not (FOLDER / "cifar10-jpg").is_dir(), reason="SLT_COMPRESS_DATA names no folder with cifar10-jpg"
+)
+
+
+@MNIST
+def test_mnist_from_search_to_onnx(cli: Run, tmp_path: Path) -> None:
+    """Two epochs at 95 % sparsity reach 97 %; both runtimes give the same 10,000 predictions."""
+    arguments = ("--dataset", "mnist", "--data-dir", FOLDER, "--sparsity", 0.95, "--epochs", 2)
+    done = cli("search", "lenet-300-100", *arguments, "--output", "t.safetensors", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["accuracy"] > 0.965
+    assert found["sparsity"] == pytest.approx(0.95, abs=0.0005)
+    assert cli("export", "t.safetensors").returncode == 0
+
+    ticket = Ticket.load(tmp_path / "t.safetensors")
+    preprocessing = data.Preprocessing(**ticket.provenance.preprocessing)
+    pictures = data.open_dataset("mnist", FOLDER).read("test", 28)
+    with_torch = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), pictures, preprocessing)
+    with_onnx = evaluate(OnnxClassifier(tmp_path / "t.onnx"), pictures, preprocessing)
+    assert with_torch.samples == 10_000
+    assert torch.equal(with_torch.predictions, with_onnx.predictions)
+    assert with_torch.accuracy == found["accuracy"]
+
+
+@CIFAR
+def test_cifar_as_a_folder_of_pictures(cli: Run) -> None:
+    """A few steps of a small network learn something from 45,000 colour JPEGs."""
+    arguments = ("--dataset", "imagefolder", "--data-dir", FOLDER / "cifar10-jpg", "--sparsity", 0.8)
+    done = cli("search", "conv2", *arguments, "--max-steps", 60, "--batch-size", 64, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["accuracy"] > 0.25
+    assert found["sparsity"] == pytest.approx(0.8, abs=0.0005)
