@@ -5,19 +5,11 @@ import math
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from slt_compress.errors import SltError, UsageError, VerificationError
-
-if TYPE_CHECKING:
-    import torch
-
-    from slt_compress.data import Dataset, Preprocessing, Split
-    from slt_compress.ticket import Ticket
-
-DEFAULT_EPOCHS = 12
 
 app = typer.Typer(
     name="slt-compress",
@@ -108,7 +100,7 @@ def search(
     epochs: Annotated[
         int | None,
         typer.Option(
-            help=f"Passes over the training pictures. [default: {DEFAULT_EPOCHS}, or more for 1,000 steps]",
+            help="Passes over the training pictures. [default: 12, or more for 1,000 steps]",
             rich_help_panel="Training",
         ),
     ] = None,
@@ -148,79 +140,29 @@ def search(
         data.check_name(dataset)
         output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
         files.check_writable(output)
-
-        from slt_compress import models
         from slt_compress.console import Printer, size
-        from slt_compress.evaluate import evaluate as measure
-        from slt_compress.evaluate import torch_classifier
-        from slt_compress.network import FlatNetwork
-        from slt_compress.search import Budget
-        from slt_compress.search import search as find
-        from slt_compress.ticket import Provenance, Ticket
+        from slt_compress.jobs import Request, find_ticket
 
         printer = Printer(json=json, quiet=quiet)
-        models.check_name(model)
-        target = _device(device)
-        pictures = data.open_dataset(dataset, data_dir)
-        spec = models.resolve(
-            model,
-            classes=len(pictures.classes),
-            channels=pictures.channels,
-            input_size=input_size or pictures.size or models.default_input_size(model),
-        )
-        network = FlatNetwork(models.build(spec), seed, 1 - sparsity, target)
-        train, validation = data.hold_out(pictures.read("train", spec.input_size))
-        train, validation = train.to(target), validation.to(target)
-        preprocessing = pictures.preprocessing(spec.input_size, train)
-        budget = Budget.plan(len(train), batch_size, DEFAULT_EPOCHS, epochs, max_steps)
-        printer.note(
-            f"{model} on {dataset}: {network.size:,} gated weights, {len(train):,} training pictures, "
-            f"{budget.steps:,} steps of {budget.batch_size} on {target}"
-        )
-        with printer.search_progress() as report:
-            found = find(
-                network,
-                train,
-                validation,
-                preprocessing,
-                method=method.value,
-                density=1 - sparsity,
-                seed=seed,
-                budget=budget,
-                learning_rate=lr,
-                report=report,
-            )
-        steps = 0 if method is MethodName.RANDOM else budget.steps
-        ticket = Ticket.pack(
-            {name: mask.numpy() for name, mask in found.masks.items()},
-            {slot.name: slot.scale for slot in network.slots},
-            {name: values.numpy() for name, values in found.statistics.items()},
-            Provenance(
-                model=spec.to_json(),
-                library=models.library_version(spec),
-                architecture=models.architecture_digest(network.module),
-                dataset=dataset,
-                classes=list(pictures.classes),
-                preprocessing=vars(preprocessing),
-                method={
-                    "name": method.value,
-                    "steps": steps,
-                    "batch_size": budget.batch_size,
-                    "settings": found.settings,
-                },
-                metrics={},
-            ),
+        request = Request(
+            model=model,
+            dataset=dataset,
+            density=1 - sparsity,
+            method=method.value,
             seed=seed,
+            data_dir=data_dir,
+            input_size=input_size,
+            epochs=epochs,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            learning_rate=lr,
+            device=device.value,
         )
-        # Measured on the network that a reader of the file gets, not on the one that was searched.
-        restored = Ticket.from_bytes(ticket.to_bytes()).restore()
-        classifier = torch_classifier(restored, target)
-        held_out = measure(classifier, validation, preprocessing)
-        test = measure(classifier, pictures.read("test", spec.input_size).to(target), preprocessing)
-        ticket = ticket.with_metrics(accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy)
+        outcome = find_ticket(request, printer)
+        ticket, found, test = outcome.ticket, outcome.found, outcome.test
         ticket.save(output)
         written = output.stat().st_size
-        dense = sum(tensor.nbytes for tensor in restored.state_dict().values())
+        dense = outcome.dense_bytes
         empty = [layer.name for layer in ticket.layers if layer.kept == 1]
         if empty:
             printer.note(f"only one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
@@ -233,20 +175,21 @@ def search(
                 "seed": seed,
                 "sparsity": ticket.sparsity,
                 "accuracy": test.accuracy,
-                "validation_accuracy": held_out.accuracy,
+                "validation_accuracy": outcome.validation.accuracy,
                 "loss": test.loss,
                 "bytes": written,
                 "mask_bytes": ticket.mask_bytes,
                 "mask_bound_bytes": ticket.mask_bound_bytes,
                 "dense_bytes": dense,
-                "epochs": 0 if method is MethodName.RANDOM else budget.epochs,
+                "epochs": outcome.epochs,
                 "seconds": found.seconds,
                 "images_per_second": found.images_per_second,
             },
             [
                 (
                     "accuracy",
-                    f"{test.accuracy:.2%} of {test.samples:,} test pictures ({held_out.accuracy:.2%} held out)",
+                    f"{test.accuracy:.2%} of {test.samples:,} test pictures "
+                    f"({outcome.validation.accuracy:.2%} of the held-out ones)",
                 ),
                 ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weights:,} weights kept"),
                 ("size", f"{size(written)} against {size(dense)} dense, {dense / written:.0f}× smaller"),
@@ -285,23 +228,24 @@ def evaluate(
         if backend is Backend.ONNXRUNTIME and not is_onnx:
             raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {file}")
         _require_file(file)
+        from slt_compress import jobs
         from slt_compress.console import Printer
         from slt_compress.evaluate import OnnxClassifier, torch_classifier
         from slt_compress.evaluate import evaluate as measure
         from slt_compress.ticket import Ticket
 
         printer = Printer(json=json)
-        target = _device(DeviceName.CPU if is_onnx else device)
+        target = jobs.choose_device("cpu" if is_onnx else device.value)
         if is_onnx:
             classifier: Any = OnnxClassifier(file)
-            recorded = classifier.metadata
+            origin = classifier.metadata
         else:
             ticket = Ticket.load(file)
             classifier = torch_classifier(ticket.restore(), target)
-            recorded = _recorded(ticket)
-        name = dataset or recorded["dataset"]
-        split, preprocessing = _test_pictures(recorded, name, data_dir)
-        with printer.counter("evaluating", len(split)) as report:
+            origin = jobs.recorded(ticket)
+        name = dataset or origin["dataset"]
+        split, preprocessing = jobs.pictures_for(origin, name, data_dir, printer)
+        with printer.counter("evaluating") as report:
             result = measure(classifier, split.to(target), preprocessing, report)
         used = "onnxruntime" if is_onnx else "torch"
         printer.result(
@@ -311,13 +255,13 @@ def evaluate(
                 "samples": result.samples,
                 "seconds": result.seconds,
                 "backend": used,
-                "sparsity": recorded["sparsity"],
+                "sparsity": origin["sparsity"],
                 "bytes": file.stat().st_size,
             },
             [
                 ("accuracy", f"{result.accuracy:.2%} of {result.samples:,} test pictures of {name}"),
                 ("loss", f"{result.loss:.4f}"),
-                ("sparsity", f"{recorded['sparsity']:.2%}"),
+                ("sparsity", f"{origin['sparsity']:.2%}"),
                 ("time", f"{result.seconds:.2f} s with {used}"),
             ],
         )
@@ -347,12 +291,13 @@ def export(
         ticket = Ticket.load(ticket_file)
         module = ticket.restore()
         from slt_compress.export import export_dense
+        from slt_compress.jobs import recorded
 
         printer = Printer(json=json)
         printer.note(f"exporting {ticket_file} with {weights.value} weights")
         expected = ticket.provenance.preprocessing
         shape = (expected["channels"], expected["size"], expected["size"])
-        exported = export_dense(module, shape, output, _recorded(ticket), opset)
+        exported = export_dense(module, shape, output, recorded(ticket), opset)
         printer.result(
             {
                 "onnx": str(output),
@@ -375,7 +320,7 @@ def inspect(ticket_file: TicketFile, json: Json = False) -> None:
     """Show what a ticket holds: layers, densities, bytes against the Shannon bound, and where it comes from."""
     with _exit_codes():
         from slt_compress.console import Printer, size
-        from slt_compress.ticket import Ticket
+        from slt_compress.ticket import Ticket, few
 
         _require_file(ticket_file)
         ticket = Ticket.load(ticket_file)
@@ -432,7 +377,10 @@ def inspect(ticket_file: TicketFile, json: Json = False) -> None:
                     f"statistics {ticket.statistics_bytes:,}, header {other:,}",
                 ),
                 ("model", f"{origin.model['name']}, built by {origin.library}"),
-                ("trained on", f"{origin.dataset}, {len(origin.classes)} classes: {_few(origin.classes)}"),
+                (
+                    "trained on",
+                    f"{origin.dataset}, {len(origin.classes)} classes: {few(origin.classes)}",
+                ),
                 ("method", f"{origin.method['name']}, seed {ticket.seed}"),
                 (
                     "accuracy",
@@ -468,51 +416,3 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise UsageError(f"{path} {kind}, expected a file; make one with: slt-compress search MODEL --dataset NAME")
-
-
-def _device(name: DeviceName) -> "torch.device":
-    import torch
-
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name is DeviceName.AUTO:
-        return torch.device(next(kind for kind, there in present.items() if there))
-    if not present[name.value]:
-        raise UsageError(f"--device {name.value}: torch finds none on this machine; use --device cpu")
-    return torch.device(name.value)
-
-
-def _recorded(ticket: "Ticket") -> dict[str, Any]:
-    """Return what an evaluation needs to know of a ticket, and what an exported file records of it."""
-    origin = ticket.provenance
-    return {
-        "dataset": origin.dataset,
-        "classes": origin.classes,
-        "preprocessing": origin.preprocessing,
-        "model": origin.model["name"],
-        "seed": ticket.seed,
-        "sparsity": ticket.sparsity,
-        "ticket": ticket.digest,
-    }
-
-
-def _test_pictures(recorded: dict[str, Any], name: str, data_dir: Path | None) -> "tuple[Split, Preprocessing]":
-    """Return the test split as the network expects its pictures. Raises DataError if they are of other classes."""
-    from slt_compress import data
-    from slt_compress.errors import DataError
-
-    preprocessing = data.Preprocessing(**recorded["preprocessing"])
-    pictures: Dataset = data.open_dataset(name, data_dir)
-    if list(pictures.classes) != recorded["classes"]:
-        raise DataError(
-            f"the network tells apart {len(recorded['classes'])} classes ({_few(recorded['classes'])}), {name} has "
-            f"{len(pictures.classes)} ({_few(pictures.classes)})"
-        )
-    if pictures.channels != preprocessing.channels:
-        raise DataError(
-            f"the network takes pictures of {preprocessing.channels} channels, {name} has {pictures.channels}"
-        )
-    return pictures.read("test", preprocessing.size), preprocessing
-
-
-def _few(names: "list[str] | tuple[str, ...]") -> str:
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

@@ -81,18 +81,18 @@ class Printer:
             yield show
 
     @contextlib.contextmanager
-    def counter(self, what: str, total: int) -> Iterator[Callable[[int], None] | None]:
-        """Show how many of `total` are done, once it has taken two seconds."""
+    def counter(self, what: str) -> Iterator[Callable[[int, int], None] | None]:
+        """Show how many of a total are done, once it has taken two seconds."""
         if not self.shows_progress:
             yield None
             return
         columns = (TextColumn(what), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"))
-        with Progress(*columns, TimeRemainingColumn(), console=self._err, transient=True, disable=False) as bar:
-            task = bar.add_task("", total=total, visible=False)
+        with Progress(*columns, TimeRemainingColumn(), console=self._err, transient=True) as bar:
+            task = bar.add_task("", total=None, visible=False)
             start = time.monotonic()
 
-            def show(done: int) -> None:
-                bar.update(task, completed=done, visible=time.monotonic() - start > _PATIENCE)
+            def show(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total, visible=time.monotonic() - start > _PATIENCE)
 
             yield show
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from slt_compress.data import Preprocessing, Split
 from slt_compress.errors import VerificationError
+from slt_compress.pictures import Preprocessing, Report, Split
 
 Classifier = Callable[[torch.Tensor], torch.Tensor]  # normalised float32 (n, c, h, w) -> logits (n, classes)
 
@@ -35,9 +35,9 @@ def evaluate(
     classifier: Classifier,
     split: Split,
     preprocessing: Preprocessing,
-    report: Callable[[int], None] | None = None,
+    report: Report | None = None,
 ) -> Evaluation:
-    """Classify every picture of a split, in stored order. `report` is called with the number done after each batch."""
+    """Classify every picture of a split, in stored order. `report` gets the number done and the total."""
     start = time.perf_counter()
     loss, predictions, labels = 0.0, [], []
     done = 0
@@ -48,7 +48,7 @@ def evaluate(
         labels.append(truth.cpu())
         done += len(truth)
         if report:
-            report(done)
+            report(done, len(split))
     predicted = torch.cat(predictions)
     return Evaluation(
         accuracy=(predicted == torch.cat(labels)).double().mean().item(),

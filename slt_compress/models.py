@@ -19,8 +19,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from slt_compress.errors import TicketError, UsageError
-
-SMALL_INPUT = 64  # px: at and below, stems are adapted
+from slt_compress.pictures import SMALL
 
 # What a ticket may ask a builder for: name of the argument -> smallest and largest value.
 _LIMITS = {"channels": (1, 64), "classes": (2, 100_000), "input_size": (1, 4096)}
@@ -65,7 +64,7 @@ def resolve(name: str, *, classes: int, channels: int, input_size: int) -> Model
         size = max(input_size, _OWN[name].minimum_size)
         return ModelSpec("slt", name, classes, channels, size)
     _require_timm(name)
-    return ModelSpec("timm", name, classes, channels, input_size, small_stem=input_size <= SMALL_INPUT)
+    return ModelSpec("timm", name, classes, channels, input_size, small_stem=input_size <= SMALL)
 
 
 def check_name(name: str) -> None:
@@ -86,7 +85,7 @@ def default_input_size(name: str) -> int:
 def build(spec: ModelSpec) -> nn.Module:
     """Build the architecture in evaluation mode. Parameter values are whatever memory held: the caller sets them all.
 
-    Raises UsageError if the network cannot take pictures of this size or has nothing that could be gated.
+    Raises UsageError for an unknown name.
     """
     with _SkipRandomInitialisation():
         if spec.builder == "slt":
@@ -96,6 +95,23 @@ def build(spec: ModelSpec) -> nn.Module:
         else:
             module = _build_timm(spec)
     return module.eval()
+
+
+def check_input(module: nn.Module, spec: ModelSpec) -> None:
+    """Raise UsageError if the network cannot classify pictures of the spec's size and channels."""
+    parameter = next(module.parameters())
+    images = torch.zeros(2, spec.channels, spec.input_size, spec.input_size, device=parameter.device)
+    try:
+        with torch.no_grad():
+            shape = tuple(module.eval()(images).shape)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"{spec.name} cannot take pictures of {spec.input_size} px ({reason}); give an --input-size that it can, "
+            f"such as {default_input_size(spec.name)}"
+        ) from error
+    if shape != (2, spec.classes):
+        raise UsageError(f"{spec.name} is no classifier: expected logits (2, {spec.classes}), got {shape}")
 
 
 def architecture_digest(module: nn.Module) -> str:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from slt_compress import gates
-from slt_compress.data import Preprocessing, Split
 from slt_compress.errors import UsageError
 from slt_compress.network import FlatNetwork, statistic_names
+from slt_compress.pictures import Preprocessing, Split
 
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 RECALIBRATION_PICTURES = 10_000

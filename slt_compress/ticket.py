@@ -6,7 +6,7 @@ Reading is strict, and ordered so that nothing large is allocated before the siz
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -303,6 +303,11 @@ class Ticket:
         return container.pack(document, self._codes, statistics)
 
 
+def few(names: Sequence[str]) -> str:
+    """Return the first few class names as a person reads them."""
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
 def _read_layer(row: object) -> Layer:
     if not isinstance(row, list) or len(row) != 6:
         raise TicketError(f"a layer should be [name, shape, scale, codec, kept, bytes], found {row!r}")
@@ -336,7 +341,7 @@ def _read_statistics(rows: list[object], values: npt.NDArray[np.float32]) -> dic
     return statistics
 
 
-def _weights_digest(seed: int, layers: "list[Layer] | tuple[Layer, ...]") -> str:
+def _weights_digest(seed: int, layers: Sequence[Layer]) -> str:
     sha = hashlib.sha256()
     for layer in layers:
         sha.update(seeding.sign_bits(seed, layer.name, layer.size).tobytes())

@@ -37,7 +37,7 @@ def test_text_from_a_file_is_neither_markup_nor_control(capsys: pytest.CaptureFi
 
 def test_no_progress_away_from_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     printer = console.Printer()
-    with printer.search_progress() as report, printer.counter("counting", 3) as count:
+    with printer.search_progress() as report, printer.counter("counting") as count:
         assert report is None
         assert count is None
     assert capsys.readouterr() == ("", "")

@@ -6,9 +6,9 @@ import onnx
 import pytest
 import torch
 
-from slt_compress.data import Preprocessing, TensorSplit
 from slt_compress.errors import VerificationError
 from slt_compress.evaluate import OnnxClassifier, evaluate
+from slt_compress.pictures import Preprocessing, TensorSplit
 
 PREPROCESSING = Preprocessing(1, 1, (0.0,), (1.0,))
 
@@ -22,13 +22,13 @@ def test_a_known_classifier_gets_its_known_score() -> None:
         pixel = (normalised.view(-1) * 255).round().long()
         return torch.nn.functional.one_hot(pixel, 3) * 100.0
 
-    done: list[int] = []
-    result = evaluate(classify, split, PREPROCESSING, done.append)
+    done: list[tuple[int, int]] = []
+    result = evaluate(classify, split, PREPROCESSING, lambda *counts: done.append(counts))
     assert result.accuracy == 0.75
     assert result.loss == pytest.approx(25, abs=1e-3)
     assert result.samples == 4
     assert result.predictions.tolist() == [0, 1, 2, 1]
-    assert done == [4]
+    assert done == [(4, 4)]
 
 
 def test_a_file_that_is_not_onnx_is_named(tmp_path: Path) -> None:

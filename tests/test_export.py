@@ -15,6 +15,7 @@ from slt_compress.evaluate import OnnxClassifier, evaluate, torch_classifier
 from slt_compress.export import export_dense
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
+from slt_compress.pictures import Preprocessing
 from slt_compress.ticket import Ticket
 
 
@@ -25,7 +26,7 @@ def test_predictions_are_identical_on_every_test_picture(ticket: Ticket, tmp_pat
     classifier = OnnxClassifier(tmp_path / "t.onnx")
     assert classifier.metadata == {"note": "ä"}
     pictures = data.open_dataset("digits", None).read("test", 8)
-    preprocessing = data.Preprocessing(**ticket.provenance.preprocessing)
+    preprocessing = Preprocessing(**ticket.provenance.preprocessing)
     found = evaluate(classifier, pictures, preprocessing)
     expected = evaluate(torch_classifier(module, torch.device("cpu")), pictures, preprocessing)
     assert torch.equal(found.predictions, expected.predictions)

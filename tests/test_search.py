@@ -8,11 +8,12 @@ from slt_compress import data
 from slt_compress.errors import UsageError
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
+from slt_compress.pictures import hold_out
 from slt_compress.search import Budget, Found, Progress, recalibrate, search
 
 CPU = torch.device("cpu")
 DIGITS = data.open_dataset("digits", None)
-TRAIN, VALIDATION = data.hold_out(DIGITS.read("train", 8))
+TRAIN, VALIDATION = hold_out(DIGITS.read("train", 8))
 PREPROCESSING = DIGITS.preprocessing(8, TRAIN)
 
 

@@ -16,7 +16,7 @@ ALLOWED = {  # package -> the only modules that may import it
     "timm": {"models"},
     "torchvision": {"data"},
     "sklearn": {"data"},
-    "PIL": {"data"},
+    "PIL": {"folders"},
     "onnx": {"export"},
     "onnxruntime": {"export", "evaluate"},
     "typer": {"cli"},

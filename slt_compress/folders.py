@@ -1,0 +1,149 @@
+"""A user's own pictures: `train/` and `test/` (or `val/`), each with a folder per class.
+
+Folders whose decoded pictures fit into memory are decoded once, larger ones by worker processes while the network
+runs.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slt_compress.errors import DataError
+from slt_compress.pictures import SMALL, Batch, Dataset, Part, Report, Split, TensorSplit, batch_indices
+
+IN_MEMORY_BYTES = 2 * 2**30  # folders whose decoded pictures need more are streamed
+_COMMON_SIZE_SAMPLE = 256  # pictures opened to find out whether a folder has one small common size
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+
+
+class FolderSplit:
+    """Pictures decoded from files on demand, by worker processes, resized and centre-cropped to a square."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        labels: torch.Tensor,
+        size: int,
+        channels: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.files = list(files)
+        self.labels = labels
+        self.size = size
+        self.channels = channels
+        self.device = device or torch.device("cpu")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Batch:
+        return _decode(self.files[index], self.size, self.channels), self.labels[index]
+
+    def batches(
+        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False
+    ) -> Iterator[Batch]:
+        loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
+            self,  # type: ignore[arg-type]
+            batch_sampler=[indices.tolist() for indices in batch_indices(len(self), batch_size, shuffle, drop_last)],
+            num_workers=min(8, os.cpu_count() or 1),
+            pin_memory=self.device.type == "cuda",
+        )
+        for images, labels in loader:
+            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def take(self, indices: torch.Tensor) -> "FolderSplit":
+        files = [self.files[index] for index in indices.tolist()]
+        return FolderSplit(files, self.labels[indices], self.size, self.channels, self.device)
+
+    def to(self, device: torch.device) -> "FolderSplit":
+        return FolderSplit(self.files, self.labels, self.size, self.channels, device)
+
+
+def open_folder(folder: Path) -> Dataset:
+    """Open a folder of pictures. Raises DataError, naming the place, if it is not laid out as expected."""
+    train_folder = _part_folder(folder, ("train",))
+    test_folder = _part_folder(folder, ("test", "val"))
+    classes = tuple(sorted(entry.name for entry in train_folder.iterdir() if entry.is_dir()))
+    if len(classes) < 2:
+        raise DataError(f"{train_folder} needs a folder for each of at least two classes, found {len(classes)}")
+    found = {part: _list_files(root, classes) for part, root in (("train", train_folder), ("test", test_folder))}
+    size, channels = _common_size(found["train"][0])
+
+    def read(part: Part, size: int, report: Report | None = None) -> Split:
+        split = FolderSplit(*found[part], size, channels)
+        if len(split) * channels * size**2 > IN_MEMORY_BYTES:
+            return split
+        images = torch.empty((len(split), channels, size, size), dtype=torch.uint8)
+        for index, file in enumerate(split.files):
+            images[index] = _decode(file, size, channels)
+            if report:
+                report(index + 1, len(split))
+        return TensorSplit(images, split.labels)
+
+    return Dataset("imagefolder", classes, channels, size, None, read)
+
+
+def _part_folder(folder: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (folder / name).is_dir():
+            return folder / name
+    raise DataError(f"{folder} has no folder {' or '.join(f'{name}/' for name in names)} with a folder per class in it")
+
+
+def _list_files(root: Path, classes: Sequence[str]) -> tuple[list[Path], torch.Tensor]:
+    extra = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in classes)
+    if extra:
+        raise DataError(f"{root} has class folders that train/ has not: {', '.join(extra[:5])}")
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        pictures = (
+            sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
+            if (root / name).is_dir()
+            else []
+        )
+        if not pictures:
+            raise DataError(f"{root / name} holds no pictures ({', '.join(sorted(_SUFFIXES))})")
+        files += pictures
+        labels += [label] * len(pictures)
+    return files, torch.tensor(labels)
+
+
+def _common_size(files: Sequence[Path]) -> tuple[int | None, int]:
+    """Return the size that an even sample of pictures shares, if square and small, and their number of channels."""
+    step = max(1, len(files) // _COMMON_SIZE_SAMPLE)
+    sizes, grey = set(), True
+    for file in files[::step]:
+        with _open_picture(file) as picture:
+            sizes.add(picture.size)
+            grey &= picture.mode in ("1", "L", "I;16")
+    channels = 1 if grey else 3
+    width, height = next(iter(sizes))
+    return (width if len(sizes) == 1 and width == height <= SMALL else None), channels
+
+
+@contextlib.contextmanager
+def _open_picture(file: Path) -> Iterator[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as picture:
+            yield picture
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot read the picture {file}: {error}") from error
+
+
+def _decode(file: Path, size: int, channels: int) -> torch.Tensor:
+    """Return a picture as uint8 (channels, size, size): shorter side resized to `size`, centre cropped."""
+    from PIL import Image, ImageOps
+
+    with _open_picture(file) as picture:
+        converted = picture.convert("L" if channels == 1 else "RGB")
+        if converted.size != (size, size):
+            converted = ImageOps.fit(converted, (size, size), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(converted, np.uint8).reshape(size, size, channels).transpose(2, 0, 1).copy())

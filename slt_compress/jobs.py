@@ -1,0 +1,170 @@
+"""The two jobs that start from names: search a ticket, and fetch the pictures to measure one on.
+
+Here the parts meet that otherwise do not know one another: data, models, search, ticket and evaluation.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from slt_compress import data, models
+from slt_compress.errors import DataError, UsageError
+from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
+from slt_compress.network import FlatNetwork
+from slt_compress.pictures import Preprocessing, Report, Split, hold_out
+from slt_compress.search import Budget, Found, Progress, search
+from slt_compress.ticket import Provenance, Ticket, few
+
+DEFAULT_EPOCHS = 12
+
+
+class Watch(Protocol):
+    """Who is told how a job goes; `console.Printer` is one."""
+
+    def note(self, text: str) -> None: ...
+
+    def counter(self, what: str) -> AbstractContextManager[Report | None]: ...
+
+    def search_progress(self) -> AbstractContextManager[Callable[[Progress], None] | None]: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a search is asked for; None stands for the default, `density` is the share of gated weights to keep."""
+
+    model: str
+    dataset: str
+    density: float
+    method: str = "crbg"
+    seed: int = 0
+    data_dir: Path | None = None
+    input_size: int | None = None
+    epochs: int | None = None
+    max_steps: int | None = None
+    batch_size: int = 256
+    learning_rate: float | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A ticket with its metrics, and what was measured on the way to it."""
+
+    ticket: Ticket
+    found: Found
+    epochs: float
+    test: Evaluation
+    validation: Evaluation
+    dense_bytes: int
+
+
+def find_ticket(request: Request, watch: Watch) -> Outcome:
+    """Search a ticket and measure it once on the test pictures, through the network that a reader of its file gets."""
+    device = choose_device(request.device)
+    models.check_name(request.model)
+    pictures = data.open_dataset(request.dataset, request.data_dir)
+    spec = models.resolve(
+        request.model,
+        classes=len(pictures.classes),
+        channels=pictures.channels,
+        input_size=request.input_size or pictures.size or models.default_input_size(request.model),
+    )
+    network = FlatNetwork(models.build(spec), request.seed, request.density, device)
+    models.check_input(network.module, spec)
+    with watch.counter("reading training pictures") as report:
+        everything = pictures.read("train", spec.input_size, report)
+    train, validation = (part.to(device) for part in hold_out(everything))
+    preprocessing = pictures.preprocessing(spec.input_size, train)
+    budget = Budget.plan(len(train), request.batch_size, DEFAULT_EPOCHS, request.epochs, request.max_steps)
+    optimised = request.method != "random"
+    watch.note(
+        f"{request.model} on {request.dataset}: {network.size:,} gated weights, {len(train):,} training pictures, "
+        f"{budget.steps if optimised else 0:,} steps of {budget.batch_size} on {device}"
+    )
+    with watch.search_progress() as report_search:
+        found = search(
+            network,
+            train,
+            validation,
+            preprocessing,
+            method=request.method,
+            density=request.density,
+            seed=request.seed,
+            budget=budget,
+            learning_rate=request.learning_rate,
+            report=report_search,
+        )
+    method = {"name": request.method, "steps": budget.steps if optimised else 0, "batch_size": budget.batch_size}
+    ticket = Ticket.pack(
+        {name: mask.numpy() for name, mask in found.masks.items()},
+        {slot.name: slot.scale for slot in network.slots},
+        {name: values.numpy() for name, values in found.statistics.items()},
+        Provenance(
+            model=spec.to_json(),
+            library=models.library_version(spec),
+            architecture=models.architecture_digest(network.module),
+            dataset=request.dataset,
+            classes=list(pictures.classes),
+            preprocessing=vars(preprocessing),
+            method={**method, "settings": found.settings},
+            metrics={},
+        ),
+        seed=request.seed,
+    )
+    restored = Ticket.from_bytes(ticket.to_bytes()).restore()
+    dense_bytes = sum(tensor.nbytes for tensor in restored.state_dict().values())
+    classifier = torch_classifier(restored, device)
+    with watch.counter("evaluating on held-out pictures") as report:
+        held_out = evaluate(classifier, validation, preprocessing, report)
+    with watch.counter("reading test pictures") as report:
+        test_pictures = pictures.read("test", spec.input_size, report).to(device)
+    with watch.counter("evaluating on test pictures") as report:
+        test = evaluate(classifier, test_pictures, preprocessing, report)
+    ticket = ticket.with_metrics(accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy)
+    return Outcome(ticket, found, budget.epochs if optimised else 0, test, held_out, dense_bytes)
+
+
+def recorded(ticket: Ticket) -> dict[str, Any]:
+    """Return what an evaluation needs to know of a ticket, and what an exported file records of it."""
+    origin = ticket.provenance
+    return {
+        "dataset": origin.dataset,
+        "classes": origin.classes,
+        "preprocessing": origin.preprocessing,
+        "model": origin.model["name"],
+        "seed": ticket.seed,
+        "sparsity": ticket.sparsity,
+        "ticket": ticket.digest,
+    }
+
+
+def pictures_for(origin: dict[str, Any], name: str, folder: Path | None, watch: Watch) -> tuple[Split, Preprocessing]:
+    """Return the test split of a data set as the network that `recorded` describes expects its pictures.
+
+    Raises DataError if they are of other classes or another number of channels.
+    """
+    preprocessing = Preprocessing(**origin["preprocessing"])
+    pictures = data.open_dataset(name, folder)
+    if list(pictures.classes) != origin["classes"]:
+        raise DataError(
+            f"the network tells apart {len(origin['classes'])} classes ({few(origin['classes'])}), {name} has "
+            f"{len(pictures.classes)} ({few(pictures.classes)})"
+        )
+    if pictures.channels != preprocessing.channels:
+        raise DataError(f"the network takes {preprocessing.channels} channels, the pictures have {pictures.channels}")
+    with watch.counter("reading test pictures") as report:
+        return pictures.read("test", preprocessing.size, report), preprocessing
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of this name; "auto" takes a GPU if torch finds one. Raises UsageError if it finds none."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    if not present[name]:
+        raise UsageError(f"--device {name}: torch finds none on this machine; use --device cpu")
+    return torch.device(name)

@@ -1,0 +1,72 @@
+"""Jobs from names: what is measured is what a reader of the file gets, and pictures must fit the network."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from slt_compress import jobs
+from slt_compress.errors import DataError, UsageError
+from slt_compress.evaluate import evaluate, torch_classifier
+from slt_compress.jobs import Request, choose_device, find_ticket, pictures_for, recorded
+from slt_compress.search import Progress
+from slt_compress.ticket import Ticket
+
+
+class Diary:
+    """A watch that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps: list[Progress] = []
+        self.counted: dict[str, tuple[int, int]] = {}
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @contextlib.contextmanager
+    def counter(self, what: str) -> Iterator[Any]:
+        yield lambda done, total: self.counted.update({what: (done, total)})
+
+    @contextlib.contextmanager
+    def search_progress(self) -> Iterator[Any]:
+        yield self.steps.append
+
+
+def test_the_outcome_is_that_of_the_written_ticket() -> None:
+    diary = Diary()
+    outcome = find_ticket(Request("lenet-300-100", "digits", 0.2, max_steps=30), diary)
+    assert "50,200 gated weights" in diary.notes[0]
+    assert len(diary.steps) == 30
+    assert diary.counted["evaluating on test pictures"] == (360, 360)
+    ticket = Ticket.from_bytes(outcome.ticket.to_bytes())
+    split, preprocessing = pictures_for(recorded(ticket), "digits", None, diary)
+    again = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), split, preprocessing)
+    assert again.accuracy == outcome.test.accuracy == ticket.provenance.metrics["accuracy"]
+    assert outcome.dense_bytes == 4 * (50_200 + 2 * 410) + 3 * 8
+
+
+def test_pictures_of_other_channels_are_refused(ticket: Ticket) -> None:
+    origin = recorded(ticket)
+    origin["preprocessing"] = {"size": 8, "channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
+    with pytest.raises(DataError, match="takes 3 channels, the pictures have 1"):
+        pictures_for(origin, "digits", None, Diary())
+
+
+def test_a_network_that_cannot_take_the_pictures_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"cannot take pictures of 8 px .* such as 224"):
+        find_ticket(Request("vit_tiny_patch16_224", "digits", 0.2, max_steps=1), Diary())
+
+
+def test_devices() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="--device cuda: torch finds none"):
+            choose_device("cuda")
+
+
+def test_the_default_epochs_are_those_the_help_names() -> None:
+    assert jobs.DEFAULT_EPOCHS == 12
