@@ -26,6 +26,25 @@ class MethodName(StrEnum):
     RANDOM = "random"
 
 
+class InitialiserName(StrEnum):
+    SIGNED_CONSTANT = "signed-constant"
+    KAIMING_UNIFORM = "kaiming-uniform"
+    UNIFORM = "uniform"
+    KAIMING_NORMAL = "kaiming-normal"
+
+
+class CodecName(StrEnum):
+    AUTO = "auto"
+    RAW = "raw"
+    RICE = "rice"
+
+
+class StatisticsName(StrEnum):
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
 class DeviceName(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
@@ -93,6 +112,9 @@ def search(
     sparsity: Annotated[
         float, typer.Option(help="Share of gated weights that is zero, in [0, 1).", rich_help_panel="Gates")
     ] = 0.9,
+    init: Annotated[
+        InitialiserName, typer.Option(help="Distribution of the frozen weights.", rich_help_panel="Gates")
+    ] = InitialiserName.SIGNED_CONSTANT,
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**64 - 1, help="Of weights, gates and data order.", rich_help_panel="Gates"),
@@ -117,6 +139,11 @@ def search(
         typer.Option(help="Adam's learning rate on the gates. [default: the method's]", rich_help_panel="Training"),
     ] = None,
     device: Device = DeviceName.AUTO,
+    codec: Annotated[CodecName, typer.Option(help="Code of the masks; auto takes the shorter.")] = CodecName.AUTO,
+    statistics: Annotated[
+        StatisticsName,
+        typer.Option(help="Form of the BatchNorm statistics; auto takes fp16 if it changes not one prediction."),
+    ] = StatisticsName.AUTO,
     output: Annotated[
         Path | None,
         typer.Option(help="Ticket to write. [default: MODEL-DATASET-SPARSITY-SEED.safetensors]"),
@@ -149,6 +176,9 @@ def search(
             dataset=dataset,
             density=1 - sparsity,
             method=method.value,
+            initialiser=init.value,
+            codec=codec.value,
+            statistics=statistics.value,
             seed=seed,
             data_dir=data_dir,
             input_size=input_size,
@@ -338,7 +368,7 @@ def inspect(ticket_file: TicketFile, json: Json = False) -> None:
                     f"{layer.kept / layer.size:.4f}",
                     layer.codec,
                     f"{layer.bytes:,}",
-                    f"{layer.bound:,}",
+                    f"{ticket.bound(layer):,}",
                 )
                 for layer in ticket.layers
             ],
@@ -364,7 +394,7 @@ def inspect(ticket_file: TicketFile, json: Json = False) -> None:
                         "scale": layer.scale,
                         "codec": layer.codec,
                         "bytes": layer.bytes,
-                        "bound_bytes": layer.bound,
+                        "bound_bytes": ticket.bound(layer),
                     }
                     for layer in ticket.layers
                 ],
@@ -389,6 +419,37 @@ def inspect(ticket_file: TicketFile, json: Json = False) -> None:
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
             ],
             advice=f"next: slt-compress evaluate {ticket_file}",
+        )
+
+
+@app.command(epilog="Example:\n\nslt-compress verify ticket.safetensors")
+def verify(ticket_file: TicketFile, json: Json = False) -> None:
+    """Recompute every digest of a ticket, decode every mask and rebuild the network; exit with 3 on any mismatch."""
+    with _exit_codes():
+        from slt_compress.console import Printer
+        from slt_compress.ticket import Ticket
+
+        _require_file(ticket_file)
+        ticket = Ticket.load(ticket_file)
+        ticket.check()
+        ticket.restore()
+        Printer(json=json).result(
+            {
+                "ticket": str(ticket_file),
+                "verified": True,
+                "digest": ticket.digest,
+                "weights_digest": ticket.weights_digest,
+                "architecture": ticket.provenance.architecture,
+                "layers": len(ticket.layers),
+                "weights": ticket.weights,
+                "kept": ticket.kept,
+            },
+            [
+                ("file", f"SHA-256 {ticket.digest}"),
+                ("weights", f"SHA-256 {ticket.weights_digest}, generated from seed {ticket.seed}"),
+                ("masks", f"{len(ticket.layers)} decoded, {ticket.kept:,} of {ticket.weights:,} weights kept"),
+                ("network", f"{ticket.provenance.model['name']}, architecture {ticket.provenance.architecture}"),
+            ],
         )
 
 

@@ -2,8 +2,10 @@
 
     8 bytes        length of the header, u64 little-endian
     header         JSON: {"__metadata__": {"ticket": "<the document>"}, "masks": {…}, "statistics": {…}}
-    statistics     float32, little-endian
+    statistics     float32 or float16, little-endian
     masks          uint8
+
+safetensors puts the tensor of the wider type first, so the masks come last.
 
 The document is canonical JSON (sorted keys, no spaces, no times, no paths) in a single metadata key, because
 safetensors writes several keys in random order and the same search must give the same bytes. Its field `digest` is the
@@ -30,27 +32,30 @@ MAX_HEADER_BYTES = 4 * 2**20
 
 _KEY = "ticket"
 _BLANK = "0" * 64
-# In file order.
-_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
-    "statistics": ("F32", np.dtype("<f4")),
-    "masks": ("U8", np.dtype("u1")),
+# In file order: the types a tensor may have.
+_DTYPES: dict[str, dict[str, np.dtype[Any]]] = {
+    "statistics": {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")},
+    "masks": {"U8": np.dtype("u1")},
 }
 
 
-def pack(
-    document: dict[str, Any], masks: npt.NDArray[np.uint8], statistics: npt.NDArray[np.float32]
-) -> tuple[bytes, str]:
-    """Return the file's bytes and its digest; format, version and digest are added to the document here."""
+def pack(document: dict[str, Any], masks: npt.NDArray[np.uint8], statistics: npt.NDArray[Any]) -> tuple[bytes, str]:
+    """Return the file's bytes and its digest; format, version and digest are added to the document here.
+
+    `statistics` is float32 or float16, and stored as it is.
+    """
     complete = {**document, "format": FORMAT, "version": VERSION, "digest": _BLANK}
     text = json.dumps(complete, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    content = save({"masks": masks, "statistics": statistics.astype("<f4", copy=False)}, metadata={_KEY: text})
+    content = save(
+        {"masks": masks, "statistics": statistics.astype(statistics.dtype.newbyteorder("<"))}, metadata={_KEY: text}
+    )
     digest = hashlib.sha256(content).hexdigest()
     blank = _digest_field(_BLANK)
     assert content.count(blank) == 1
     return content.replace(blank, _digest_field(digest)), digest
 
 
-def unpack(content: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+def unpack(content: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """Return document, masks (n,) and statistics (m,), both read-only views of `content`.
 
     Raises TicketError, without the file's name, for anything `pack` would not have written.
@@ -82,17 +87,17 @@ def _tensors(header: dict[str, Any], content: bytes, start: int) -> dict[str, np
         raise TicketError(f"expected the tensors {', '.join(sorted(_DTYPES))}, found {', '.join(sorted(header))}")
     tensors = {}
     offset = 0
-    for name, (code, dtype) in _DTYPES.items():
+    for name, types in _DTYPES.items():
         entry = header[name]
-        end = offset
-        if isinstance(entry, dict) and isinstance(entry.get("shape"), list) and len(entry["shape"]) == 1:
-            count = entry["shape"][0]
-            if type(count) is int and 0 <= count <= len(content):
-                end = offset + count * dtype.itemsize
-        expected = {"dtype": code, "shape": [(end - offset) // dtype.itemsize], "data_offsets": [offset, end]}
-        if entry != expected or start + end > len(content):
-            raise TicketError(f"the tensor {name} is not a {code} vector within the file: {entry!r}")
-        tensors[name] = np.frombuffer(content, dtype, (end - offset) // dtype.itemsize, start + offset)
+        code = entry.get("dtype") if isinstance(entry, dict) else None
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
+        if not isinstance(code, str) or code not in types or type(count) is not int or not 0 <= count <= len(content):
+            raise TicketError(f"the tensor {name} is not a vector of {' or '.join(types)} in the file: {entry!r}")
+        end = offset + count * types[code].itemsize
+        if entry != {"dtype": code, "shape": [count], "data_offsets": [offset, end]} or start + end > len(content):
+            raise TicketError(f"the tensor {name} does not lie where it should in the file: {entry!r}")
+        tensors[name] = np.frombuffer(content, types[code], count, start + offset)
         offset = end
     if start + offset != len(content):
         raise TicketError(f"expected {start + offset} bytes, found {len(content)}: truncated or extended")

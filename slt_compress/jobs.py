@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from slt_compress import data, models
-from slt_compress.errors import DataError, UsageError
+from slt_compress.errors import DataError, UnreachableError, UsageError
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.network import FlatNetwork
 from slt_compress.pictures import Preprocessing, Report, Split, hold_out
@@ -34,12 +34,19 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Request:
-    """What a search is asked for; None stands for the default, `density` is the share of gated weights to keep."""
+    """What a search is asked for; None stands for the default, `density` is the share of gated weights to keep.
+
+    `statistics` is how BatchNorm statistics are stored: "fp32", "fp16", or "auto": as fp16 if that changes not one
+    prediction on the held-out and the test pictures.
+    """
 
     model: str
     dataset: str
     density: float
     method: str = "crbg"
+    initialiser: str = "signed-constant"
+    codec: str = "auto"
+    statistics: str = "auto"
     seed: int = 0
     data_dir: Path | None = None
     input_size: int | None = None
@@ -73,7 +80,7 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
         channels=pictures.channels,
         input_size=request.input_size or pictures.size or models.default_input_size(request.model),
     )
-    network = FlatNetwork(models.build(spec), request.seed, request.density, device)
+    network = FlatNetwork(models.build(spec), request.seed, request.density, device, request.initialiser)
     models.check_input(network.module, spec)
     with watch.counter("reading training pictures") as report:
         everything = pictures.read("train", spec.input_size, report)
@@ -114,17 +121,35 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
             metrics={},
         ),
         seed=request.seed,
+        initialiser=request.initialiser,
+        codec=request.codec,
     )
-    restored = Ticket.from_bytes(ticket.to_bytes()).restore()
-    dense_bytes = sum(tensor.nbytes for tensor in restored.state_dict().values())
-    classifier = torch_classifier(restored, device)
-    with watch.counter("evaluating on held-out pictures") as report:
-        held_out = evaluate(classifier, validation, preprocessing, report)
     with watch.counter("reading test pictures") as report:
-        test_pictures = pictures.read("test", spec.input_size, report).to(device)
-    with watch.counter("evaluating on test pictures") as report:
-        test = evaluate(classifier, test_pictures, preprocessing, report)
+        test_split = pictures.read("test", spec.input_size, report).to(device)
+
+    def measure(candidate: Ticket) -> list[Evaluation]:
+        """Evaluate the network that a reader of the ticket's file gets."""
+        classifier = torch_classifier(Ticket.from_bytes(candidate.to_bytes()).restore(), device)
+        evaluations = []
+        for name, split in (("held-out", validation), ("test", test_split)):
+            with watch.counter(f"evaluating on {name} pictures") as report:
+                evaluations.append(evaluate(classifier, split, preprocessing, report))
+        return evaluations
+
+    if request.statistics == "fp16":
+        ticket = ticket.with_half_statistics()
+    evaluations = measure(ticket)
+    if request.statistics == "auto" and ticket.statistics:
+        try:
+            half = ticket.with_half_statistics()
+        except UnreachableError:  # too large for fp16
+            half = ticket
+        shorter = measure(half)
+        if all(torch.equal(a.predictions, b.predictions) for a, b in zip(evaluations, shorter, strict=True)):
+            ticket, evaluations = half, shorter
+    held_out, test = evaluations
     ticket = ticket.with_metrics(accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy)
+    dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
     return Outcome(ticket, found, budget.epochs if optimised else 0, test, held_out, dense_bytes)
 
 

@@ -87,7 +87,7 @@ def build(spec: ModelSpec) -> nn.Module:
 
     Raises UsageError for an unknown name.
     """
-    with _SkipRandomInitialisation():
+    with _SkipInitialisation():
         if spec.builder == "slt":
             if spec.name not in _OWN:
                 raise UsageError(_unknown(spec.name, list(_OWN)))
@@ -131,19 +131,17 @@ def library_version(spec: ModelSpec) -> str:
     return f"slt-compress {__version__}"
 
 
-class _SkipRandomInitialisation(TorchFunctionMode):
-    """Make in-place random fills do nothing: every value is overwritten, and a library's initialisation is slow."""
-
-    # Methods for libraries with fills of their own, such as timm's trunc_normal_ (uniform_, then erfinv_).
-    _SKIPPED = frozenset(
-        {getattr(torch.Tensor, name) for name in ("normal_", "uniform_", "erfinv_", "bernoulli_")}
-        | {getattr(nn.init, name) for name in ("normal_", "uniform_", "trunc_normal_", "orthogonal_")}
-        | {getattr(nn.init, f"{kind}_{law}_") for kind in ("kaiming", "xavier") for law in ("uniform", "normal")}
-    )
+class _SkipInitialisation(TorchFunctionMode):
+    """Make every in-place change of a parameter do nothing: all are overwritten, and a library's random fills take
+    longer than everything else on the way from a ticket to its network. Buffers are computed as usual.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self._SKIPPED:
-            return args[0] if args else kwargs["tensor"]
+        name = getattr(func, "__name__", "")
+        changes = name.endswith("_") and not name.startswith("__") and name != "requires_grad_"
+        target = args[0] if args else (kwargs or {}).get("tensor")
+        if changes and isinstance(target, nn.Parameter):
+            return target
         return func(*args, **(kwargs or {}))
 
 

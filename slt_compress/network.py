@@ -26,7 +26,7 @@ _ALIGN = 16  # float32 values in 64 bytes
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a gated tensor lies in the flat buffer; `scale` is the magnitude of its signed-constant weights."""
+    """Where a gated tensor lies in the flat buffer; `scale` multiplies its values."""
 
     name: str
     shape: tuple[int, ...]
@@ -63,13 +63,13 @@ def statistic_names(module: nn.Module) -> list[str]:
     return [name for name, buffer in module.named_buffers() if name in persistent and buffer.is_floating_point()]
 
 
-def signed_constants(module: nn.Module, density: float) -> dict[str, float]:
-    """Return the magnitude of each gated tensor's weights: √2/√fan_in, Kaiming's standard deviation for ReLU.
+def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, float]:
+    """Return what each gated tensor's values are multiplied with, by name: `seeding.scale` of its fan-in.
 
     Where no BatchNorm of the same width follows to undo it, a layer that keeps only `density` of its weights would
-    shrink its output by √density; its magnitude is divided by that. Values are exact in float32.
+    shrink its output by √density; its scale is divided by that.
     """
-    scales = {}
+    found = {}
     layers = [
         (path, layer)
         for path, layer in module.named_modules()
@@ -80,9 +80,8 @@ def signed_constants(module: nn.Module, density: float) -> dict[str, float]:
         weight = module.get_parameter(name)
         follower = followers.get(name.rpartition(".")[0])
         normalised = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == weight.shape[0]
-        fan_in = weight[0].numel()
-        scales[name] = float(np.float32((2 / (fan_in * (1 if normalised else density))) ** 0.5))
-    return scales
+        found[name] = seeding.scale(initialiser, weight[0].numel() * (1 if normalised else density))
+    return found
 
 
 def freeze_ungated(module: nn.Module, seed: int) -> None:
@@ -119,21 +118,27 @@ class FlatNetwork:
         size: number of gated weights, padding not counted.
     """
 
-    def __init__(self, module: nn.Module, seed: int, density: float, device: torch.device) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        seed: int,
+        density: float,
+        device: torch.device,
+        initialiser: str = "signed-constant",
+    ) -> None:
         freeze_ungated(module, seed)
         self.module = module.to(device)
         self.slots: list[Slot] = []
         offset = 0
-        for name, scale in signed_constants(module, density).items():
+        for name, scale in scales(module, initialiser, density).items():
             parameter = module.get_parameter(name)
             self.slots.append(Slot(name, tuple(parameter.shape), offset, parameter.numel(), scale))
             offset += -(-parameter.numel() // _ALIGN) * _ALIGN
         self.size = sum(slot.size for slot in self.slots)
         weights = torch.zeros(offset)
         for slot, view in zip(self.slots, self.split(weights), strict=True):
-            bits = seeding.sign_bits(seed, slot.name, slot.size)
-            signs = np.unpackbits(bits, count=slot.size, bitorder="little")
-            view.copy_(torch.from_numpy(np.where(signs, -np.float32(slot.scale), np.float32(slot.scale))))
+            values = seeding.INITIALISERS[initialiser](seed, slot.name, slot.size)
+            view.copy_(torch.from_numpy(values * np.float32(slot.scale)))
         self.weights = weights.to(device)
         self.grad = torch.zeros_like(self.weights)
         self._effective = self.weights.clone()

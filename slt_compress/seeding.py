@@ -16,6 +16,9 @@ one and the same sequence.
 """
 
 import hashlib
+import statistics
+from collections.abc import Callable
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -77,6 +80,78 @@ def uniform(seed: int, name: str, size: int) -> npt.NDArray[np.float32]:
     integers *= 2
     integers += 1 - 2**24
     return integers.astype(np.float32) * np.float32(2.0**-24)
+
+
+def normal(seed: int, name: str, size: int) -> npt.NDArray[np.float32]:
+    """Return float32 of shape (size,), standard normal up to 4.0 in magnitude, the same bits on every platform.
+
+    The upper half of the normal quantile function is approximated by 2048 straight pieces between knots in units of
+    2**-16. Of each word the top bit is the sign (set = negative), the next 11 choose the piece and the low 20 the
+    place on it. All of that is integer arithmetic below 2**39; one conversion to float32, which IEEE 754 rounds the
+    same everywhere, ends it. The last knot is at 4.0, where the quantile is infinite; variance 1.0001.
+    """
+    drawn = words(seed, "values", name, size)
+    piece = (drawn >> np.uint32(20) & np.uint32(2047)).astype(np.int64)
+    place = (drawn & np.uint32(2**20 - 1)).astype(np.int64)
+    knots = normal_knots()
+    magnitudes = knots[piece] * 2**20 + (knots[piece + 1] - knots[piece]) * place
+    values = magnitudes.astype(np.float32) * np.float32(2.0**-36)
+    np.negative(values, out=values, where=drawn >= np.uint32(2**31))
+    return values
+
+
+@cache
+def normal_knots() -> npt.NDArray[np.int64]:
+    """Return the 2049 knots of `normal`, int64, in units of 2**-16: the quantiles of ½ + j/4096, rounded.
+
+    No quantile lies within 0.001 of a rounding boundary, so no platform's logarithm can change a knot.
+    """
+    quantile = statistics.NormalDist().inv_cdf
+    return np.array([*(round(quantile(0.5 + j / 4096) * 2**16) for j in range(2048)), 4 * 2**16], np.int64)
+
+
+def signs(seed: int, name: str, size: int) -> npt.NDArray[np.float32]:
+    """Return float32 of shape (size,), each 1 or -1."""
+    negative = np.unpackbits(sign_bits(seed, name, size), count=size, bitorder="little")
+    return np.float32(1) - np.float32(2) * negative
+
+
+# Name -> values before they are scaled. The scale is stored with each tensor.
+INITIALISERS: dict[str, Callable[[int, str, int], npt.NDArray[np.float32]]] = {
+    "signed-constant": signs,
+    "kaiming-uniform": uniform,
+    "uniform": uniform,
+    "kaiming-normal": normal,
+}
+
+
+def scale(initialiser: str, fan_in: float) -> float:
+    """Return what the values of an initialiser are multiplied with, exact in float32.
+
+    The Kaiming ones, and the constant, give weights the standard deviation √2/√fan_in (He et al. 2015); `uniform` is
+    torch's default for layers, ±1/√fan_in. Raises KeyError for an unknown name.
+    """
+    squared = {"signed-constant": 2, "kaiming-uniform": 6, "uniform": 1, "kaiming-normal": 2}[initialiser]
+    return float(np.float32((squared / fan_in) ** 0.5))
+
+
+def fingerprint(initialiser: str, seed: int, name: str, size: int) -> bytes:
+    """Return bytes that differ if another generator made the tensor: all signs, or the first 65,536 words of values."""
+    if initialiser == "signed-constant":
+        return sign_bits(seed, name, size).tobytes()
+    return words(seed, "values", name, min(size, 65_536)).astype("<u4", copy=False).tobytes()
+
+
+def frozen(seed: int, name: str, size: int, freeze: float, lock: float) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Return two bool arrays of shape (size,): weights frozen in (locked), and weights frozen out (pruned).
+
+    A share of about `lock` is locked and of about `freeze - lock` pruned (Otsuka et al., arXiv:2402.14029); all others
+    are left to a search. Element i is locked if word(i) of the purpose "freeze" is below round(lock·2**32), and pruned
+    if it is not, but below round(freeze·2**32).
+    """
+    drawn = words(seed, "freeze", name, size).astype(np.uint64)
+    locked = drawn < np.uint64(round(lock * 2**32))
+    return locked, (drawn < np.uint64(round(freeze * 2**32))) & ~locked
 
 
 def random_mask(seed: int, name: str, size: int, kept: int) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """The ticket: a seed, the masks, and what neither rebuilds. `container` is the file around it, `restore` the way back.
 
-Reading is strict, and ordered so that nothing large is allocated before the size of the file has vouched for it.
+The format is written down in docs/ticket-format.md. Reading is strict, and ordered so that nothing large is allocated
+before the size of the file has vouched for it.
 """
 
 import hashlib
@@ -16,20 +17,21 @@ import numpy as np
 import numpy.typing as npt
 
 from slt_compress import bits, container, seeding
-from slt_compress.errors import TicketError
+from slt_compress.errors import TicketError, UnreachableError
 from slt_compress.files import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn
 
 MAX_FILE_BYTES = 4 * 2**30
-MAX_WEIGHTS = 2**33  # gated weights in one ticket
-INITIALISER = "signed-constant"
+MAX_WEIGHTS_PER_BYTE = 2**12  # of the file; a ticket of sparsity 0.9999 has 5,000 weights to a byte of mask alone
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A gated tensor: the magnitude of its weights, how its mask is coded, its kept weights, its bytes in the file."""
+    """A gated tensor: what its values are multiplied with, how its mask is coded, its kept weights, its bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -40,12 +42,16 @@ class Layer:
 
     @property
     def size(self) -> int:
+        """Number of weights."""
         return math.prod(self.shape)
 
-    @property
-    def bound(self) -> int:
-        """Bytes that no code for a random mask of this density can average below."""
-        return bits.shannon_bound(self.size, self.kept)
+
+@dataclass(frozen=True)
+class Freeze:
+    """The share of weights that the seed has fixed, and the share it has fixed to be kept; both of all weights."""
+
+    ratio: float = 0.0
+    lock: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Provenance:
         architecture: SHA-256 over the names and shapes of the network's tensors.
         dataset: name of the data set.
         classes: names of the classes, in the order of the logits.
-        preprocessing: the arguments of `data.Preprocessing`.
+        preprocessing: the arguments of `pictures.Preprocessing`.
         method: name and settings of the search.
         metrics: fractions in [0, 1], and losses in nats.
     """
@@ -73,7 +79,7 @@ class Provenance:
     metrics: dict[str, float]
 
 
-_PROVENANCE_TYPES = {
+_TYPES = {
     "model": dict,
     "library": str,
     "architecture": str,
@@ -83,61 +89,101 @@ _PROVENANCE_TYPES = {
     "method": dict,
     "metrics": dict,
 }
-_DOCUMENT_KEYS = {
-    *_PROVENANCE_TYPES,
-    *(
-        "digest",
-        "format",
-        "generator",
-        "initialiser",
-        "layers",
-        "seed",
-        "statistics",
-        "tool",
-        "version",
-        "weights",
-    ),
+_OTHER_TYPES = {
+    "digest": str,
+    "format": str,
+    "freeze": list,
+    "generator": str,
+    "granularity": str,
+    "initialiser": str,
+    "layers": list,
+    "seed": int,
+    "statistics": list,
+    "tool": str,
+    "version": int,
+    "weights": str,
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Ticket:
-    """A strong lottery ticket. Make one with `Ticket.pack` or `Ticket.load`; it never changes."""
+    """A strong lottery ticket. Make one with `Ticket.pack` or `Ticket.load`; it never changes.
 
-    seed: int  # u64 from which every weight is generated
-    layers: tuple[Layer, ...]  # the gated tensors, in module order
-    statistics: dict[str, npt.NDArray[np.float32]]  # buffer name -> values of shape (n,)
+    >>> ticket = Ticket.load("ticket.safetensors")
+    >>> ticket.mask("1.weight").shape
+    (300, 784)
+    >>> module = ticket.restore()
+
+    Attributes:
+        seed: u64 from which every weight is generated.
+        initialiser: name of the distribution of the weights, a key of `seeding.INITIALISERS`.
+        freeze: the shares of gates that the seed, not a bit, opens or closes.
+        granularity: "weight", or "neuron" where one gate keeps or drops all weights into an output.
+        layers: the gated tensors, in module order.
+        statistics: BatchNorm statistics by buffer name, each float32 of shape (n,).
+        provenance: where the ticket comes from.
+        weights_digest: SHA-256 over what the generator makes of the seed.
+        tool: name and version of what wrote the ticket.
+        half_statistics: whether the file holds the statistics as float16.
+    """
+
+    seed: int
+    initialiser: str
+    freeze: Freeze
+    granularity: str
+    layers: tuple[Layer, ...]
+    statistics: dict[str, npt.NDArray[np.float32]]
     provenance: Provenance
-    weights_digest: str  # SHA-256 over the packed signs of all gated tensors, in order
-    tool: str  # name and version of what wrote it
+    weights_digest: str
+    tool: str
+    half_statistics: bool
     _codes: npt.NDArray[np.uint8] = field(repr=False)
 
     @classmethod
     def pack(
         cls,
-        masks: Mapping[str, npt.NDArray[np.bool_]],
+        masks: Mapping[str, Mask],
         scales: Mapping[str, float],
         statistics: Mapping[str, npt.NDArray[np.float32]],
         provenance: Provenance,
         *,
         seed: int,
-        codec: str = "raw",
+        initialiser: str = "signed-constant",
+        freeze: Freeze = Freeze(),
+        granularity: str = "weight",
+        codec: str = "auto",
     ) -> "Ticket":
-        """Code masks, given by tensor name and in the tensors' shapes, into a ticket."""
+        """Code masks, given by tensor name and in the tensors' shapes, into a ticket.
+
+        `statistics` come in pairs, NAME.running_mean and NAME.running_var. Raises ValueError if a mask contradicts the
+        granularity or the gates that `freeze` fixes.
+        """
         from slt_compress import __version__
 
         layers, codes = [], [np.empty(0, np.uint8)]
         for name, mask in masks.items():
-            code = bits.CODECS[codec].encode(mask.ravel())
-            layers.append(Layer(name, mask.shape, scales[name], codec, int(mask.sum()), code.size))
+            gates = mask.ravel() if granularity == "weight" else mask.reshape(len(mask), -1)[:, 0]
+            if granularity == "neuron" and (mask.reshape(len(mask), -1) != gates[:, None]).any():
+                raise ValueError(f"the mask of {name} keeps a part of a neuron")
+            if freeze.ratio:
+                locked, pruned = seeding.frozen(seed, name, gates.size, freeze.ratio, freeze.lock)
+                if gates[pruned].any() or not gates[locked].all():
+                    raise ValueError(f"the mask of {name} contradicts the gates that the seed has frozen")
+                gates = gates[~(locked | pruned)]
+            used, code = bits.encode(gates, codec)
+            layers.append(Layer(name, mask.shape, scales[name], used, int(np.count_nonzero(mask)), code.size))
             codes.append(code)
         return cls(
             seed=seed,
+            initialiser=initialiser,
+            freeze=freeze,
+            granularity=granularity,
             layers=tuple(layers),
             statistics=dict(statistics),
             provenance=provenance,
-            weights_digest=_weights_digest(seed, layers),
+            weights_digest=_weights_digest(initialiser, seed, layers),
             tool=f"slt-compress {__version__}",
+            half_statistics=False,
             _codes=np.concatenate(codes),
         )
 
@@ -165,38 +211,39 @@ class Ticket:
     def from_bytes(cls, content: bytes) -> "Ticket":
         """Read a ticket from the bytes of its file. Raises TicketError as `load` does, without the file's name."""
         document, codes, statistics = container.unpack(content)
-        if set(document) != _DOCUMENT_KEYS:
-            wrong = sorted(set(document) ^ _DOCUMENT_KEYS)
+        expected = {**_TYPES, **_OTHER_TYPES}
+        if set(document) != set(expected):
+            wrong = sorted(set(document) ^ set(expected))
             raise TicketError(f"its document lacks or should not have {', '.join(map(repr, wrong))}")
-        for key, known in (("generator", seeding.GENERATOR), ("initialiser", INITIALISER)):
-            if document[key] != known:
-                raise TicketError(f"expected the {key} {known!r}, found {document[key]!r}")
-        for key, kind in {
-            **_PROVENANCE_TYPES,
-            "tool": str,
-            "weights": str,
-            "layers": list,
-            "statistics": list,
-        }.items():
-            if not isinstance(document[key], kind):
+        for key, kind in expected.items():
+            if type(document[key]) is not kind:
                 raise TicketError(f"its field {key!r} should be a {kind.__name__}, found {document[key]!r}")
-        seed = document["seed"]
-        if type(seed) is not int or not 0 <= seed <= seeding.MAX_SEED:
-            raise TicketError(f"its seed should be a whole number from 0 to 2**64 - 1, found {seed!r}")
+        _check_one_of(document, "generator", [seeding.GENERATOR])
+        _check_one_of(document, "initialiser", list(seeding.INITIALISERS))
+        _check_one_of(document, "granularity", ["weight", "neuron"])
+        if not 0 <= document["seed"] <= seeding.MAX_SEED:
+            raise TicketError(f"its seed should be a whole number from 0 to 2**64 - 1, found {document['seed']!r}")
         if not all(isinstance(name, str) for name in document["classes"]):
             raise TicketError("its class names should be strings")
         layers = tuple(map(_read_layer, document["layers"]))
-        if sum(layer.bytes for layer in layers) != codes.size or sum(layer.size for layer in layers) > MAX_WEIGHTS:
+        weights = sum(layer.size for layer in layers)
+        if not layers or sum(layer.bytes for layer in layers) != codes.size:
             raise TicketError(f"its {len(layers)} layers do not fit its {codes.size} bytes of masks")
+        if weights > MAX_WEIGHTS_PER_BYTE * len(content):
+            raise TicketError(f"its {len(content)} bytes claim {weights} weights: more than a mask could describe")
         if len({layer.name for layer in layers}) != len(layers):
             raise TicketError("a layer occurs twice")
         return cls(
-            seed=seed,
+            seed=document["seed"],
+            initialiser=document["initialiser"],
+            freeze=_read_freeze(document["freeze"]),
+            granularity=document["granularity"],
             layers=layers,
-            statistics=_read_statistics(document["statistics"], statistics),
-            provenance=Provenance(**{key: document[key] for key in _PROVENANCE_TYPES}),
+            statistics=_read_statistics(document["statistics"], statistics.astype(np.float32)),
+            provenance=Provenance(**{key: document[key] for key in _TYPES}),
             weights_digest=document["weights"],
             tool=document["tool"],
+            half_statistics=statistics.dtype.itemsize == 2,
             _codes=codes,
         )
 
@@ -218,32 +265,61 @@ class Ticket:
 
         return restore(self)
 
-    def mask(self, name: str) -> npt.NDArray[np.bool_]:
-        """Return the mask of a gated tensor, in the tensor's shape. Raises KeyError for an unknown name."""
+    def mask(self, name: str) -> Mask:
+        """Return the mask of a gated tensor, bool, in the tensor's shape.
+
+        Raises KeyError for an unknown name, TicketError if its code does not decode to the recorded number of ones.
+        """
         offset = 0
         for layer in self.layers:
             if layer.name == name:
                 code = self._codes[offset : offset + layer.bytes]
-                mask = bits.CODECS[layer.codec].decode(code, layer.size)
-                if np.count_nonzero(mask) != layer.kept:
-                    raise TicketError(f"the mask of {name} keeps {np.count_nonzero(mask)} weights, not {layer.kept}")
-                return mask.reshape(layer.shape)
+                gates = self._decode(layer, code)
+                if self.granularity == "neuron":
+                    gates = np.repeat(gates, layer.size // gates.size)
+                return gates.reshape(layer.shape)
             offset += layer.bytes
         raise KeyError(name)
+
+    def check(self) -> None:
+        """Generate what the weights digest covers and decode every mask.
+
+        Raises TicketError if this machine generates other weights, or a mask does not decode.
+        """
+        self.check_weights()
+        for layer in self.layers:
+            self.mask(layer.name)
+
+    def check_weights(self) -> None:
+        """Raise TicketError if this machine generates other weights from the seed than the ticket was made with."""
+        digest = _weights_digest(self.initialiser, self.seed, self.layers)
+        if digest != self.weights_digest:
+            raise TicketError(
+                f"the seed generates weights of digest {digest[:12]}… here, "
+                f"{self.weights_digest[:12]}… when the ticket was made"
+            )
 
     def with_metrics(self, **metrics: float) -> "Ticket":
         """Return the same ticket with these metrics added to its provenance."""
         provenance = replace(self.provenance, metrics={**self.provenance.metrics, **metrics})
         return replace(self, provenance=provenance)
 
-    def check_weights(self) -> None:
-        """Generate all signs and compare their digest. Raises TicketError if this machine generates other weights."""
-        digest = _weights_digest(self.seed, self.layers)
-        if digest != self.weights_digest:
-            raise TicketError(
-                f"the seed generates weights of digest {digest[:12]}… here, "
-                f"{self.weights_digest[:12]}… when the ticket was made"
-            )
+    def with_half_statistics(self) -> "Ticket":
+        """Return the same ticket with its statistics rounded to float16. Raises UnreachableError if one is too large."""
+        largest = max((float(np.abs(values).max()) for values in self.statistics.values()), default=0.0)
+        if largest > np.finfo(np.float16).max:
+            raise UnreachableError(f"a BatchNorm statistic of {largest:.3g} does not fit into fp16; use fp32")
+        rounded = {name: values.astype(np.float16).astype(np.float32) for name, values in self.statistics.items()}
+        return replace(self, statistics=rounded, half_statistics=True)
+
+    def bound(self, layer: Layer) -> int:
+        """Return the bytes that no code for a random mask of the layer's searched gates can average below."""
+        gates, opened = self._gates(layer)
+        if not self.freeze.ratio:
+            return bits.shannon_bound(gates, opened)
+        locked, pruned = seeding.frozen(self.seed, layer.name, gates, self.freeze.ratio, self.freeze.lock)
+        searched = gates - int(np.count_nonzero(locked | pruned))
+        return bits.shannon_bound(searched, opened - int(np.count_nonzero(locked)))
 
     @property
     def digest(self) -> str:
@@ -267,39 +343,63 @@ class Ticket:
 
     @property
     def mask_bytes(self) -> int:
+        """Bytes of all coded masks."""
         return int(self._codes.size)
 
     @property
     def mask_bound_bytes(self) -> int:
-        return sum(layer.bound for layer in self.layers)
+        """Sum of the layers' bounds."""
+        return sum(map(self.bound, self.layers))
 
     @property
     def statistics_bytes(self) -> int:
-        return sum(values.nbytes for values in self.statistics.values())
+        """Bytes of the BatchNorm statistics in the file."""
+        return sum(values.size for values in self.statistics.values()) * (2 if self.half_statistics else 4)
+
+    def _decode(self, layer: Layer, code: npt.NDArray[np.uint8]) -> Mask:
+        """Return the gates of a layer, bool of shape (gates,)."""
+        codec = bits.CODECS[layer.codec]
+        gates, opened = self._gates(layer)
+        if not self.freeze.ratio:
+            return codec.decode(code, gates, opened)
+        mask, pruned = seeding.frozen(self.seed, layer.name, gates, self.freeze.ratio, self.freeze.lock)
+        searched = ~(mask | pruned)
+        ones = opened - int(np.count_nonzero(mask))
+        mask[searched] = codec.decode(code, int(np.count_nonzero(searched)), ones)
+        return mask
+
+    def _gates(self, layer: Layer) -> tuple[int, int]:
+        """Return how many gates a layer has, and how many of them are open."""
+        each = 1 if self.granularity == "weight" else layer.size // layer.shape[0]
+        if layer.kept % each:
+            raise TicketError(f"the layer {layer.name} keeps {layer.kept} weights, no whole number of neurons")
+        return layer.size // each, layer.kept // each
 
     @cached_property
     def _packed(self) -> tuple[bytes, str]:
         document = {
             **vars(self.provenance),
+            "freeze": [self.freeze.ratio, self.freeze.lock],
             "generator": seeding.GENERATOR,
-            "initialiser": INITIALISER,
+            "granularity": self.granularity,
+            "initialiser": self.initialiser,
             "layers": [
-                [
-                    layer.name,
-                    list(layer.shape),
-                    float(f"{layer.scale:.9g}"),
-                    layer.codec,
-                    layer.kept,
-                    layer.bytes,
-                ]
+                [layer.name, list(layer.shape), float(f"{layer.scale:.9g}"), layer.codec, layer.kept, layer.bytes]
                 for layer in self.layers
             ],
             "seed": self.seed,
-            "statistics": [[name, values.size] for name, values in self.statistics.items()],
+            "statistics": [
+                [name.removesuffix(".running_mean"), values.size]
+                for name, values in self.statistics.items()
+                if name.endswith(".running_mean")
+            ],
             "tool": self.tool,
             "weights": self.weights_digest,
         }
-        statistics = np.concatenate([np.empty(0, np.float32), *self.statistics.values()])
+        dtype = np.float16 if self.half_statistics else np.float32
+        statistics = np.concatenate(
+            [np.empty(0, dtype), *(values.astype(dtype) for values in self.statistics.values())]
+        )
         return container.pack(document, self._codes, statistics)
 
 
@@ -308,43 +408,54 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
+def _check_one_of(document: Mapping[str, Any], key: str, known: Sequence[str]) -> None:
+    if document[key] not in known:
+        raise TicketError(f"expected the {key} {' or '.join(map(repr, known))}, found {document[key]!r}")
+
+
 def _read_layer(row: object) -> Layer:
     if not isinstance(row, list) or len(row) != 6:
         raise TicketError(f"a layer should be [name, shape, scale, codec, kept, bytes], found {row!r}")
     name, shape, scale, codec, kept, size = row
     if not isinstance(name, str) or not re.fullmatch(r"[\w.]{1,256}", name, re.ASCII):
         raise TicketError(f"a layer has an impossible name: {name!r}")
-    if not isinstance(shape, list) or not 2 <= len(shape) <= 6 or not all(_whole(n, 1, MAX_WEIGHTS) for n in shape):
+    if not isinstance(shape, list) or not 2 <= len(shape) <= 6 or not all(_whole(n, 1, 2**40) for n in shape):
         raise TicketError(f"the layer {name} has an impossible shape: {shape!r}")
-    weights = math.prod(shape)
     if not isinstance(codec, str) or codec not in bits.CODECS:
         raise TicketError(f"the layer {name} has an unknown codec: {codec!r}, known: {', '.join(bits.CODECS)}")
-    if weights > MAX_WEIGHTS or not _whole(kept, 0, weights) or not _whole(size, 0, MAX_FILE_BYTES):
+    if not _whole(kept, 0, math.prod(shape)) or not _whole(size, 0, MAX_FILE_BYTES):
         raise TicketError(f"the layer {name} of shape {shape} cannot keep {kept!r} weights in {size!r} bytes")
-    if type(scale) is not float or not 0 < scale < 1e6:
+    if type(scale) is not float or not 1e-30 < scale < 1e30:
         raise TicketError(f"the layer {name} has an impossible scale: {scale!r}")
     return Layer(name, tuple(shape), float(np.float32(scale)), codec, kept, size)
+
+
+def _read_freeze(pair: list[object]) -> Freeze:
+    if len(pair) != 2 or not all(isinstance(share, float) for share in pair) or not 0 <= pair[1] <= pair[0] <= 1:  # type: ignore[operator]
+        raise TicketError(f"its freeze should be [ratio, lock] with 0 ≤ lock ≤ ratio ≤ 1, found {pair!r}")
+    return Freeze(*pair)  # type: ignore[arg-type]
 
 
 def _read_statistics(rows: list[object], values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
     statistics, offset = {}, 0
     for row in rows:
-        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str) or not _whole(row[1], 0, 2**31):
+        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str) or not _whole(row[1], 1, 2**31):
             raise TicketError(f"a statistic should be [name, size], found {row!r}")
         name, size = row
-        statistics[name] = values[offset : offset + size]
-        offset += size
-    if offset != values.size or len(statistics) != len(rows):
+        for kind in ("running_mean", "running_var"):
+            statistics[f"{name}.{kind}"] = values[offset : offset + size]
+            offset += size
+    if offset != values.size or len(statistics) != 2 * len(rows):
         raise TicketError(f"its statistics are {offset} values by name, {values.size} in the file")
     if not np.isfinite(values).all():
         raise TicketError("its statistics hold values that are not finite")
     return statistics
 
 
-def _weights_digest(seed: int, layers: Sequence[Layer]) -> str:
+def _weights_digest(initialiser: str, seed: int, layers: Sequence[Layer]) -> str:
     sha = hashlib.sha256()
     for layer in layers:
-        sha.update(seeding.sign_bits(seed, layer.name, layer.size).tobytes())
+        sha.update(seeding.fingerprint(initialiser, seed, layer.name, layer.size))
     return sha.hexdigest()
 
 

@@ -17,8 +17,8 @@ import onnx
 import pytest
 from safetensors.numpy import save_file
 
+from slt_compress import bits, data, gates, seeding
 from slt_compress import cli as module
-from slt_compress import data, gates
 from tests.conftest import Run, run_cli
 
 SEARCH_KEYS = {
@@ -140,7 +140,7 @@ def test_bad_requests(cli: Run, tmp_path: Path, arguments: tuple[str, ...], code
     refused(cli(*arguments, "--json"), code, words, tmp_path)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "inspect", "export"])
+@pytest.mark.parametrize("command", ["evaluate", "inspect", "export", "verify"])
 @pytest.mark.parametrize("kind", ["noise", "truncated", "foreign", "flipped", "empty"])
 def test_files_that_are_no_tickets(searched: Searched, cli: Run, tmp_path: Path, command: str, kind: str) -> None:
     whole = searched[0].read_bytes()
@@ -239,13 +239,15 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
 
 def test_help_names_every_command_and_option() -> None:
     done = run_cli("--help", cwd=Path.cwd())
-    for command in ("search", "evaluate", "export", "inspect"):
+    for command in ("search", "evaluate", "export", "inspect", "verify"):
         assert command in done.stdout
         assert run_cli(command, "-h", cwd=Path.cwd()).returncode == 0
 
 
 def test_choices_are_those_the_library_knows() -> None:
     assert {name.value for name in module.MethodName} == set(gates.METHOD_NAMES)
+    assert {name.value for name in module.InitialiserName} == set(seeding.INITIALISERS)
+    assert {name.value for name in module.CodecName} == {"auto", *bits.CODECS}
     assert set(re.split(r", | or ", module._DATASETS)) == set(data.NAMES)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,30 @@ def test_the_outcome_is_that_of_the_written_ticket() -> None:
     again = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), split, preprocessing)
     assert again.accuracy == outcome.test.accuracy == ticket.provenance.metrics["accuracy"]
     assert outcome.dense_bytes == 4 * (50_200 + 2 * 410) + 3 * 8
+
+
+@pytest.mark.parametrize("statistics", ["fp32", "fp16", "auto"])
+def test_shorter_statistics_are_taken_where_they_change_nothing(statistics: str) -> None:
+    request = Request("lenet-300-100", "digits", 0.2, max_steps=20, statistics=statistics)
+    outcome = find_ticket(request, Diary())
+    if statistics != "auto":
+        assert outcome.ticket.half_statistics == (statistics == "fp16")
+        return
+    exact = find_ticket(replace(request, statistics="fp32"), Diary())
+    half = find_ticket(replace(request, statistics="fp16"), Diary())
+    same = torch.equal(exact.test.predictions, half.test.predictions)
+    same &= torch.equal(exact.validation.predictions, half.validation.predictions)
+    assert outcome.ticket.half_statistics == same
+
+
+def test_a_changed_prediction_keeps_the_exact_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crude(ticket: Ticket) -> Ticket:
+        return replace(ticket, statistics={name: values * 0 + 1 for name, values in ticket.statistics.items()})
+
+    monkeypatch.setattr(Ticket, "with_half_statistics", crude)
+    outcome = find_ticket(Request("lenet-300-100", "digits", 0.2, max_steps=20), Diary())
+    assert not outcome.ticket.half_statistics
+    assert len({float(values[0]) for values in outcome.ticket.statistics.values()}) > 1
 
 
 def test_pictures_of_other_channels_are_refused(ticket: Ticket) -> None:

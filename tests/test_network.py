@@ -57,10 +57,10 @@ def test_every_ungated_value_is_set() -> None:
 
 def test_constants_are_scaled_up_only_where_no_batchnorm_follows() -> None:
     module = nn.Sequential(nn.Linear(50, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
-    scales = network.signed_constants(module, 0.25)
-    assert scales["0.weight"] == pytest.approx((2 / 50) ** 0.5)
-    assert scales["3.weight"] == pytest.approx((2 / 8) ** 0.5 * 2)
-    assert all(float(np.float32(scale)) == scale for scale in scales.values())
+    found = network.scales(module, "signed-constant", 0.25)
+    assert found["0.weight"] == pytest.approx((2 / 50) ** 0.5)
+    assert found["3.weight"] == pytest.approx((2 / 8) ** 0.5 * 2)
+    assert all(float(np.float32(scale)) == scale for scale in found.values())
 
 
 def test_slots_are_aligned_and_do_not_overlap() -> None:

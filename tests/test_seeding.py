@@ -1,6 +1,8 @@
 """The generator against a reference in plain Python integers, and against vectors that must never change."""
 
 import hashlib
+import statistics
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -111,3 +113,77 @@ def test_random_mask_keeps_exactly_so_many(kept: int) -> None:
     assert np.array_equal(mask, seeding.random_mask(9, "w", 1000, kept))
     if 0 < kept < 1000:
         assert not np.array_equal(mask, seeding.random_mask(10, "w", 1000, kept))
+
+
+def test_normal_follows_the_definition() -> None:
+    """Piece by piece with Python integers and fractions."""
+    found = seeding.normal(2, "w", 3000)
+    knots = seeding.normal_knots().tolist()
+    for index in range(0, 3000, 29):
+        word = reference_word(2, "values", "w", index)
+        piece, place = word >> 20 & 2047, word & 0xFFFFF
+        exact = Fraction(knots[piece]) + Fraction((knots[piece + 1] - knots[piece]) * place, 2**20)
+        expected = np.float32(float(exact / 2**16))
+        assert found[index] == (-expected if word >> 31 else expected)
+
+
+def test_normal_is_normal() -> None:
+    values = np.sort(seeding.normal(4, "w", 1 << 19).astype(np.float64))
+    assert values.std() == pytest.approx(1, abs=0.005)
+    assert abs(values.mean()) < 0.007
+    quantile = statistics.NormalDist().inv_cdf
+    for p in (0.001, 0.05, 0.3, 0.5, 0.9, 0.999):
+        assert values[int(p * values.size)] == pytest.approx(quantile(p), abs=0.03)
+
+
+def test_knots_never_change_and_are_far_from_rounding_boundaries() -> None:
+    knots = seeding.normal_knots()
+    assert (
+        hashlib.sha256(knots.astype("<i8").tobytes()).hexdigest()
+        == "c135438bdae8455c5a16863c6a18c8f2c7677bd54d4dee428cd077181b759521"
+    )
+    quantile = statistics.NormalDist().inv_cdf
+    assert min(abs(quantile(0.5 + j / 4096) * 2**16 % 1 - 0.5) for j in range(1, 2048)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("initialiser", "sha"),
+    [
+        ("signed-constant", "c3cfdfd439ebd1ddb850f244f0ec184188e6415aa6df2eca0bfce50145c2c243"),
+        ("kaiming-uniform", "b75d7385d1e5b11d31d0572b900baa6766d11f547bd31b273c0b31467ab24ee4"),
+        ("uniform", "b75d7385d1e5b11d31d0572b900baa6766d11f547bd31b273c0b31467ab24ee4"),
+        ("kaiming-normal", "628ca7ed30f36ac5359166b8cf6c5d27b154da9790aafd0c8a3bdb7b9aa085c4"),
+    ],
+)
+def test_initialisers_never_change(initialiser: str, sha: str) -> None:
+    values = seeding.INITIALISERS[initialiser](42, "layer.weight", 100_003)
+    assert values.dtype == np.float32
+    assert hashlib.sha256(values.astype("<f4").tobytes()).hexdigest() == sha
+
+
+@pytest.mark.parametrize(
+    ("initialiser", "std"), [("signed-constant", 2), ("kaiming-uniform", 2), ("kaiming-normal", 2), ("uniform", 1 / 3)]
+)
+def test_scales_give_the_published_standard_deviation(initialiser: str, std: float) -> None:
+    scale = seeding.scale(initialiser, 75)
+    assert float(np.float32(scale)) == scale
+    weights = seeding.INITIALISERS[initialiser](1, "w", 200_000) * np.float32(scale)
+    assert weights.std() == pytest.approx((std / 75) ** 0.5, rel=0.01)
+
+
+@pytest.mark.parametrize("initialiser", seeding.INITIALISERS)
+def test_fingerprints_tell_seeds_and_names_apart(initialiser: str) -> None:
+    prints = {seeding.fingerprint(initialiser, seed, name, 5000) for seed in (0, 1) for name in ("a", "b")}
+    assert len(prints) == 4
+
+
+@pytest.mark.parametrize(("freeze", "lock"), [(0.0, 0.0), (0.7, 0.35), (0.7, 0.0), (0.5, 0.5), (1.0, 0.25)])
+def test_frozen_weights_follow_the_definition(freeze: float, lock: float) -> None:
+    locked, pruned = seeding.frozen(3, "w", 20_000, freeze, lock)
+    assert not (locked & pruned).any()
+    assert locked.mean() == pytest.approx(lock, abs=0.02)
+    assert (locked | pruned).mean() == pytest.approx(freeze, abs=0.02)
+    for index in range(0, 20_000, 499):
+        word = reference_word(3, "freeze", "w", index)
+        assert locked[index] == (word < round(lock * 2**32))
+        assert pruned[index] == (round(lock * 2**32) <= word < round(freeze * 2**32))

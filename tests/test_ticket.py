@@ -1,6 +1,7 @@
 """Tickets: packed, saved, loaded and changed only on purpose."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slt_compress import container
-from slt_compress.errors import TicketError
-from slt_compress.ticket import Provenance, Ticket
+from slt_compress import container, seeding
+from slt_compress.errors import TicketError, UnreachableError
+from slt_compress.ticket import Freeze, Mask, Provenance, Ticket
 
 PROVENANCE = Provenance(
     model={},
@@ -30,9 +31,8 @@ STATISTICS = {"n.running_mean": np.array([1.5, -2], np.float32), "n.running_var"
 
 
 def make(**changes: Any) -> Ticket:
-    return Ticket.pack(
-        **{"masks": MASKS, "scales": SCALES, "statistics": STATISTICS, **changes}, provenance=PROVENANCE, seed=5
-    )
+    arguments: dict[str, Any] = {"masks": MASKS, "scales": SCALES, "statistics": STATISTICS, "codec": "raw"}
+    return Ticket.pack(**{**arguments, **changes}, provenance=PROVENANCE, seed=5)
 
 
 def rewritten(**changes: Any) -> bytes:
@@ -94,7 +94,13 @@ def layer(**changes: Any) -> list[list[Any]]:
     [
         ({"seed": -1}, "its seed"),
         ({"seed": 2**64}, "its seed"),
-        ({"seed": 1.0}, "its seed"),
+        ({"seed": 1.0}, "'seed' should be a int"),
+        ({"granularity": "head"}, "expected the granularity"),
+        ({"freeze": None}, "'freeze' should be a list"),
+        ({"freeze": [0.1]}, "its freeze"),
+        ({"freeze": [0.1, 0.2]}, "its freeze"),
+        ({"freeze": [2.0, 0.0]}, "its freeze"),
+        ({"freeze": [1, 0]}, "its freeze"),
         ({"generator": "mt19937"}, "expected the generator 'hash32x2'"),
         ({"initialiser": "zeros"}, "expected the initialiser"),
         ({"classes": "ab"}, "'classes' should be a list"),
@@ -104,7 +110,8 @@ def layer(**changes: Any) -> list[list[Any]]:
         ({"layers": [[]]}, "a layer should be"),
         ({"layers": layer(name="../x")}, "impossible name"),
         ({"layers": layer(shape=[2**63, 5])}, "impossible shape"),
-        ({"layers": layer(shape=[2**32, 2**32])}, "cannot keep"),
+        ({"layers": layer(shape=[2**39, 2**39])}, "more than a mask could describe"),
+        ({"layers": layer(shape=[2**62, 5])}, "impossible shape"),
         ({"layers": layer(shape=[7, -5])}, "impossible shape"),
         ({"layers": layer(shape=[35])}, "impossible shape"),
         ({"layers": layer(codec="zip")}, "unknown codec"),
@@ -116,9 +123,10 @@ def layer(**changes: Any) -> list[list[Any]]:
         ({"layers": layer(scale=1e300)}, "impossible scale"),
         ({"layers": layer()[:1]}, "do not fit"),
         ({"layers": layer()[1:] * 2}, "do not fit"),
-        ({"statistics": [["n.running_mean", 2]]}, "its statistics"),
-        ({"statistics": [["n", 2], ["n", 2]]}, "its statistics"),
-        ({"statistics": [["n", -2], ["m", 6]]}, "a statistic should be"),
+        ({"statistics": []}, "its statistics"),
+        ({"statistics": [["n", 3]]}, "its statistics"),
+        ({"statistics": [["n", 1], ["n", 1]]}, "its statistics"),
+        ({"statistics": [["n", -2], ["m", 4]]}, "a statistic should be"),
         ({"statistics": [3]}, "a statistic should be"),
     ],
 )
@@ -143,8 +151,86 @@ def test_statistics_must_be_finite() -> None:
 def test_a_mask_that_keeps_another_number_is_refused() -> None:
     kept = int(MASKS["a.weight"].sum())
     ticket = Ticket.from_bytes(rewritten(layers=layer(kept=kept - 1)))
-    with pytest.raises(TicketError, match=f"keeps {kept} weights, not {kept - 1}"):
+    with pytest.raises(TicketError, match=f"should have {kept - 1} ones, its code has {kept}"):
         ticket.mask("a.weight")
+
+
+@pytest.mark.parametrize("codec", ["auto", "raw", "rice"])
+@pytest.mark.parametrize("initialiser", ["signed-constant", "kaiming-normal"])
+def test_every_codec_and_initialiser_round_trips(codec: str, initialiser: str) -> None:
+    ticket = Ticket.from_bytes(make(codec=codec, initialiser=initialiser).to_bytes())
+    ticket.check()
+    assert ticket.initialiser == initialiser
+    for name, mask in MASKS.items():
+        assert np.array_equal(ticket.mask(name), mask)
+
+
+def freezable(ratio: float, lock: float, shape: tuple[int, ...] = (40, 50)) -> dict[str, Mask]:
+    """A random mask that agrees with what the seed has frozen."""
+    locked, pruned = seeding.frozen(5, "w", math.prod(shape), ratio, lock)
+    mask = (np.random.default_rng(1).random(math.prod(shape)) < 0.3) & ~pruned | locked
+    return {"w": mask.reshape(shape)}
+
+
+@pytest.mark.parametrize(("ratio", "lock"), [(0.7, 0.35), (0.7, 0.0), (0.5, 0.5), (1.0, 0.3)])
+@pytest.mark.parametrize("codec", ["raw", "rice"])
+def test_frozen_weights_cost_no_bits(ratio: float, lock: float, codec: str) -> None:
+    masks = freezable(ratio, lock)
+    ticket = make(masks=masks, scales={"w": 0.5}, freeze=Freeze(ratio, lock), codec=codec)
+    loaded = Ticket.from_bytes(ticket.to_bytes())
+    assert loaded.freeze == Freeze(ratio, lock)
+    assert np.array_equal(loaded.mask("w"), masks["w"])
+    assert loaded.kept == int(masks["w"].sum())
+    locked, pruned = seeding.frozen(5, "w", 2000, ratio, lock)
+    if codec == "raw":
+        assert loaded.mask_bytes == math.ceil((2000 - int((locked | pruned).sum())) / 8)
+    assert loaded.bound(loaded.layers[0]) <= loaded.mask_bytes
+
+
+def test_a_mask_must_agree_with_what_is_frozen() -> None:
+    masks = {"w": ~freezable(0.7, 0.35)["w"]}
+    with pytest.raises(ValueError, match="frozen"):
+        make(masks=masks, scales={"w": 0.5}, freeze=Freeze(0.7, 0.35))
+
+
+@pytest.mark.parametrize("freeze", [Freeze(), Freeze(0.5, 0.25)])
+def test_neurons_cost_one_bit_each(freeze: Freeze) -> None:
+    locked, pruned = seeding.frozen(5, "w", 64, freeze.ratio, freeze.lock)
+    rows = (np.random.default_rng(1).random(64) < 0.5) & ~pruned | locked
+    masks = {"w": np.broadcast_to(rows[:, None, None], (64, 3, 5))}
+    ticket = make(masks=masks, scales={"w": 0.5}, granularity="neuron", freeze=freeze)
+    loaded = Ticket.from_bytes(ticket.to_bytes())
+    assert np.array_equal(loaded.mask("w"), masks["w"])
+    assert loaded.kept == int(masks["w"].sum())
+    assert loaded.mask_bytes == math.ceil((64 - int((locked | pruned).sum())) / 8)
+
+
+def test_a_part_of_a_neuron_is_refused() -> None:
+    with pytest.raises(ValueError, match="part of a neuron"):
+        make(granularity="neuron")
+    whole = make(masks={"w": np.ones((4, 3), bool)}, scales={"w": 0.5}, granularity="neuron")
+    document, masks, statistics = container.unpack(whole.to_bytes())
+    document["layers"][0][4] = 11
+    broken = Ticket.from_bytes(container.pack(document, masks, statistics)[0])
+    with pytest.raises(TicketError, match="no whole number of neurons"):
+        broken.check()
+
+
+def test_half_statistics_are_rounded_once_and_take_half_the_bytes() -> None:
+    values = {"n.running_mean": np.array([0.1, 1e-3], np.float32), "n.running_var": np.array([1, 3.3333], np.float32)}
+    ticket = make(statistics=values).with_half_statistics()
+    loaded = Ticket.from_bytes(ticket.to_bytes())
+    assert loaded.to_bytes() == ticket.to_bytes()
+    assert loaded.statistics_bytes == 8
+    for name, exact in values.items():
+        assert loaded.statistics[name].dtype == np.float32
+        assert np.array_equal(loaded.statistics[name], exact.astype(np.float16).astype(np.float32))
+
+
+def test_statistics_too_large_for_half_are_refused() -> None:
+    huge = {"n.running_mean": np.array([1, 2], np.float32), "n.running_var": np.array([1e6, 2], np.float32)}
+    with pytest.raises(UnreachableError, match=r"1e\+06 does not fit into fp16"):
+        make(statistics=huge).with_half_statistics()
 
 
 def test_load_names_the_file(tmp_path: Path) -> None:
