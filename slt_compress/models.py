@@ -34,7 +34,7 @@ class ModelSpec:
     classes: int
     channels: int
     input_size: int
-    small_stem: bool = False
+    small_input: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -46,8 +46,8 @@ class ModelSpec:
             raise TicketError(f"model must have the fields {', '.join(cls.__dataclass_fields__)}, found {fields!r}")
         if fields["builder"] not in ("slt", "timm") or not isinstance(fields["name"], str):
             raise TicketError(f"unknown model builder or name: {fields['builder']!r}, {fields['name']!r}")
-        if not isinstance(fields["small_stem"], bool):
-            raise TicketError(f"small_stem must be true or false, found {fields['small_stem']!r}")
+        if not isinstance(fields["small_input"], bool):
+            raise TicketError(f"small_input must be true or false, found {fields['small_input']!r}")
         for key, (low, high) in _LIMITS.items():
             value = fields[key]
             if type(value) is not int or not low <= value <= high:
@@ -64,7 +64,7 @@ def resolve(name: str, *, classes: int, channels: int, input_size: int) -> Model
         size = max(input_size, _OWN[name].minimum_size)
         return ModelSpec("slt", name, classes, channels, size)
     _require_timm(name)
-    return ModelSpec("timm", name, classes, channels, input_size, small_stem=input_size <= SMALL)
+    return ModelSpec("timm", name, classes, channels, input_size, small_input=input_size <= SMALL)
 
 
 def check_name(name: str) -> None:
@@ -238,7 +238,7 @@ def _build_timm(spec: ModelSpec) -> nn.Module:
 
     _require_timm(spec.name)
     module: nn.Module = timm.create_model(spec.name, pretrained=False, num_classes=spec.classes, in_chans=spec.channels)
-    if spec.small_stem:
+    if spec.small_input:
         _adapt_stem(module)
     return module
 

@@ -23,7 +23,10 @@ def restore(ticket: "Ticket") -> nn.Module:
     the ticket was made.
     """
     spec = models.ModelSpec.from_json(ticket.provenance.model)
-    module = models.build(spec)
+    try:
+        module = models.build(spec)
+    except Exception as error:  # what a library's constructor raises for arguments it was never meant for
+        raise TicketError(f"the network of the ticket cannot be built: {error}") from error
     if models.architecture_digest(module) != ticket.provenance.architecture:
         raise TicketError(
             f"{spec.name} as built by {models.library_version(spec)} differs from the network of the ticket, built by "

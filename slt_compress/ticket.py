@@ -89,6 +89,11 @@ _TYPES = {
     "method": dict,
     "metrics": dict,
 }
+_FIELDS = {  # of objects within the document
+    "model": {"builder": str, "name": str, "classes": int, "channels": int, "input_size": int, "small_input": bool},
+    "preprocessing": {"size": int, "channels": int, "mean": list, "std": list},
+    "method": {"name": str, "steps": int, "batch_size": int, "settings": dict},
+}
 _OTHER_TYPES = {
     "digest": str,
     "format": str,
@@ -211,13 +216,14 @@ class Ticket:
     def from_bytes(cls, content: bytes) -> "Ticket":
         """Read a ticket from the bytes of its file. Raises TicketError as `load` does, without the file's name."""
         document, codes, statistics = container.unpack(content)
-        expected = {**_TYPES, **_OTHER_TYPES}
-        if set(document) != set(expected):
-            wrong = sorted(set(document) ^ set(expected))
-            raise TicketError(f"its document lacks or should not have {', '.join(map(repr, wrong))}")
-        for key, kind in expected.items():
-            if type(document[key]) is not kind:
-                raise TicketError(f"its field {key!r} should be a {kind.__name__}, found {document[key]!r}")
+        _check_fields("its document", document, {**_TYPES, **_OTHER_TYPES})
+        for key, fields in _FIELDS.items():
+            _check_fields(f"its {key}", document[key], fields)
+        _check_numbers("its metrics", list(document["metrics"].values()))
+        for key in ("mean", "std"):
+            _check_numbers(f"its {key}", document["preprocessing"][key])
+            if len(document["preprocessing"][key]) != document["preprocessing"]["channels"]:
+                raise TicketError(f"its {key} should have a value for each channel")
         _check_one_of(document, "generator", [seeding.GENERATOR])
         _check_one_of(document, "initialiser", list(seeding.INITIALISERS))
         _check_one_of(document, "granularity", ["weight", "neuron"])
@@ -305,9 +311,9 @@ class Ticket:
         return replace(self, provenance=provenance)
 
     def with_half_statistics(self) -> "Ticket":
-        """Return the same ticket with its statistics rounded to float16. Raises UnreachableError if one is too large."""
+        """Return the ticket with its statistics rounded to float16. Raises UnreachableError if one is too large."""
         largest = max((float(np.abs(values).max()) for values in self.statistics.values()), default=0.0)
-        if largest > np.finfo(np.float16).max:
+        if largest > float(np.finfo(np.float16).max):
             raise UnreachableError(f"a BatchNorm statistic of {largest:.3g} does not fit into fp16; use fp32")
         rounded = {name: values.astype(np.float16).astype(np.float32) for name, values in self.statistics.items()}
         return replace(self, statistics=rounded, half_statistics=True)
@@ -406,6 +412,20 @@ class Ticket:
 def few(names: Sequence[str]) -> str:
     """Return the first few class names as a person reads them."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+def _check_fields(what: str, found: Mapping[str, Any], expected: Mapping[str, type]) -> None:
+    if set(found) != set(expected):
+        wrong = sorted(set(found) ^ set(expected))
+        raise TicketError(f"{what} lacks or should not have {', '.join(map(repr, wrong))}")
+    for key, kind in expected.items():
+        if type(found[key]) is not kind:
+            raise TicketError(f"{what} should have a {kind.__name__} as {key!r}, found {found[key]!r}")
+
+
+def _check_numbers(what: str, found: list[Any]) -> None:
+    if not all(type(value) is float and math.isfinite(value) for value in found):
+        raise TicketError(f"{what} should be finite floating-point numbers, found {found!r}")
 
 
 def _check_one_of(document: Mapping[str, Any], key: str, known: Sequence[str]) -> None:

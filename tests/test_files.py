@@ -2,6 +2,9 @@
 
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,26 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="no permission"):
         files.check_writable(tmp_path / "t.bin")
+
+
+_SAVER = """
+import sys
+from pathlib import Path
+from slt_compress.files import write_atomically
+print("ready", flush=True)
+while True:
+    for byte in (b"a", b"b"):
+        write_atomically(Path(sys.argv[1]), byte * 3_000_000)
+"""
+
+
+def test_a_killed_save_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "t.bin"
+    path.write_bytes(b"a" * 3_000_000)
+    for milliseconds in range(0, 40, 4):
+        with subprocess.Popen([sys.executable, "-c", _SAVER, str(path)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(milliseconds / 1000)
+            process.kill()
+        assert path.read_bytes() in (b"a" * 3_000_000, b"b" * 3_000_000)

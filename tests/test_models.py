@@ -35,7 +35,7 @@ def test_own_models_have_the_published_sizes(name: str, weights: int) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_050", "efficientnet_b0", "densenet121", "vgg11_bn"])
 def test_timm_networks_work_on_small_pictures(name: str) -> None:
     spec = models.resolve(name, classes=10, channels=1, input_size=32)
-    assert spec.small_stem
+    assert spec.small_input
     flat = FlatNetwork(models.build(spec), 0, 0.5, torch.device("cpu"))
     flat.module.train()
     loss = flat.module(torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))).square().mean()
@@ -67,7 +67,7 @@ def test_a_spec_survives_json_and_refuses_anything_else() -> None:
         {"channels": 0},
         {"input_size": 5000},
         {"builder": "hub"},
-        {"small_stem": 1},
+        {"small_input": 1},
         {"name": 3},
     ):
         with pytest.raises(TicketError):

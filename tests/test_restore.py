@@ -14,6 +14,15 @@ from slt_compress import seeding
 from slt_compress.errors import TicketError
 from slt_compress.ticket import Ticket
 
+LENET = {
+    "builder": "slt",
+    "name": "lenet-300-100",
+    "classes": 10,
+    "channels": 1,
+    "input_size": 8,
+    "small_input": False,
+}
+
 _STATE_DIGEST = """
 import hashlib, sys, torch
 from slt_compress import Ticket
@@ -69,6 +78,13 @@ def test_nothing_is_left_to_the_library(ticket: Ticket, monkeypatch: pytest.Monk
     [
         ({"architecture": "0" * 64}, "differs from the network of the ticket"),
         ({"model": {"builder": "timm"}}, "model must have the fields"),
+        ({"model": {**LENET, "pretrained": True}}, "model must have the fields"),
+        (
+            {"model": {**LENET, "builder": "timm", "name": "hf-hub:timm/resnet18.a1_in1k"}},
+            "cannot be built: unknown model",
+        ),
+        ({"model": {**LENET, "builder": "timm", "name": "resnet18.a1_in1k"}}, "cannot be built: unknown model"),
+        ({"model": {**LENET, "input_size": 2**63}}, "input_size must be a whole number from 1 to 4096"),
     ],
 )
 def test_another_architecture_is_refused(ticket: Ticket, change: dict[str, Any], words: str) -> None:

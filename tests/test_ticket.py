@@ -1,5 +1,6 @@
 """Tickets: packed, saved, loaded and changed only on purpose."""
 
+import hashlib
 import json
 import math
 import re
@@ -9,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from slt_compress import container, seeding
-from slt_compress.errors import TicketError, UnreachableError
+from slt_compress.errors import SltError, TicketError, UnreachableError
+from slt_compress.restore import masked_weights
 from slt_compress.ticket import Freeze, Mask, Provenance, Ticket
 
 PROVENANCE = Provenance(
-    model={},
+    model={"builder": "slt", "name": "x", "classes": 2, "channels": 1, "input_size": 8, "small_input": False},
     library="none 1",
     architecture="",
     dataset="digits",
     classes=["a", "b"],
-    preprocessing={},
-    method={"name": "random", "settings": {}},
+    preprocessing={"size": 8, "channels": 1, "mean": [0.5], "std": [0.5]},
+    method={"name": "random", "steps": 0, "batch_size": 256, "settings": {}},
     metrics={},
 )
 RNG = np.random.default_rng(0)
@@ -94,18 +98,28 @@ def layer(**changes: Any) -> list[list[Any]]:
     [
         ({"seed": -1}, "its seed"),
         ({"seed": 2**64}, "its seed"),
-        ({"seed": 1.0}, "'seed' should be a int"),
+        ({"seed": 1.0}, "a int as 'seed'"),
+        ({"seed": True}, "a int as 'seed'"),
         ({"granularity": "head"}, "expected the granularity"),
-        ({"freeze": None}, "'freeze' should be a list"),
+        ({"freeze": None}, "a list as 'freeze'"),
         ({"freeze": [0.1]}, "its freeze"),
         ({"freeze": [0.1, 0.2]}, "its freeze"),
         ({"freeze": [2.0, 0.0]}, "its freeze"),
         ({"freeze": [1, 0]}, "its freeze"),
         ({"generator": "mt19937"}, "expected the generator 'hash32x2'"),
         ({"initialiser": "zeros"}, "expected the initialiser"),
-        ({"classes": "ab"}, "'classes' should be a list"),
+        ({"classes": "ab"}, "a list as 'classes'"),
         ({"classes": [1]}, "class names"),
-        ({"metrics": None}, "'metrics' should be a dict"),
+        ({"metrics": None}, "a dict as 'metrics'"),
+        ({"metrics": {"accuracy": "all"}}, "its metrics should be finite"),
+        ({"metrics": {"accuracy": 10**400}}, "its metrics should be finite"),
+        ({"model": {}}, "its model lacks"),
+        ({"model": {**PROVENANCE.model, "pretrained": True}}, "'pretrained'"),
+        ({"model": {**PROVENANCE.model, "name": None}}, "a str as 'name'"),
+        ({"method": {"name": "x"}}, "its method lacks"),
+        ({"preprocessing": {"size": 8}}, "its preprocessing lacks"),
+        ({"preprocessing": {**PROVENANCE.preprocessing, "mean": ["x"]}}, "its mean should be finite"),
+        ({"preprocessing": {**PROVENANCE.preprocessing, "channels": 2}}, "a value for each channel"),
         ({"surprise": 1}, "'surprise'"),
         ({"layers": [[]]}, "a layer should be"),
         ({"layers": layer(name="../x")}, "impossible name"),
@@ -242,9 +256,88 @@ def test_load_names_the_file(tmp_path: Path) -> None:
         Ticket.load(path)
 
 
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_random_damage_is_refused(searched: tuple[Path, dict[str, Any]], data: st.DataObject) -> None:
+    """Bits, cuts, splices and edited numbers: benchmarks/ticket.py does ten thousand."""
+    whole = searched[0].read_bytes()
+    bad = bytearray(whole)
+    start = data.draw(st.integers(0, len(whole) - 1))
+    kind = data.draw(st.sampled_from(["bit", "cut", "splice", "insert"]))
+    if kind == "bit":
+        bad[start] ^= 1 << data.draw(st.integers(0, 7))
+    elif kind == "cut":
+        del bad[start:]
+    elif kind == "splice":
+        bad[start : start + 8] = data.draw(st.binary(min_size=1, max_size=8))
+    else:
+        bad[start:start] = data.draw(st.binary(min_size=1, max_size=20))
+    if bytes(bad) == whole:
+        return
+    with pytest.raises(TicketError):
+        Ticket.from_bytes(bytes(bad))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), json_values)
+def test_any_value_in_any_field_is_read_or_refused(data: st.DataObject, value: Any) -> None:
+    """With a correct digest: whoever edits a document and signs it anew can still not crash a reader."""
+    document, masks, statistics = container.unpack(make().to_bytes())
+    holder, key = document, data.draw(st.sampled_from(sorted(document)))
+    if isinstance(document[key], dict) and document[key] and data.draw(st.booleans()):
+        holder, key = document[key], data.draw(st.sampled_from(sorted(document[key])))
+    elif key == "layers":
+        holder, key = document["layers"][0], data.draw(st.integers(0, 5))
+    holder[key] = value
+    try:
+        content, _ = container.pack(document, masks, statistics)
+    except ValueError:  # NaN and infinity are no JSON: nobody could have written them
+        return
+    try:
+        ticket = Ticket.from_bytes(content)
+        ticket.check()
+        ticket.restore()
+    except SltError:
+        pass
+
+
 def test_the_document_holds_no_times_and_no_paths() -> None:
     content = make().to_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     text = header["__metadata__"]["ticket"]
     assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) == text
     assert "/" not in text.replace("hash32x2/1", "")
+
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_tickets_of_version_1_load_for_ever(path: Path) -> None:
+    """The SHA-256 over every mask, weight and statistic was noted when the file was made."""
+    ticket = Ticket.load(path)
+    ticket.check()
+    sha = hashlib.sha256()
+    for layer in ticket.layers:
+        sha.update(np.packbits(ticket.mask(layer.name)).tobytes() + masked_weights(ticket, layer).tobytes())
+    for values in ticket.statistics.values():
+        sha.update(values.astype("<f4").tobytes())
+    assert sha.hexdigest() == path.with_suffix(".sha256").read_text().strip()
+    if ticket.provenance.model["name"] == "lenet-300-100":
+        ticket.restore()
+
+
+def test_the_golden_tickets_cover_the_format() -> None:
+    tickets = [Ticket.load(path) for path in GOLDEN]
+    assert {ticket.initialiser for ticket in tickets} == set(seeding.INITIALISERS)
+    assert {layer.codec for ticket in tickets for layer in ticket.layers} == {"raw", "rice"}
+    assert {ticket.granularity for ticket in tickets} == {"weight", "neuron"}
+    assert {ticket.half_statistics for ticket in tickets} == {False, True}
+    assert {bool(ticket.freeze.ratio) for ticket in tickets} == {False, True}
