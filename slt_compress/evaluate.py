@@ -84,7 +84,8 @@ class OnnxClassifier:
             )
             recorded = self._session.get_modelmeta().custom_metadata_map
             self.metadata: dict[str, Any] = json.loads(recorded["slt_compress"])
-        except (KeyError, json.JSONDecodeError) as error:
+            Preprocessing(**self.metadata["preprocessing"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise VerificationError(f"{path} was not exported by slt-compress: it records no preprocessing") from error
         except Exception as error:  # onnxruntime's errors share no base class
             raise VerificationError(f"onnxruntime cannot load {path}: {_first_line(error)}") from error

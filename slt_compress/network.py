@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from slt_compress import seeding
+from slt_compress.errors import UsageError
 
 EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
 _ALIGN = 16  # float32 values in 64 bytes
@@ -58,9 +59,17 @@ def gated_names(module: nn.Module) -> list[str]:
 
 
 def statistic_names(module: nn.Module) -> list[str]:
-    """Return the persistent floating-point buffers, in module order: what training observes and no seed rebuilds."""
+    """Return the persistent floating-point buffers, in module order: what training observes and no seed rebuilds.
+
+    They come in pairs, NAME.running_mean and NAME.running_var. Raises UsageError if the module keeps any other: a
+    ticket has no place for it.
+    """
     persistent = module.state_dict()
-    return [name for name, buffer in module.named_buffers() if name in persistent and buffer.is_floating_point()]
+    names = [name for name, buffer in module.named_buffers() if name in persistent and buffer.is_floating_point()]
+    paired = [f"{name.removesuffix('.running_mean')}.running_var" for name in names[::2]]
+    if names[1::2] != paired:
+        raise UsageError(f"this network keeps statistics that a ticket cannot store, among {', '.join(names[:3])}")
+    return names
 
 
 def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, float]:

@@ -104,9 +104,9 @@ class Dataset:
 
 
 def hold_out(train: Split) -> tuple[Split, Split]:
-    """Cut a training split into (rest, validation): a tenth, at most `MAX_VALIDATION`, the same whatever the seed."""
+    """Cut a training split into (rest, validation): a tenth, 1 to `MAX_VALIDATION`, the same whatever the seed."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    count = min(MAX_VALIDATION, len(train) // 10)
+    count = max(1, min(MAX_VALIDATION, len(train) // 10))
     return train.take(order[count:]), train.take(order[:count])
 
 

@@ -21,10 +21,12 @@ from slt_compress.ticket import Ticket
 
 def test_predictions_are_identical_on_every_test_picture(ticket: Ticket, tmp_path: Path) -> None:
     module = ticket.restore()
-    exported = export_dense(module, (1, 8, 8), tmp_path / "t.onnx", {"note": "ä"})
+    exported = export_dense(
+        module, (1, 8, 8), tmp_path / "t.onnx", {"note": "ä", "preprocessing": ticket.provenance.preprocessing}
+    )
     assert exported.bytes == (tmp_path / "t.onnx").stat().st_size
     classifier = OnnxClassifier(tmp_path / "t.onnx")
-    assert classifier.metadata == {"note": "ä"}
+    assert classifier.metadata["note"] == "ä"
     pictures = data.open_dataset("digits", None).read("test", 8)
     preprocessing = Preprocessing(**ticket.provenance.preprocessing)
     found = evaluate(classifier, pictures, preprocessing)

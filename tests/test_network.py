@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from slt_compress import network, seeding
+from slt_compress.errors import UsageError
 from slt_compress.models import build, resolve
 
 CPU = torch.device("cpu")
@@ -38,6 +39,13 @@ def test_gated_are_the_weights_of_layers_only() -> None:
 
 def test_statistics_are_the_running_ones() -> None:
     assert network.statistic_names(Mixed()) == ["norm.running_mean", "norm.running_var"]
+
+
+def test_other_statistics_are_refused() -> None:
+    module = nn.Sequential(nn.Linear(2, 2))
+    module.register_buffer("average", torch.zeros(2))
+    with pytest.raises(UsageError, match="cannot store, among average"):
+        network.statistic_names(module)
 
 
 def test_every_ungated_value_is_set() -> None:

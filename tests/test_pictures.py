@@ -16,6 +16,11 @@ def test_held_out_pictures_are_a_tenth_and_not_in_the_rest() -> None:
     assert torch.equal(next(hold_out(split)[1].batches(100))[1], next(held_out.batches(100))[1])
 
 
+def test_even_a_handful_of_pictures_has_a_held_out_one() -> None:
+    split = TensorSplit(torch.zeros(4, 1, 1, 1, dtype=torch.uint8), torch.arange(4))
+    assert [len(part) for part in hold_out(split)] == [3, 1]
+
+
 def test_batches_cover_every_picture_once_in_the_drawn_order() -> None:
     split = TensorSplit(torch.zeros(10, 1, 1, 1, dtype=torch.uint8), torch.arange(10))
     shuffled = [labels for _, labels in split.batches(4, shuffle=torch.Generator().manual_seed(1))]

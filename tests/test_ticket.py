@@ -290,7 +290,8 @@ json_values = st.recursive(
 def test_any_value_in_any_field_is_read_or_refused(data: st.DataObject, value: Any) -> None:
     """With a correct digest: whoever edits a document and signs it anew can still not crash a reader."""
     document, masks, statistics = container.unpack(make().to_bytes())
-    holder, key = document, data.draw(st.sampled_from(sorted(document)))
+    holder: Any = document
+    key: Any = data.draw(st.sampled_from(sorted(document)))
     if isinstance(document[key], dict) and document[key] and data.draw(st.booleans()):
         holder, key = document[key], data.draw(st.sampled_from(sorted(document[key])))
     elif key == "layers":
