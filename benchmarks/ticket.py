@@ -1,6 +1,6 @@
 """Figures of the ticket: size against theory, loading against a dense file, damage, and saves that are killed.
 
-    python benchmarks/ticket.py [size] [load] [damage] [kill]        all four without arguments; one thread
+    python -m benchmarks.ticket [size] [load] [damage] [kill]        all four without arguments; one thread
 
 size    whole file against the Shannon bound of its masks plus its statistics
 load    Ticket.load(path).restore() against timm.create_model + load_state_dict(load_file(path)), both from file to
@@ -30,10 +30,9 @@ import safetensors.torch
 import timm
 import torch
 
-from slt_compress import Ticket, gates, models
+from slt_compress import Ticket
 from slt_compress.errors import SltError
-from slt_compress.network import FlatNetwork, statistic_names
-from slt_compress.ticket import Provenance
+from tests.conftest import make_ticket
 
 DENSITIES = (0.5, 0.3, 0.1, 0.05, 0.02)
 ROUNDS = 15
@@ -41,40 +40,10 @@ DAMAGES = 10_000
 KILLS = 200
 
 
-def random_ticket(name: str, density: float, *, size: int = 32, classes: int = 10, channels: int = 3) -> Ticket:
-    """A ticket as `search --method random` makes it, its statistics drawn as if they had been measured."""
-    spec = models.resolve(name, classes=classes, channels=channels, input_size=size)
-    network = FlatNetwork(models.build(spec), 0, density, torch.device("cpu"))
-    mask = gates.random_mask(network, density, 0)
-    rng = np.random.default_rng(0)
-    return Ticket.pack(
-        {
-            slot.name: part.view(slot.shape).numpy()
-            for slot, part in zip(network.slots, network.split(mask), strict=True)
-        },
-        {slot.name: slot.scale for slot in network.slots},
-        {
-            key: rng.random(network.module.get_buffer(key).numel(), dtype=np.float32) + np.float32(0.5)
-            for key in statistic_names(network.module)
-        },
-        Provenance(
-            model=spec.to_json(),
-            library=models.library_version(spec),
-            architecture=models.architecture_digest(network.module),
-            dataset="cifar10",
-            classes=[f"class {index}" for index in range(classes)],
-            preprocessing={"size": size, "channels": channels, "mean": [0.5] * channels, "std": [0.25] * channels},
-            method={"name": "random", "steps": 0, "batch_size": 256, "settings": {}},
-            metrics={"accuracy": 0.1, "loss": 2.3026, "validation_accuracy": 0.1},
-        ),
-        seed=0,
-    )
-
-
 def show_sizes(_: Path) -> None:
     print(f"{'resnet18':>8}  {'file':>9}  {'masks':>9}  {'bound':>9}  {'statistics':>10}  {'header':>6}  ratio  codecs")
     for density in DENSITIES:
-        ticket = random_ticket("resnet18", density)
+        ticket = make_ticket("resnet18", density)
         total, theory = len(ticket.to_bytes()), ticket.mask_bound_bytes + ticket.statistics_bytes
         header = total - ticket.mask_bytes - ticket.statistics_bytes
         codecs = dict(Counter(layer.codec for layer in ticket.layers))
@@ -83,7 +52,7 @@ def show_sizes(_: Path) -> None:
             f"{ticket.statistics_bytes:10,}  {header:6,}  {total / theory:.4f}  {codecs}"
         )
     for half in (False, True):
-        ticket = random_ticket("lenet-300-100", 0.05, size=28, channels=1)
+        ticket = make_ticket("lenet-300-100", 0.05, size=28, channels=1)
         ticket = ticket.with_half_statistics() if half else ticket
         total = len(ticket.to_bytes())
         rest = total - ticket.mask_bytes - ticket.statistics_bytes
@@ -107,7 +76,7 @@ def load_dense(folder: Path, name: str) -> torch.nn.Module:
 def show_loading(folder: Path) -> None:
     print(f"\n{'network':22} density  ticket ms  dense ms  ratio  ticket MB  dense MB")
     for name, density in (("resnet18", 0.1), ("resnet18", 0.5), ("vit_base_patch16_224", 0.1)):
-        ticket = random_ticket(name, density, size=224)
+        ticket = make_ticket(name, density, size=224)
         ticket.save(folder / f"{name}.ticket")
         safetensors.torch.save_file(ticket.restore().state_dict(), folder / f"{name}.dense")
         jobs: dict[Callable[[Path, str], torch.nn.Module], list[float]] = {restore_ticket: [], load_dense: []}
@@ -130,7 +99,7 @@ def peak_rss() -> float:
 
 def peak_memory(job: str, folder: Path, name: str) -> float:
     """Return MB that a job adds to the peak resident memory of a process of its own."""
-    command = [sys.executable, __file__, "_peak", job, str(folder), name]
+    command = [sys.executable, "-m", "benchmarks.ticket", "_peak", job, str(folder), name]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -171,8 +140,8 @@ def damaged(content: bytes, other: bytes, draw: random.Random) -> tuple[str, byt
 
 
 def show_damage(folder: Path) -> None:
-    content = random_ticket("lenet-300-100", 0.05, size=28, channels=1).to_bytes()
-    other = random_ticket("lenet-300-100", 0.06, size=28, channels=1).to_bytes()
+    content = make_ticket("lenet-300-100", 0.05, size=28, channels=1).to_bytes()
+    other = make_ticket("lenet-300-100", 0.06, size=28, channels=1).to_bytes()
     draw = random.Random(0)
     kinds, slowest = Counter[str](), 0.0
     unchanged = 0
@@ -217,7 +186,7 @@ while True:
 def show_kills(folder: Path) -> None:
     paths = [folder / "old", folder / "new"]
     for path, density in zip(paths, (0.5, 0.3), strict=True):
-        random_ticket("resnet18", density).save(path)
+        make_ticket("resnet18", density).save(path)
     contents = [path.read_bytes() for path in paths]
     target = folder / "target"
     target.write_bytes(contents[0])

@@ -1,4 +1,4 @@
-"""Shared fixtures: a real ticket found on digits, and the command line as a user's shell runs it."""
+"""Shared helpers: a real ticket found on digits, random ones, and the command line as a user's shell runs it."""
 
 import json
 import os
@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from slt_compress.ticket import Ticket
+from slt_compress import gates, models
+from slt_compress.network import FlatNetwork, statistic_names
+from slt_compress.ticket import Provenance, Ticket
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -56,3 +59,45 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 @pytest.fixture(scope="session")
 def ticket(searched: tuple[Path, dict[str, Any]]) -> Ticket:
     return Ticket.load(searched[0])
+
+
+def make_ticket(
+    name: str,
+    density: float,
+    *,
+    size: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    initialiser: str = "signed-constant",
+    seed: int = 0,
+) -> Ticket:
+    """A random ticket of a network, without a search; statistics as if they had been measured."""
+    spec = models.resolve(name, classes=classes, channels=channels, input_size=size)
+    network = FlatNetwork(models.build(spec), seed, density, torch.device("cpu"), initialiser)
+    masks = network.split(gates.random_mask(network, density, seed))
+    rng = np.random.default_rng(0)
+    return Ticket.pack(
+        {slot.name: part.view(slot.shape).numpy() for slot, part in zip(network.slots, masks, strict=True)},
+        {slot.name: slot.scale for slot in network.slots},
+        {
+            key: rng.random(network.module.get_buffer(key).numel(), dtype=np.float32) + np.float32(0.5)
+            for key in statistic_names(network.module)
+        },
+        Provenance(
+            model=spec.to_json(),
+            library=models.library_version(spec),
+            architecture=models.architecture_digest(network.module),
+            dataset="imagefolder",
+            classes=[f"class {index}" for index in range(classes)],
+            preprocessing={
+                "size": spec.input_size,
+                "channels": channels,
+                "mean": [0.5] * channels,
+                "std": [0.25] * channels,
+            },
+            method={"name": "random", "steps": 0, "batch_size": 256, "settings": {}},
+            metrics={"accuracy": 0.1, "loss": 2.3026, "validation_accuracy": 0.1},
+        ),
+        seed=seed,
+        initialiser=initialiser,
+    )

@@ -1,5 +1,7 @@
 """Exported graphs compute what torch does, for any batch size, or are not written."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,23 +12,24 @@ import torch
 from torch import nn
 
 from slt_compress import data
-from slt_compress.errors import OutputError, UsageError, VerificationError
+from slt_compress.errors import OutputError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluate import OnnxClassifier, evaluate, torch_classifier
-from slt_compress.export import export_dense
-from slt_compress.models import build, resolve
-from slt_compress.network import FlatNetwork
+from slt_compress.export import export
+from slt_compress.jobs import recorded
 from slt_compress.pictures import Preprocessing
 from slt_compress.ticket import Ticket
+from tests.conftest import make_ticket
 
 
-def test_predictions_are_identical_on_every_test_picture(ticket: Ticket, tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", ["compact", "dense"])
+def test_predictions_are_identical_on_every_test_picture(ticket: Ticket, tmp_path: Path, weights: str) -> None:
     module = ticket.restore()
-    exported = export_dense(
-        module, (1, 8, 8), tmp_path / "t.onnx", {"note": "ä", "preprocessing": ticket.provenance.preprocessing}
-    )
+    exported = export(module, ticket, tmp_path / "t.onnx", recorded(ticket), weights=weights)
     assert exported.bytes == (tmp_path / "t.onnx").stat().st_size
+    assert exported.bit_identical_to_dense
+    assert exported.nodes_left == 0
     classifier = OnnxClassifier(tmp_path / "t.onnx")
-    assert classifier.metadata["note"] == "ä"
+    assert classifier.metadata == json.loads(json.dumps(recorded(ticket)))
     pictures = data.open_dataset("digits", None).read("test", 8)
     preprocessing = Preprocessing(**ticket.provenance.preprocessing)
     found = evaluate(classifier, pictures, preprocessing)
@@ -34,11 +37,41 @@ def test_predictions_are_identical_on_every_test_picture(ticket: Ticket, tmp_pat
     assert torch.equal(found.predictions, expected.predictions)
 
 
+@pytest.mark.parametrize("name", ["lenet-5", "conv2", "resnet10t", "vit_tiny_patch16_224"])
+def test_compact_is_dense_in_a_fraction_of_the_bytes(tmp_path: Path, name: str) -> None:
+    ticket = make_ticket(name, 0.1, size=224 if "224" in name else 32)
+    module = ticket.restore()
+    dense = export(module, ticket, tmp_path / "dense.onnx", {}, weights="dense")
+    compact = export(module, ticket, tmp_path / "compact.onnx", {}, weights="compact")
+    assert compact.bytes < dense.bytes / 10
+    assert compact.bytes < 1.1 * len(ticket.to_bytes()) + 120_000
+    shape = (3, ticket.provenance.preprocessing["size"], ticket.provenance.preprocessing["size"])
+    images = np.random.default_rng(0).standard_normal((2, *shape), np.float32)
+    logits = [
+        onnxruntime.InferenceSession(tmp_path / f"{kind}.onnx").run(None, {"images": images})[0]
+        for kind in ("dense", "compact")
+    ]
+    assert np.array_equal(*logits)
+
+
+@pytest.mark.parametrize("initialiser", ["kaiming-uniform", "uniform"])
+def test_uniform_weights_are_regenerated_too(tmp_path: Path, initialiser: str) -> None:
+    ticket = make_ticket("lenet-5", 0.3, size=28, channels=1, initialiser=initialiser)
+    assert export(ticket.restore(), ticket, tmp_path / "t.onnx", {}).bit_identical_to_dense
+
+
+def test_normal_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    ticket = make_ticket("lenet-5", 0.3, size=28, channels=1, initialiser="kaiming-normal")
+    with pytest.raises(UnreachableError, match="use: export --weights dense"):
+        export(ticket.restore(), ticket, tmp_path / "t.onnx", {})
+    assert export(ticket.restore(), ticket, tmp_path / "t.onnx", {}, weights="dense").bytes > 100_000
+
+
 @pytest.mark.parametrize("opset", [18, 20, 23])
-def test_names_opset_and_dynamic_batch(tmp_path: Path, opset: int) -> None:
-    spec = resolve("conv2", classes=5, channels=3, input_size=8)
-    flat = FlatNetwork(build(spec), 0, 0.5, torch.device("cpu"))
-    export_dense(flat.module.requires_grad_(False), (3, 8, 8), tmp_path / "m.onnx", {}, opset)
+@pytest.mark.parametrize("weights", ["compact", "dense"])
+def test_names_opset_and_dynamic_batch(tmp_path: Path, opset: int, weights: str) -> None:
+    ticket = make_ticket("conv2", 0.5, size=8, classes=5)
+    export(ticket.restore(), ticket, tmp_path / "m.onnx", {}, weights=weights, opset=opset)
     model = onnx.load(tmp_path / "m.onnx")
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [opset]
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
@@ -47,26 +80,47 @@ def test_names_opset_and_dynamic_batch(tmp_path: Path, opset: int) -> None:
         assert session.run(None, {"images": np.zeros((batch, 3, 8, 8), np.float32)})[0].shape == (batch, 5)
 
 
-def test_an_unsupported_opset_is_refused(tmp_path: Path) -> None:
+def test_an_unsupported_opset_is_refused(ticket: Ticket, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--opset must be from 18 to 23, got 11"):
-        export_dense(nn.Flatten(), (1, 2, 2), tmp_path / "m.onnx", {}, 11)
+        export(nn.Flatten(), ticket, tmp_path / "m.onnx", {}, opset=11)
 
 
-def test_a_missing_folder_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_before_any_work(ticket: Ticket, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
-        export_dense(nn.Flatten(), (1, 2, 2), tmp_path / "no" / "m.onnx", {})
+        export(nn.Flatten(), ticket, tmp_path / "no" / "m.onnx", {})
 
 
-def test_a_graph_that_disagrees_is_not_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", ["compact", "dense"])
+def test_a_graph_that_disagrees_is_not_written(ticket: Ticket, tmp_path: Path, weights: str) -> None:
     class Fickle(nn.Module):
         """Another function each time it is called."""
 
         calls = 0
 
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = ticket.restore()
+
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             self.calls += 1
-            return images.flatten(1) * self.calls
+            logits: torch.Tensor = self.inner(images) * self.calls
+            return logits
 
+    layers = tuple(replace(layer, name=f"inner.{layer.name}") for layer in ticket.layers)
+    renamed = Ticket.pack(
+        {f"inner.{layer.name}": ticket.mask(layer.name) for layer in ticket.layers},
+        {layer.name: layer.scale for layer in layers},
+        {},
+        ticket.provenance,
+        seed=ticket.seed,
+    )
     with pytest.raises(VerificationError, match="nothing was written"):
-        export_dense(Fickle(), (1, 2, 2), tmp_path / "m.onnx", {})
+        export(Fickle(), renamed, tmp_path / "m.onnx", {}, weights=weights)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_another_seed_are_noticed(ticket: Ticket, tmp_path: Path) -> None:
+    """The graph regenerates from the seed; if that gave other weights than torch has, nothing may be written."""
+    with pytest.raises(VerificationError, match="nothing was written"):
+        export(ticket.restore(), replace(ticket, seed=99), tmp_path / "m.onnx", {})
     assert list(tmp_path.iterdir()) == []
