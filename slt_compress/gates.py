@@ -62,6 +62,7 @@ class CrbgSettings:
     target_from: float = 0.1  # the target density falls linearly from 1 …
     target_until: float = 0.35  # … to the asked one
     integral: float = 280.0  # gain of the multiplier per unit of log density, divided by the number of steps
+    integral_limit: float = 0.1  # errors beyond it count as this much
     proportional: float = 20.0
     polarisation: float = 10.0  # weight of mean c(1-c), rising linearly from `polarise_from` to the end
     polarise_from: float = 0.5
@@ -74,12 +75,13 @@ class Crbg:
     a slope k. Sparsity is not bought with a fixed λ·ΣΦ(μ/σ), whose gradient vanishes for open gates, but steered: the
     density d = mean clip(c, 0, 1) follows a target t by a force on every mean,
 
-        loss += (λ + P·e)·mean c        λ += I·e after each step        e = log(d / t)
+        loss += (λ + P·e)·mean c        e = log(d / t)        λ += I·clip(e) after each step at the asked density
 
     a proportional-integral controller. The error is relative, so that 2 % and 50 % density steer alike; the force acts
     on every gate, also on those that are fully open and pass no gradient, and grows with the slope as the gradient of
     the loss does. The proportional part damps: gates already integrate the force, and a multiplier alone, which
-    integrates once more, swings far past the target and cannot come back.
+    integrates once more, swings far past the target and cannot come back. For the same reason λ rests while the target
+    falls, and large errors count only so much.
 
     Meanwhile σ falls, the slope rises and a polarisation term drives every gate to 0 or 1, so that the soft network
     becomes the hard one before the search ends. At first a closed gate lies within reach of the noise and may reopen;
@@ -137,9 +139,8 @@ class Crbg:
     def after_step(self, step: int) -> None:
         s = self._settings
         self.parameter.clamp_(s.lowest_mean, s.highest_mean)
-        self._multiplier += s.integral / self._steps * self._error
-        if step < s.target_until * self._steps:
-            self._multiplier.clamp_(min=0)
+        if step >= s.target_until * self._steps:
+            self._multiplier += s.integral / self._steps * self._error.clamp(-s.integral_limit, s.integral_limit)
 
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() > 0.5

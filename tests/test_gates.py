@@ -72,12 +72,14 @@ def test_after_a_step_means_are_in_range_and_the_multiplier_follows_the_error() 
     method, s = crbg(), CrbgSettings()
     with torch.no_grad():
         method.parameter.uniform_(-5, 5, generator=torch.Generator().manual_seed(0))
-    step = STEPS - 1
-    method.penalty(step)
-    method.after_step(step)
+    method.penalty(0)
+    method.after_step(0)
+    assert method._multiplier.item() == 0  # the target is still falling
+    method.penalty(STEPS - 1)
+    method.after_step(STEPS - 1)
     assert (method.parameter.min().item(), method.parameter.max().item()) == (s.lowest_mean, s.highest_mean)
-    assert method._multiplier.item() == pytest.approx(s.integral / STEPS * method._error.item(), rel=1e-5)
-    assert method._error.item() > 0
+    assert method._error.item() > s.integral_limit
+    assert method._multiplier.item() == pytest.approx(s.integral / STEPS * s.integral_limit, rel=1e-5)
 
 
 @pytest.mark.parametrize("density", [0.0005, 0.02, 0.1, 0.5, 0.999, 1.0])
