@@ -114,6 +114,14 @@ def test_raw_refuses_a_code_of_another_length(length: int) -> None:
         CODECS["raw"].decode(np.zeros(length, np.uint8), 1000, 0)
 
 
+def test_the_example_of_the_format_page() -> None:
+    mask = np.zeros(20, np.bool_)
+    mask[[2, 3, 12]] = True
+    code = np.array([0x01, 0x86, 0x00], np.uint8)
+    assert reference_rice(mask, 1, False) == code.tobytes()
+    assert np.array_equal(CODECS["rice"].decode(code, 20, 3), mask)
+
+
 def rice(*code: int) -> Bytes:
     return np.array(code, np.uint8)
 

@@ -9,7 +9,7 @@ import pytest
 from slt_compress.restore import masked_weights
 from slt_compress.ticket import Ticket
 from tests.conftest import make_ticket
-from tests.independent_reader import Contents, draw, read, words
+from tests.independent_reader import Contents, initialise, read, stream, words
 
 PAGE = (Path(__file__).parent.parent / "docs" / "ticket-format.md").read_text()
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.safetensors"))
@@ -49,18 +49,22 @@ def test_the_independent_reader_notices_damage() -> None:
     content[-1] ^= 1
     with pytest.raises(ValueError, match="digest"):
         read(bytes(content))
+    for length in (0, 7, 100, len(content) - 1):
+        with pytest.raises(ValueError, match=r"\w"):
+            read(bytes(content[:length]))
 
 
 def test_the_vectors_on_the_page_are_right() -> None:
     rows = re.findall(r"^\| (\d+) \| `(.{8})` \| `(.{8})` \| " + r"`(.{8})` \| ?" * 4 + "$", PAGE, re.MULTILINE)
     assert len(rows) == 3
-    for seed, _, _, *expected in rows:
-        assert [f"{word:08x}" for word in words(int(seed), "signs", "conv1.weight", 4).tolist()] == expected
+    for seed, *expected in rows:
+        keys = stream(int(seed), "signs", "conv1.weight")
+        assert [f"{word:08x}" for word in (*keys, *words(keys, 4).tolist())] == expected
     rows = re.findall(r"^\| `([a-z-]+)` \| ([-\d., e]+) \|$", PAGE, re.MULTILINE)
     assert len(rows) == 4
     for initialiser, values in rows:
         expected_values = [np.float32(value) for value in values.split(",")]
-        assert draw(initialiser, 42, "layer.weight", 4).tolist() == expected_values
+        assert initialise(initialiser, 42, "layer.weight", 4)[0].tolist() == expected_values
 
 
 def test_the_page_names_every_field() -> None:
