@@ -3,6 +3,7 @@
 Here the parts meet that otherwise do not know one another: data, models, search, ticket and evaluation.
 """
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -140,13 +141,11 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
         ticket = ticket.with_half_statistics()
     evaluations = measure(ticket)
     if request.statistics == "auto" and ticket.statistics:
-        try:
+        with contextlib.suppress(UnreachableError):  # too large for fp16
             half = ticket.with_half_statistics()
-        except UnreachableError:  # too large for fp16
-            half = ticket
-        shorter = measure(half)
-        if all(torch.equal(a.predictions, b.predictions) for a, b in zip(evaluations, shorter, strict=True)):
-            ticket, evaluations = half, shorter
+            shorter = measure(half)
+            if all(torch.equal(a.predictions, b.predictions) for a, b in zip(evaluations, shorter, strict=True)):
+                ticket, evaluations = half, shorter
     held_out, test = evaluations
     ticket = ticket.with_metrics(accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy)
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
