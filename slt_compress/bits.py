@@ -67,11 +67,12 @@ def _raw_decode(code: Bytes, size: int, ones: int) -> Mask:
     return mask
 
 
-def _rice_encode(mask: Mask) -> Bytes:
+def rice(mask: Mask, most_remainder_bits: int = _MAX_REMAINDER_BITS) -> Bytes:
+    """Return the Rice code of a mask of shape (n,), with the parameter that makes it shortest up to the one given."""
     inverted = 2 * int(np.count_nonzero(mask)) > mask.size
     positions = np.flatnonzero(~mask if inverted else mask)
     gaps = np.diff(positions, prepend=-1) - 1
-    k = _best_remainder_bits(gaps)
+    k = min(most_remainder_bits, _best_remainder_bits(gaps))
     ends = np.cumsum((gaps >> k) + 1) - 1
     unary = np.zeros(int(ends[-1]) + 1 if ends.size else 0, np.bool_)
     unary[ends] = True
@@ -131,4 +132,4 @@ def _check_ones(found: int, expected: int) -> None:
         raise TicketError(f"a mask should have {expected} ones, its code has {found}")
 
 
-CODECS = {"raw": Codec(_raw_encode, _raw_decode), "rice": Codec(_rice_encode, _rice_decode)}
+CODECS = {"raw": Codec(_raw_encode, _raw_decode), "rice": Codec(rice, _rice_decode)}

@@ -60,6 +60,8 @@ class Backend(StrEnum):
 class Weights(StrEnum):
     COMPACT = "compact"
     DENSE = "dense"
+    INT2 = "int2"
+    INT8 = "int8"
 
 
 _DATASETS = "digits, mnist, fashion-mnist, cifar10, cifar100, svhn or imagefolder"
@@ -276,8 +278,9 @@ def evaluate(
             origin = jobs.recorded(ticket)
         name = dataset or origin["dataset"]
         split, preprocessing = jobs.pictures_for(origin, name, data_dir, printer)
+        feed = classifier.preprocessing if is_onnx else preprocessing
         with printer.counter("evaluating") as report:
-            result = measure(classifier, split.to(target), preprocessing, report)
+            result = measure(classifier, split.to(target), feed, report)
         used = "onnxruntime" if is_onnx else "torch"
         printer.result(
             {
@@ -300,7 +303,11 @@ def evaluate(
             raise VerificationError(f"accuracy {result.accuracy:.4f} is below --min-accuracy {min_accuracy:g}")
 
 
-@app.command(epilog="Example:\n\nslt-compress export ticket.safetensors --output ticket.onnx")
+@app.command(
+    epilog="Examples:\n\n"
+    "slt-compress export ticket.safetensors --output ticket.onnx\n\n"
+    "slt-compress export ticket.safetensors --weights int8 --include-preprocessing --data-dir pictures"
+)
 def export(
     ticket_file: Annotated[Path, typer.Argument(metavar="TICKET", help="A ticket (.safetensors).")],
     output: Annotated[
@@ -309,10 +316,26 @@ def export(
     weights: Annotated[
         Weights,
         typer.Option(
-            help="compact: seed and masks, regenerated while onnxruntime loads the file; dense: fp32, for any runtime."
+            help="compact: seed and masks, regenerated while onnxruntime loads the file; dense: fp32, for any runtime; "
+            "int2: 2-bit constants; int8: seed and masks, computed in 8 bits, calibrated on training pictures."
         ),
     ] = Weights.COMPACT,
-    opset: Annotated[int | None, typer.Option(help="ONNX operator set. [default: 20]")] = None,
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set. [default: 20, for int2 25]")] = None,
+    include_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--include-preprocessing", help="Let the graph take raw pixels, uint8 (batch, height, width, channels)."
+        ),
+    ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Pictures to prove the file on and to calibrate int8. [default: what the ticket records]"),
+    ] = None,
+    data_dir: DataDir = None,
+    max_accuracy_drop: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="int8: exit with 3 if the test accuracy falls by more than this fraction."),
+    ] = 0.01,
     json: Json = False,
 ) -> None:
     """Write a ticket as ONNX and prove that onnxruntime computes what torch does."""
@@ -326,12 +349,44 @@ def export(
         files.check_writable(output)
         ticket = Ticket.load(ticket_file)
         module = ticket.restore()
+        from slt_compress import jobs
+        from slt_compress.export import CALIBRATION_PICTURES, EXACT_PICTURES, PICTURES
         from slt_compress.export import export as write_onnx
-        from slt_compress.jobs import recorded
 
         printer = Printer(json=json)
+        origin = jobs.recorded(ticket)
+        pictures = calibration = None
+        name = dataset or origin["dataset"]
+        if dataset or data_dir or name == "digits":  # else they might have to be downloaded
+            lossy = weights is Weights.INT8
+            most = PICTURES if lossy else EXACT_PICTURES
+            pictures, _ = jobs.pictures_for(origin, name, data_dir, printer, most=most)
+            if lossy:
+                calibration, _ = jobs.pictures_for(
+                    origin, name, data_dir, printer, part="train", most=CALIBRATION_PICTURES
+                )
+        else:
+            printer.note(f"no pictures of {origin['dataset']} to prove the file on; name their folder with --data-dir")
         printer.note(f"exporting {ticket_file} with {weights.value} weights")
-        exported = write_onnx(module, ticket, output, recorded(ticket), weights=weights.value, opset=opset)
+        exported = write_onnx(
+            module,
+            ticket,
+            output,
+            origin,
+            weights=weights.value,
+            opset=opset,
+            include_preprocessing=include_preprocessing,
+            pictures=pictures,
+            calibration=calibration,
+            max_accuracy_drop=max_accuracy_drop,
+            counter=printer.counter,
+        )
+        agreement = exported.agreement
+        parity = f"logits within {exported.max_abs_difference:.1e} of torch's"
+        if exported.bit_identical_to_dense:
+            parity += ", identical to the dense graph's"
+        if agreement:
+            parity += f", the same class for {agreement.equal:,} of {agreement.pictures:,} test pictures"
         printer.result(
             {
                 "onnx": str(output),
@@ -340,12 +395,20 @@ def export(
                 "opset": exported.opset,
                 "max_abs_difference": exported.max_abs_difference,
                 "bit_identical_to_dense": exported.bit_identical_to_dense,
+                "bit_identical_to_plain": exported.bit_identical_to_plain,
+                "pictures": agreement.pictures if agreement else 0,
+                "predictions_equal": agreement.equal if agreement else None,
+                "accuracy_before": agreement.accuracy_torch if agreement else None,
+                "accuracy_after": agreement.accuracy_onnx if agreement else None,
+                "calibration_pictures": exported.calibration_pictures,
             },
             [
                 ("onnx", f"{output}, {size(exported.bytes)}, opset {exported.opset}"),
-                (
-                    "parity",
-                    f"logits within {exported.max_abs_difference:.1e} of torch's, identical to the dense graph's",
+                ("parity", parity),
+                *(
+                    [("accuracy", f"{agreement.accuracy_torch:.2%} before, {agreement.accuracy_onnx:.2%} after")]
+                    if agreement and weights is Weights.INT8
+                    else []
                 ),
             ],
             advice=f"next: slt-compress evaluate {output}",

@@ -2,29 +2,53 @@
 
 onnxruntime inlines such functions and folds them while it loads a model, because all their inputs are constants and all
 their shapes are static; what it then runs is the plain dense graph. Only standard operators are used, in forms that its
-CPU kernels have had since opset 18. Words are computed in int64, where no product of two of them overflows.
+CPU kernels have had since release 1.18. Words are computed in int64, where no product of two of them overflows.
 
-A gated tensor is three nodes: its mask (`RawMask` or `RiceMask`), its values (`Signs` or `Uniform`), and `Masked`,
-which joins them; a frozen embedding is its values and `Shaped`. Masks and values travel as rows of eight, one row for
-each packed byte; the last row may be longer than the tensor. What differs from tensor to tensor stands in attributes,
-which take fewer bytes than constants would.
+A gated tensor is one node: `RiceSigns`, `RawUniform` and so on, named after how its mask is coded and how its values
+are drawn. What differs from tensor to tensor stands in attributes, which take fewer bytes than constants would. Inside,
+masks and signs are int8 of shape (words, 4, 8), a byte of packed bits in each row; only the last step makes floats.
+
+onnxruntime keeps every intermediate result of every tensor until the last one is folded. So memory, at load, is the
+sum over all of them, which neither smaller pieces nor another order would change; what counts is that they are few and
+of narrow types. A weight costs about 22 bytes in a raw mask, 30 in a Rice code of density 0.1, and 230 where its value
+is uniform and not a sign.
 """
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper, parser
 
 from slt_compress import bits, seeding
+from slt_compress.errors import UnreachableError
 
-DOMAIN = "slt_compress"
-TABLE = "slt.bits"  # initializer: uint8 [256, 8], row b holds the bits of b, the lowest first
+DOMAIN = "slt"
+TABLE = "bits"  # uint8 [256, 8]: row b holds the bits of byte b, the lowest first
+INT8_MAGNITUDE = 64  # of regenerated int8 weights: two products with a uint8 still fit into int16
 
 Mask = npt.NDArray[np.bool_]
 Part = tuple[list[NodeProto], list[TensorProto]]  # nodes and initializers to be added to a graph
 
-_FUNCTIONS = """
+_MAX_REMAINDER_BITS = 8  # of a Rice code: their powers are uint8; a code that wants more is for densities below 0.003
+_MAX_WEIGHTS = 2**29  # of a tensor: places in a Rice code are int32
+
+_PRIMITIVES = """
+Table () => (table) {
+  zero = Constant <value_int = 0> ()
+  one = Constant <value_int = 1> ()
+  end = Constant <value_int = 256> ()
+  powers = Constant <value_ints = [1, 2, 4, 8, 16, 32, 64, 128]> ()
+  axis = Constant <value_ints = [1]> ()
+  bytes = Range (zero, end, one)
+  column = Unsqueeze (bytes, axis)
+  shifted = Div (column, powers)
+  bits = BitwiseAnd (shifted, one)
+  table = Cast <to = 2> (bits)
+}
+
 Mix (x) => (y) {
   low = Constant <value_int = 4294967295> ()
   shift16 = Constant <value_int = 65536> ()
@@ -43,217 +67,304 @@ Mix (x) => (y) {
   y = BitwiseXor (h, i)
 }
 
-Words <k0, k1, count> () => (words) {
-  zero = Constant <value_int = 0> ()
+Words <k0, k1> (count) => (words) {
   one = Constant <value_int = 1> ()
   low = Constant <value_int = 4294967295> ()
   key0 = Constant <value_int: int = @k0> ()
   key1 = Constant <value_int: int = @k1> ()
-  end = Constant <value_int: int = @count> ()
-  index = Range (zero, end, one)
-  shifted = Add (index, key0)
-  counter = BitwiseAnd (shifted, low)
-  first = slt_compress.Mix (counter)
+  end = Add (key0, count)
+  index = Range (key0, end, one)
+  counter = BitwiseAnd (index, low)
+  first = slt.Mix (counter)
   keyed = BitwiseXor (first, key1)
-  words = slt_compress.Mix (keyed)
+  words = slt.Mix (keyed)
 }
 
-Signs <k0, k1, count, rows, scale> (table) => (values) {
-  zero = Constant <value_ints = [0]> ()
-  one = Constant <value_ints = [1]> ()
-  flat = Constant <value_ints = [-1]> ()
+WordCount <shape> () => (count) {
+  dims = Constant <value_ints: ints = @shape> ()
+  most = Constant <value_int = 31> ()
+  width = Constant <value_int = 32> ()
+  size = ReduceProd <keepdims = 0> (dims)
+  up = Add (size, most)
+  count = Div (up, width)
+}
+
+Signs <k0, k1, magnitude> (count, table) => (signs) {
+  axis = Constant <value_ints = [1]> ()
   divisors = Constant <value_ints = [1, 256, 65536, 16777216]> ()
   byte = Constant <value_int = 255> ()
-  end = Constant <value_ints: ints = @rows> ()
-  positive = Constant <value_float: float = @scale> ()
-  words = slt_compress.Words <k0: int = @k0, k1: int = @k1, count: int = @count> ()
-  column = Unsqueeze (words, one)
+  positive = Constant <value_int: int = @magnitude> ()
+  minus_two = Constant <value_int = -2> ()
+  table64 = Cast <to = 7> (table)
+  step = Mul (positive, minus_two)
+  drop = Mul (table64, step)
+  values64 = Add (drop, positive)
+  values = Cast <to = 3> (values64)
+  words = slt.Words <k0: int = @k0, k1: int = @k1> (count)
+  column = Unsqueeze (words, axis)
   shifted = Div (column, divisors)
-  quads = BitwiseAnd (shifted, byte)
-  padded = Reshape (quads, flat)
-  packed = Slice (padded, zero, end)
-  negative = Neg (positive)
-  is_set = Cast <to = 9> (table)
-  signs = Where (is_set, negative, positive)
-  values = Gather (signs, packed)
+  index = BitwiseAnd (shifted, byte)
+  signs = Gather (values, index)
 }
 
-Uniform <k0, k1, count, scale> () => (values) {
+Uniform <k0, k1, scale> (count) => (values) {
   low8 = Constant <value_int = 256> ()
   two = Constant <value_int = 2> ()
   centre = Constant <value_int = 16777215> ()
   unit = Constant <value_float = 5.9604644775390625e-08> ()
   factor = Constant <value_float: float = @scale> ()
-  eight = Constant <value_ints = [-1, 8]> ()
-  words = slt_compress.Words <k0: int = @k0, k1: int = @k1, count: int = @count> ()
+  width = Constant <value_int = 32> ()
+  rows = Constant <value_ints = [-1, 4, 8]> ()
+  all = Mul (count, width)
+  words = slt.Words <k0: int = @k0, k1: int = @k1> (all)
   top = Div (words, low8)
   doubled = Mul (top, two)
   centred = Sub (doubled, centre)
   integers = Cast <to = 1> (centred)
   exact = Mul (integers, unit)
   scaled = Mul (exact, factor)
-  values = Reshape (scaled, eight)
+  values = Reshape (scaled, rows)
 }
 
-RawMask (code, table) => (mask) {
+RawMask (code, count, table) => (mask) {
+  rows = Constant <value_ints = [-1, 4]> ()
+  positive = Cast <to = 3> (table)
+  ones = Neg (positive)
   index = Cast <to = 6> (code)
-  gathered = Gather (table, index)
-  mask = Cast <to = 9> (gathered)
+  shaped = Reshape (index, rows)
+  mask = Gather (ones, shaped)
 }
 
-RiceMask <unary_end, plane_shape, count, powers, quotient, n8, fill> (code, table) => (mask) {
-  origin = Constant <value_int = 0> ()
+RiceMask <k, gaps, unary, fill> (code, count, table) => (mask) {
   zero = Constant <value_ints = [0]> ()
   one = Constant <value_ints = [1]> ()
   flat = Constant <value_ints = [-1]> ()
-  eight = Constant <value_ints = [-1, 8]> ()
+  eight = Constant <value_ints = [8]> ()
+  seven = Constant <value_ints = [7]> ()
+  rows = Constant <value_ints = [-1, 4, 8]> ()
+  width = Constant <value_ints = [32]> ()
+  two = Constant <value_int = 2> ()
+  nought = Constant <value_int = 0> ()
+  unity = Constant <value_int = 1> ()
   last = Constant <value_ints = [9223372036854775807]> ()
-  merged = Constant <value_ints = [0, -1]> ()
-  unary_stop = Constant <value_ints: ints = @unary_end> ()
-  planes_by = Constant <value_ints: ints = @plane_shape> ()
-  gaps = Constant <value_ints: ints = @count> ()
-  power_list = Constant <value_ints: ints = @powers> ()
-  power64 = Unsqueeze (power_list, one)
-  power = Cast <to = 6> (power64)
-  step64 = Constant <value_int: int = @quotient> ()
-  step = Cast <to = 6> (step64)
-  size = Constant <value_ints: ints = @n8> ()
-  size32 = Cast <to = 6> (size)
+  planes = Constant <value_int: int = @k> ()
+  gap_count = Constant <value_ints: ints = @gaps> ()
+  unary_bits = Constant <value_ints: ints = @unary> ()
   fill64 = Constant <value_ints: ints = @fill> ()
-  background = Cast <to = 2> (fill64)
-  mark64 = Sub (one, fill64)
-  mark = Cast <to = 2> (mark64)
-  unary = Slice (code, one, unary_stop)
-  unary_index = Cast <to = 6> (unary)
+  rounded = Add (unary_bits, seven)
+  unary_bytes = Div (rounded, eight)
+  unary_end = Add (unary_bytes, one)
+  plane_code = Slice (code, unary_end, last)
+  plane_count = Unsqueeze (planes, zero)
+  by_plane = Concat <axis = 0> (plane_count, flat)
+  plane_rows = Reshape (plane_code, by_plane)
+  interleaved = Transpose (plane_rows)
+  plane_index = Cast <to = 6> (interleaved)
+  plane_bits = Gather (table, plane_index)
+  exponents = Range (nought, planes, unity)
+  powers64 = Pow (two, exponents)
+  powers = Cast <to = 2> (powers64)
+  power_row = Unsqueeze (powers, zero)
+  eights = MatMulInteger (power_row, plane_bits)
+  padded = Reshape (eights, flat)
+  remainders = Slice (padded, zero, gap_count)
+  step64 = Pow (two, planes)
+  less64 = Sub (unity, step64)
+  less = Cast <to = 6> (less64)
+  adjusted = Add (remainders, less)
+  sums = CumSum (adjusted, nought)
+  unary_code = Slice (code, one, unary_end)
+  unary_index = Cast <to = 6> (unary_code)
   unary_rows = Gather (table, unary_index)
-  unary_bits = Reshape (unary_rows, flat)
-  ends = Cast <to = 6> (unary_bits)
-  length = Shape (ends)
-  ending = CumSum <exclusive = 1> (ends, origin)
-  one32 = Cast <to = 6> (one)
-  each = Expand (one32, length)
-  place = CumSum <exclusive = 1> (each, origin)
-  planes_flat = Slice (code, unary_stop, last)
-  planes = Reshape (planes_flat, planes_by)
-  plane_index = Cast <to = 6> (planes)
-  plane_rows = Gather (table, plane_index)
-  plane_bits = Reshape (plane_rows, merged)
-  plane_cut = Slice (plane_bits, zero, gaps, one)
-  plane_int = Cast <to = 6> (plane_cut)
-  weighted = Mul (plane_int, power)
-  remainders = ReduceSum <keepdims = 0> (weighted, zero)
-  sums = CumSum (remainders, origin)
-  zero32 = Cast <to = 6> (zero)
-  sums_padded = Concat <axis = 0> (sums, zero32)
-  sum_here = Gather (sums_padded, ending)
-  zeros_before = Sub (place, ending)
-  quotients = Mul (zeros_before, step)
-  gap_sum = Add (quotients, sum_here)
-  position = Add (gap_sum, ending)
-  is_end = Cast <to = 9> (ends)
-  target = Where (is_end, position, size32)
-  cells = Add (size, one)
+  unary_flat = Reshape (unary_rows, flat)
+  unary_cut = Slice (unary_flat, zero, unary_bits)
+  ends = Cast <to = 6> (unary_cut)
+  ending = CumSum <exclusive = 1> (ends, nought)
+  length = Size (ends)
+  start64 = Sub (step64, unity)
+  span = Mul (length, step64)
+  stop64 = Add (start64, span)
+  start = Cast <to = 6> (start64)
+  stop = Cast <to = 6> (stop64)
+  step = Cast <to = 6> (step64)
+  place = Range (start, stop, step)
+  sum_here = Gather (sums, ending)
+  position = Add (place, sum_here)
+  background = Cast <to = 3> (fill64)
+  inverse64 = Sub (flat, fill64)
+  inverse = Cast <to = 3> (inverse64)
+  pair = Concat <axis = 0> (background, inverse)
+  marks = Gather (pair, ends)
+  cells = Mul (count, width)
   empty = Expand (background, cells)
-  marks = Expand (mark, length)
-  scattered = ScatterElements <axis = 0> (empty, target, marks)
-  mask_bits = Slice (scattered, zero, size)
-  mask_rows = Reshape (mask_bits, eight)
-  mask = Cast <to = 9> (mask_rows)
+  scattered = ScatterElements <axis = 0> (empty, position, marks)
+  mask = Reshape (scattered, rows)
 }
 
-Shaped <size, shape> (values) => (tensor) {
+Fit <shape> (rows) => (tensor) {
+  dims = Constant <value_ints: ints = @shape> ()
+  tensor = Reshape (rows, dims)
+}
+
+Cut <shape> (rows) => (tensor) {
+  dims = Constant <value_ints: ints = @shape> ()
   zero = Constant <value_ints = [0]> ()
   flat = Constant <value_ints = [-1]> ()
-  end = Constant <value_ints: ints = @size> ()
-  dims = Constant <value_ints: ints = @shape> ()
-  padded = Reshape (values, flat)
-  vector = Slice (padded, zero, end)
-  tensor = Reshape (vector, dims)
-}
-
-Masked <size, shape> (mask, values) => (weights) {
-  nothing = Constant <value_float = 0.0> ()
-  rows = Where (mask, values, nothing)
-  weights = slt_compress.Shaped <size: ints = @size, shape: ints = @shape> (rows)
+  end = ReduceProd <keepdims = 1> (dims)
+  vector = Reshape (rows, flat)
+  cut = Slice (vector, zero, end)
+  tensor = Reshape (cut, dims)
 }
 """
 
+# A tensor is made by one function for each kind of mask, of values and of end: Fit, or Cut where the last word has bits
+# to spare. The name is that of mask and values, with Cut behind it.
+_MASKS = {
+    "Raw": "mask = slt.RawMask (code, count, table)",
+    "Rice": """mask = slt.RiceMask <k: int = @k, gaps: ints = @gaps, unary: ints = @unary, fill: ints = @fill>
+      (code, count, table)""",
+}
+_MASK_ATTRIBUTES = {"Raw": "shape", "Rice": "shape, k, gaps, unary, fill"}
+_VALUES = {
+    "Signs": """
+  signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = 1> (count, table)
+  kept = BitwiseAnd (mask, signs)
+  fitted = slt.{fit} <shape: ints = @shape> (kept)
+  factor = Constant <value_float: float = @scale> ()
+  units = Cast <to = 1> (fitted)
+  tensor = Mul (units, factor)""",
+    "Int8": f"""
+  signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = {INT8_MAGNITUDE}> (count, table)
+  kept = BitwiseAnd (mask, signs)
+  tensor = slt.{{fit}} <shape: ints = @shape> (kept)""",
+    "Uniform": """
+  values = slt.Uniform <k0: int = @k0, k1: int = @k1, scale: float = @scale> (count)
+  nothing = Constant <value_float = 0.0> ()
+  is_kept = Cast <to = 9> (mask)
+  kept = Where (is_kept, values, nothing)
+  tensor = slt.{fit} <shape: ints = @shape> (kept)""",
+    "Choice": """
+  set = Constant <value_float: float = @high> ()
+  unset = Constant <value_float: float = @low> ()
+  is_set = Cast <to = 9> (mask)
+  chosen = Where (is_set, set, unset)
+  tensor = slt.{fit} <shape: ints = @shape> (chosen)""",
+}
+_VALUE_ATTRIBUTES = {"Signs": "k0, k1, scale", "Int8": "k0, k1", "Uniform": "k0, k1, scale", "Choice": "low, high"}
+_TENSOR = """
+{mask}{values}{suffix} <{mask_attributes}, {value_attributes}> (code, table) => (tensor) {{
+  count = slt.WordCount <shape: ints = @shape> ()
+  {make_mask}
+  {make_values}
+}}"""
+_EMBEDDING = """
+Embedding{suffix} <k0, k1, scale, shape> () => (tensor) {{
+  count = slt.WordCount <shape: ints = @shape> ()
+  values = slt.Uniform <k0: int = @k0, k1: int = @k1, scale: float = @scale> (count)
+  tensor = slt.{fit} <shape: ints = @shape> (values)
+}}"""
 
-def functions(opset: int) -> list[FunctionProto]:
-    """Return the functions that the nodes of this module call, for a model of this operator set.
+
+def functions(nodes: Iterable[NodeProto], opset: int) -> list[FunctionProto]:
+    """Return the functions that these nodes call, directly or not, for a model of this operator set.
 
     In `RiceMask`, bit j of the unary plane, if it is the i-th one, ends a gap at position (j - i)·2**k + (the sum of
-    the remainders up to i) + i; all other bits are sent to a cell behind the last, which is cut off. That keeps every
-    shape static: where the ones are would be a dynamic shape, which onnxruntime does not fold.
+    the remainders up to i) + i. A cumulative sum counts i for every bit, also for those that end nothing: these fall
+    into the gap that they are a part of, and write there what it is filled with. That keeps every shape static: where
+    the ones are would be a dynamic shape, which onnxruntime does not fold.
     """
     header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
-    return [parser.parse_function(f"{header}\n{text}") for text in _FUNCTIONS.strip().split("\n\n")]
+    known = {text.partition(" ")[0]: text for text in _sources()}
+    wanted, found = {node.op_type for node in nodes if node.domain == DOMAIN}, {}
+    while wanted:
+        name = wanted.pop()
+        found[name] = parser.parse_function(f"{header}\n{known[name]}")
+        wanted |= {node.op_type for node in found[name].node if node.domain == DOMAIN} - found.keys()
+    return [found[name] for name in sorted(found)]
 
 
-def table() -> TensorProto:
-    """Return the initializer that all masks and signs are looked up in."""
-    return numpy_helper.from_array(
-        np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), TABLE
-    )
+def _sources() -> Iterator[str]:
+    """Yield the text of every function there is."""
+    yield from _PRIMITIVES.strip().split("\n\n")
+    for suffix, fit in (("", "Fit"), ("Cut", "Cut")):
+        yield _EMBEDDING.strip().format(suffix=suffix, fit=fit)
+        for mask, values in itertools.product(_MASKS, _VALUES):
+            yield _TENSOR.strip().format(
+                mask=mask,
+                values=values,
+                suffix=suffix,
+                mask_attributes=_MASK_ATTRIBUTES[mask],
+                value_attributes=_VALUE_ATTRIBUTES[values],
+                make_mask=_MASKS[mask],
+                make_values=_VALUES[values].strip().format(fit=fit),
+            )
 
 
-def masked(name: str, mask: Mask, values: Part) -> Part:
-    """Return what computes the tensor `name`: values (see `signs`, `uniform`) where the mask, in its shape, is true."""
-    mask_nodes, codes = coded_mask(f"{name}/mask", mask.ravel())
-    value_nodes, constants = values
-    join = _node("Masked", [mask_nodes[-1].output[0], value_nodes[-1].output[0]], name)
-    _set(join, size=[mask.size], shape=list(mask.shape))
-    return [*mask_nodes, *value_nodes, join], [*codes, *constants]
+def table() -> NodeProto:
+    """Return the node that makes what masks and signs are looked up in; it comes before all others."""
+    return _node("Table", [], TABLE)
 
 
-def shaped(name: str, shape: tuple[int, ...], values: Part) -> Part:
-    """Return what computes the tensor `name` of this shape from all of its values."""
-    nodes, constants = values
-    join = _node("Shaped", [nodes[-1].output[0]], name)
-    _set(join, size=[math.prod(shape)], shape=list(shape))
-    return [*nodes, join], constants
+def signs(name: str, mask: Mask, seed: int, tensor: str, scale: float) -> Part:
+    """Return what computes float32 `name`: ±scale by a tensor's sign bits where the mask, in its shape, is true."""
+    return _coded(name, "Signs", mask, **_keys(seed, "signs", tensor), scale=scale)
 
 
-def signs(name: str, seed: int, tensor: str, size: int, scale: float) -> Part:
-    """Return what computes ±scale by the sign bits of a tensor, float [ceil(size / 8), 8], as `name`."""
-    node = _node("Signs", [TABLE], name)
-    k0, k1 = seeding.stream_key(seed, "signs", tensor)
-    _set(node, k0=k0, k1=k1, count=-(-size // 32), rows=[-(-size // 8)], scale=scale)
+def int8_signs(name: str, mask: Mask, seed: int, tensor: str) -> Part:
+    """Return what computes int8 `name`: ±`INT8_MAGNITUDE` instead of ±scale."""
+    return _coded(name, "Int8", mask, **_keys(seed, "signs", tensor))
+
+
+def uniform(name: str, mask: Mask, seed: int, tensor: str, scale: float) -> Part:
+    """Return what computes float32 `name`: the uniform values of a tensor, times scale, where the mask is true."""
+    return _coded(name, "Uniform", mask, **_keys(seed, "values", tensor), scale=scale)
+
+
+def choice(name: str, mask: Mask, low: float, high: float) -> Part:
+    """Return what computes float32 `name`: high where the mask, in its shape, is true, low elsewhere."""
+    return _coded(name, "Choice", mask, low=low, high=high)
+
+
+def embedding(name: str, shape: tuple[int, ...], seed: int, tensor: str, scale: float) -> Part:
+    """Return what computes float32 `name` of this shape: all uniform values of a tensor, times scale."""
+    node = _node(f"Embedding{_suffix(math.prod(shape))}", [], name)
+    _set(node, **_keys(seed, "values", tensor), scale=scale, shape=list(shape))
     return [node], []
 
 
-def uniform(name: str, seed: int, tensor: str, size: int, scale: float) -> Part:
-    """Return what computes the uniform values of a tensor, float [ceil(size / 8), 8], as `name`."""
-    node = _node("Uniform", [], name)
-    k0, k1 = seeding.stream_key(seed, "values", tensor)
-    _set(node, k0=k0, k1=k1, count=-(-size // 8) * 8, scale=scale)
-    return [node], []
+def _keys(seed: int, purpose: seeding.Purpose, tensor: str) -> dict[str, int]:
+    return dict(zip(("k0", "k1"), seeding.stream_key(seed, purpose, tensor), strict=True))
 
 
-def coded_mask(name: str, mask: Mask) -> Part:
-    """Return what decodes a mask of shape (n,) to bool [ceil(n / 8), 8], as `name`, by whichever code is shorter."""
-    codec, code = bits.encode(mask, "auto")
-    remainder_bits = int(code[0]) & 127 if codec == "rice" else 0
-    if not remainder_bits:  # raw, or a rice code without planes, which is no shorter than a few bytes
-        codec, code = bits.encode(mask, "raw")
-        node = _node("RawMask", [f"{name}/code", TABLE], name)
-        return [node], [numpy_helper.from_array(code, f"{name}/code")]
-    inverted = bool(code[0] & 128)
-    kept = int(np.count_nonzero(mask))
-    count = mask.size - kept if inverted else kept
-    plane_bytes = -(-count // 8)
-    node = _node("RiceMask", [f"{name}/code", TABLE], name)
-    _set(
-        node,
-        unary_end=[code.size - remainder_bits * plane_bytes],
-        plane_shape=[remainder_bits, plane_bytes],
-        count=[count],
-        powers=[1 << bit for bit in range(remainder_bits)],
-        quotient=1 << remainder_bits,
-        n8=[-(-mask.size // 8) * 8],
-        fill=[int(inverted)],
-    )
+def _coded(name: str, values: str, mask: Mask, **attributes: float) -> Part:
+    """Return the node of a tensor that a mask shapes, with the mask coded by whichever code is shorter.
+
+    Raises UnreachableError if the tensor is too large for the arithmetic of the graph.
+    """
+    if mask.size > _MAX_WEIGHTS:
+        raise UnreachableError(
+            f"{name} has {mask.size:,} weights, a graph regenerates at most {_MAX_WEIGHTS:,}; use: export --weights "
+            "dense"
+        )
+    extra: dict[str, int | list[int]] = {}
+    code = bits.rice(mask.ravel(), _MAX_REMAINDER_BITS)
+    k, inverted = int(code[0]) & 127, bool(code[0] & 128)
+    if k and code.size < mask.size // 8:
+        places = np.flatnonzero(mask.ravel() != inverted)
+        zeros = np.diff(places - np.arange(places.size), prepend=0) >> k
+        unary = places.size + int(zeros.sum())
+        extra |= {"k": k, "gaps": [places.size], "unary": [unary], "fill": [-int(inverted)]}
+    else:
+        k, code = 0, np.zeros(-(-mask.size // 32) * 4, np.uint8)
+        packed = np.packbits(mask, bitorder="little")
+        code[: packed.size] = packed
+    node = _node(f"{'Rice' if k else 'Raw'}{values}{_suffix(mask.size)}", [f"{name}/code", TABLE], name)
+    _set(node, shape=list(mask.shape), **extra, **attributes)
     return [node], [numpy_helper.from_array(code, f"{name}/code")]
+
+
+def _suffix(size: int) -> str:
+    return "Cut" if size % 32 else ""
 
 
 def _node(function: str, inputs: list[str], output: str) -> NodeProto:

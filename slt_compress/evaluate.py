@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from slt_compress.errors import VerificationError
-from slt_compress.pictures import Preprocessing, Report, Split
+from slt_compress.pictures import Preprocessing, Report, Split, as_pixels
 
-Classifier = Callable[[torch.Tensor], torch.Tensor]  # normalised float32 (n, c, h, w) -> logits (n, classes)
+Classifier = Callable[[torch.Tensor], torch.Tensor]  # preprocessed pictures -> logits (n, classes)
 
 BATCH_SIZE = 500
 
@@ -34,10 +34,13 @@ class Evaluation:
 def evaluate(
     classifier: Classifier,
     split: Split,
-    preprocessing: Preprocessing,
+    preprocessing: Callable[[torch.Tensor], torch.Tensor],
     report: Report | None = None,
 ) -> Evaluation:
-    """Classify every picture of a split, in stored order. `report` gets the number done and the total."""
+    """Classify every picture of a split, in stored order. `report` gets the number done and the total.
+
+    `preprocessing` turns uint8 (n, channels, size, size) into what the classifier takes.
+    """
     start = time.perf_counter()
     loss, predictions, labels = 0.0, [], []
     done = 0
@@ -69,6 +72,7 @@ class OnnxClassifier:
 
     Attributes:
         metadata: what `export` recorded in the file: data set, classes, preprocessing, sparsity and origin.
+        preprocessing: what turns uint8 (n, channels, size, size) into the file's input.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +88,8 @@ class OnnxClassifier:
             )
             recorded = self._session.get_modelmeta().custom_metadata_map
             self.metadata: dict[str, Any] = json.loads(recorded["slt_compress"])
-            Preprocessing(**self.metadata["preprocessing"])
+            normalise = Preprocessing(**self.metadata["preprocessing"])
+            self.preprocessing = as_pixels if self.metadata["input"] == "pixels" else normalise
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise VerificationError(f"{path} was not exported by slt-compress: it records no preprocessing") from error
         except Exception as error:  # onnxruntime's errors share no base class

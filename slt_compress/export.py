@@ -1,64 +1,73 @@
 """Write a network as ONNX and prove that the written file computes what the network does.
 
-The network is traced once, with its gated weights as graph inputs, so that no optimisation of the exporter can rename,
-transpose or fold them. What then stands in for those inputs decides the kind of file: fp32 constants (`dense`), or
-nodes that regenerate them (`compact`, see `encodings`). Both are the same graph otherwise, so that onnxruntime, which
-folds the nodes while it loads the file, runs the same kernels on the same numbers.
+The network is traced once, with its gated weights and embeddings as graph inputs, so that no optimisation of the
+exporter can rename, transpose or fold them. What then stands in for those inputs decides the kind of file:
+
+    dense    fp32 constants
+    compact  nodes that regenerate them from the seed and the coded masks, see `encodings`
+    int2     2-bit constants, each with one scale
+    int8     nodes that regenerate int8 weights, in a graph that computes in 8 bits, see `quantise`
+
+The first three are the same graph otherwise, so that onnxruntime, which folds constants while it loads a file, runs the
+same kernels on the same numbers.
 """
 
 import contextlib
 import json
-import logging
-import math
-import os
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
-import onnxscript.optimizer
-import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from slt_compress import encodings
+from slt_compress import encodings, graphs, proof, quantise, seeding
 from slt_compress.errors import UnreachableError, UsageError, VerificationError
 from slt_compress.files import check_writable, write_atomically
 from slt_compress.network import EMBEDDING_SCALE, embedding_names, gated_names
+from slt_compress.pictures import Preprocessing, Report, Split, as_pixels
 from slt_compress.ticket import Layer, Ticket
+from slt_compress.trace import prepend_preprocessing, trace
 
+WEIGHTS = ("compact", "dense", "int2", "int8")
 DEFAULT_OPSET = 20
 OPSETS = range(18, 24)  # what torch's exporter writes and the oldest supported onnxruntime reads
-TOLERANCE = 1e-3  # of the logits' largest magnitude: another order of summation, over a whole network
-_PROBE_BATCHES = (1, 3)  # two sizes, so that a batch dimension that is not dynamic shows
-_SMALL = 16  # values: shorter constants are left as they are
+INT2_OPSET = 25  # the first that has 2-bit types
+EXACT_PICTURES = 2_000  # enough to prove a file on that should make the same predictions
+PICTURES = 10_000  # to measure on what is lost in 8 bits
+CALIBRATION_PICTURES = 256
+_CALIBRATION_BATCH = 32
 
-Part = encodings.Part
+Part = graphs.Part
+Counter = Callable[[str], AbstractContextManager[Report | None]]  # what is counted -> who is told
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what was proven of it on random pictures.
+    """What was written, and what was proven of it.
 
     Attributes:
         bytes: size of the file.
         opset: version of the operator set.
-        max_abs_difference: largest difference of a logit from torch's.
-        bit_identical_to_dense: whether all logits equal those of the dense graph bit for bit.
-        nodes_left: nodes of the graph that onnxruntime runs which regenerate weights; zero if all were folded.
+        max_abs_difference: largest difference of a logit from torch's, on random pictures.
+        bit_identical_to_dense: whether all those logits equal those of the dense graph bit for bit.
+        bit_identical_to_plain: whether they equal those of the same graph with its weights as plain constants.
+        agreement: how torch and onnxruntime classify real pictures, None where there were none.
+        calibration_pictures: how many pictures the ranges of int8 activations come from.
     """
 
     bytes: int
     opset: int
     max_abs_difference: float
     bit_identical_to_dense: bool
-    nodes_left: int
+    bit_identical_to_plain: bool
+    agreement: proof.Agreement | None
+    calibration_pictures: int
 
 
 def export(
@@ -69,185 +78,205 @@ def export(
     *,
     weights: str = "compact",
     opset: int | None = None,
+    include_preprocessing: bool = False,
+    pictures: Split | None = None,
+    calibration: Split | None = None,
+    max_accuracy_drop: float = 0.01,
+    counter: Counter = lambda _: contextlib.nullcontext(),
 ) -> Exported:
-    """Write the module restored from a ticket, with weights "dense" or "compact".
+    """Write the module restored from a ticket, with its weights as one of `WEIGHTS`.
 
-    Input `images` (batch, channels, size, size), output `logits` (batch, classes). `metadata` is stored as JSON under
-    the key `slt_compress`. The file appears only after onnxruntime has loaded it and it has agreed with torch and, bit
-    for bit, with the dense graph.
+    Input `images`: float32 (batch, channels, size, size), normalised; or, with `include_preprocessing`, uint8 (batch,
+    size, size, channels) as cameras and image libraries hand them out. Output `logits`: float32 (batch, classes).
+    `metadata` is stored as JSON under the key `slt_compress`.
 
-    Raises UsageError for an opset out of range, UnreachableError if the weights cannot be regenerated exactly in a
-    graph, VerificationError if the exported graph does not agree.
+    On `pictures`, labelled and not trained on, the file is compared with torch; `calibration`, pictures trained on,
+    gives the ranges of int8 activations. The file appears only after onnxruntime has loaded it and it has agreed with
+    torch, and bit for bit with the same graph on plain constants.
+
+    Raises UsageError for an opset out of range or missing calibration pictures, UnreachableError if the weights cannot
+    have this form, VerificationError if the exported graph does not agree or loses more than `max_accuracy_drop` (a
+    fraction) of the accuracy.
     """
-    opset = opset or DEFAULT_OPSET
-    if opset not in OPSETS:
+    opset = _opset(weights, opset)
+    _check_form(ticket, weights)
+    if weights == "int8" and not (pictures and calibration):
+        raise UsageError(
+            "--weights int8 needs pictures, to measure ranges of activations and what is lost; give --data-dir, the "
+            "folder of the data set that the ticket was searched on"
+        )
+    check_writable(path)
+    module = module.cpu().eval()
+    preprocessing = Preprocessing(**ticket.provenance.preprocessing)
+    feed: proof.Feed = as_pixels if include_preprocessing else preprocessing
+    traced = trace(module, preprocessing, min(opset, OPSETS.stop - 1))
+    if include_preprocessing:
+        prepend_preprocessing(traced, preprocessing)
+    entry = traced.metadata_props.add()
+    entry.key = "slt_compress"
+    entry.value = json.dumps({**metadata, "input": "pixels" if include_preprocessing else "normalised"}, sort_keys=True)
+    if weights == "int2":
+        traced = onnx.version_converter.convert_version(traced, opset)
+        del traced.graph.value_info[:]  # shapes that the converter has inferred; no other form knows them
+        traced.ir_version = max(traced.ir_version, helper.find_min_ir_version_for(traced.opset_import))
+    named = (*gated_names(module), *embedding_names(module))
+    dense = _assemble(traced, {name: _constant(module, name) for name in named})
+    plain, calibrated = dense, 0
+    if weights == "compact":
+        parts = {layer.name: _regenerated(ticket, layer) for layer in ticket.layers}
+        model = graphs.compact(_assemble(traced, parts | _embeddings(module, ticket)))
+    elif weights == "int2":
+        parts = {layer.name: _two_bits(ticket, layer) for layer in ticket.layers}
+        model = graphs.compact(_assemble(traced, parts | _embeddings(module, ticket)))
+    elif weights == "int8":
+        assert calibration
+        batches = (feed(images).numpy() for images, _ in calibration.batches(_CALIBRATION_BATCH))
+        plain, places = quantise.quantised(dense, gated_names(module), batches)
+        calibrated = len(calibration) if quantise.is_static(dense) else 0
+        model = graphs.compact(_assemble(plain, _regenerated_int8(ticket, places) | _embeddings(module, ticket)))
+    else:
+        model = dense
+    content = model.SerializeToString()
+    exported = _prove(content, plain, dense, module, preprocessing, feed, approximate=weights == "int8")
+    agreement = None
+    if pictures:
+        with counter("comparing with torch on real pictures") as report:
+            agreement = proof.compare(content, module, pictures, preprocessing, feed, report)
+        _check_agreement(agreement, weights, max_accuracy_drop)
+    write_atomically(path, content)
+    return Exported(len(content), opset, *exported, agreement, calibrated)
+
+
+def _opset(weights: str, opset: int | None) -> int:
+    if weights == "int2":
+        if opset not in (None, INT2_OPSET):
+            raise UsageError(f"--weights int2 needs --opset {INT2_OPSET}, the first with 2-bit types, got {opset}")
+        return INT2_OPSET
+    if opset is not None and opset not in OPSETS:
         raise UsageError(f"--opset must be from {OPSETS.start} to {OPSETS.stop - 1}, got {opset}")
+    return opset or DEFAULT_OPSET
+
+
+def _check_form(ticket: Ticket, weights: str) -> None:
     if weights == "compact" and ticket.initialiser == "kaiming-normal":
         raise UnreachableError(
             "the normal values of kaiming-normal are not regenerated in a graph; use: export --weights dense"
         )
-    check_writable(path)
-    module = module.cpu().eval()
-    expected = ticket.provenance.preprocessing
-    shape = (expected["channels"], expected["size"], expected["size"])
-    traced = _trace(module, shape, opset)
-    entry = traced.metadata_props.add()
-    entry.key, entry.value = "slt_compress", json.dumps(metadata, sort_keys=True)
-    dense = _assemble(traced, {name: _constant(name, module) for name in gated_names(module)})
-    model = dense
-    if weights == "compact":
-        parts = {layer.name: _regenerated(ticket, layer) for layer in ticket.layers}
-        for name in embedding_names(module):
-            shape_of = tuple(module.get_parameter(name).shape)
-            values = encodings.uniform(f"{name}/values", ticket.seed, name, math.prod(shape_of), EMBEDDING_SCALE)
-            parts[name] = encodings.shaped(name, shape_of, values)
-        model = _assemble(traced, parts, compact=True)
-    content = model.SerializeToString()
-    exported = _prove(content, dense.SerializeToString(), module, shape, opset)
-    write_atomically(path, content)
-    return exported
-
-
-def _trace(module: nn.Module, shape: tuple[int, int, int], opset: int) -> onnx.ModelProto:
-    """Return the module's graph with its gated weights as inputs behind `images`, optimised around them."""
-    with _quiet():
-        program = torch.onnx.export(
-            module,
-            (torch.zeros(2, *shape),),
-            dynamo=True,
-            opset_version=opset,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=["images"],
-            output_names=["logits"],
-            verbose=False,
-            optimize=False,
+    if weights in ("int2", "int8") and ticket.initialiser != "signed-constant":
+        raise UnreachableError(
+            f"--weights {weights} needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use: "
+            "export --weights dense"
         )
-        assert program is not None
-        for name in gated_names(module):
-            value = program.model.graph.initializers.pop(name)
-            value.const_value = None
-            program.model.graph.inputs.append(value)
-        onnxscript.optimizer.optimize(program.model)
-    model = program.model_proto
-    model.producer_name = "slt-compress"
-    for node in model.graph.node:  # the exporter's stack traces are most of a small file
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del model.graph.value_info[:], model.graph.metadata_props[:]
-    return model
 
 
-def _assemble(traced: onnx.ModelProto, parts: Mapping[str, Part], *, compact: bool = False) -> onnx.ModelProto:
-    """Return the traced graph with its gated inputs, and other constants of these names, replaced by the parts."""
+def _assemble(traced: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:
+    """Return the graph with inputs and constants of these names replaced by the parts."""
     model = onnx.ModelProto()
     model.CopyFrom(traced)
     graph = model.graph
     images = next(value for value in traced.graph.input if value.name == "images")
     del graph.input[:], graph.node[:], graph.initializer[:]
     graph.input.append(images)
-    others = [
-        _shortened(tensor) if compact else ([], [tensor])
-        for tensor in traced.graph.initializer
-        if tensor.name not in parts
-    ]
-    for nodes, initializers in (*parts.values(), *others):
+    for nodes, initializers in parts.values():
         graph.node.extend(nodes)
         graph.initializer.extend(initializers)
+    graph.initializer.extend(tensor for tensor in traced.graph.initializer if tensor.name not in parts)
     graph.node.extend(traced.graph.node)
-    if compact:
-        graph.initializer.append(encodings.table())
-        opset = next(entry.version for entry in model.opset_import if entry.domain == "")
-        model.functions.extend(encodings.functions(opset))
-        model.opset_import.append(helper.make_opsetid(encodings.DOMAIN, 1))
+    graphs.drop_unused(model)
     return model
 
 
-def _constant(name: str, module: nn.Module) -> Part:
+def _constant(module: nn.Module, name: str) -> Part:
     return [], [numpy_helper.from_array(module.get_parameter(name).detach().numpy(), name)]
 
 
 def _regenerated(ticket: Ticket, layer: Layer) -> Part:
-    """Return the nodes that regenerate a layer's weights and mask."""
     values = encodings.signs if ticket.initialiser == "signed-constant" else encodings.uniform
-    part = values(f"{layer.name}/values", ticket.seed, layer.name, layer.size, layer.scale)
-    return encodings.masked(layer.name, ticket.mask(layer.name), part)
+    return values(layer.name, ticket.mask(layer.name), ticket.seed, layer.name, layer.scale)
 
 
-def _shortened(tensor: onnx.TensorProto) -> Part:
-    """Return a constant in fewer bytes where that is exact: one repeated value, or float16."""
-    if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
-        return [], [tensor]
-    values = numpy_helper.to_array(tensor)
-    if (values == values.flat[0]).all():
-        dims = numpy_helper.from_array(np.array(values.shape, np.int64), f"{tensor.name}/shape")
-        value = numpy_helper.from_array(values.reshape(-1)[:1])
-        return [helper.make_node("ConstantOfShape", [dims.name], [tensor.name], value=value)], [dims]
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    if np.array_equal(half.astype(np.float32), values):
-        short = numpy_helper.from_array(half, f"{tensor.name}/half")
-        return [helper.make_node("Cast", [short.name], [tensor.name], to=onnx.TensorProto.FLOAT)], [short]
-    return [], [tensor]
+def _regenerated_int8(ticket: Ticket, places: Mapping[str, tuple[str, bool]]) -> dict[str, Part]:
+    """Return the weights of all layers where `quantise` has put them: in int8, or as they were."""
+    parts = {}
+    for layer in ticket.layers:
+        if layer.name not in places:
+            parts[layer.name] = _regenerated(ticket, layer)
+            continue
+        target, transposed = places[layer.name]
+        name = f"{target}/straight" if transposed else target
+        nodes, initializers = encodings.int8_signs(name, ticket.mask(layer.name), ticket.seed, layer.name)
+        if transposed:
+            nodes.append(helper.make_node("Transpose", [name], [target], perm=[1, 0]))
+        parts[target] = nodes, initializers
+    return parts
 
 
-def _prove(content: bytes, dense: bytes, module: nn.Module, shape: tuple[int, int, int], opset: int) -> Exported:
-    """Check the file in full and run it beside torch and beside the dense graph."""
-    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
-    found, left = _run(content, shape)
-    reference, _ = _run(dense, shape)
-    worst = 0.0
-    for images, logits in zip(_probes(shape), found, strict=True):
-        with torch.no_grad():
-            expected = module(images).numpy()
-        difference = float(np.abs(logits - expected).max())
-        largest = float(np.abs(expected).max())
-        if logits.shape != expected.shape or not difference <= TOLERANCE * max(1.0, largest):
-            raise VerificationError(
-                f"the exported graph differs from torch by {difference:.2g} on logits up to {largest:.2g}: nothing was "
-                "written"
-            )
-        worst = max(worst, difference)
-    identical = all(np.array_equal(a, b) for a, b in zip(found, reference, strict=True))
-    if left or not identical:
-        raise VerificationError(
-            f"onnxruntime {onnxruntime.__version__} leaves {left} nodes of the regenerated weights unfolded, or does "
-            "not compute what it does for dense weights: nothing was written; use: export --weights dense"
+def _embeddings(module: nn.Module, ticket: Ticket) -> dict[str, Part]:
+    return {
+        name: encodings.embedding(name, tuple(module.get_parameter(name).shape), ticket.seed, name, EMBEDDING_SCALE)
+        for name in embedding_names(module)
+    }
+
+
+def _two_bits(ticket: Ticket, layer: Layer) -> Part:
+    """Return a layer as -1, 0 and 1 in two bits each, and a scale; cast and multiplied, which onnxruntime folds."""
+    signs = 1 - 2 * np.unpackbits(
+        seeding.sign_bits(ticket.seed, layer.name, layer.size), count=layer.size, bitorder="little"
+    ).astype(np.int8)
+    ternary = signs.reshape(layer.shape) * ticket.mask(layer.name)
+    name = layer.name
+    values = helper.make_tensor(f"{name}/int2", TensorProto.INT2, layer.shape, ternary.ravel())
+    scale = numpy_helper.from_array(np.array(layer.scale, np.float32), f"{name}/scale")
+    nodes = [
+        helper.make_node("Cast", [values.name], [f"{name}/units"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}/units", scale.name], [name]),
+    ]
+    return nodes, [values, scale]
+
+
+def _prove(
+    content: bytes,
+    plain: onnx.ModelProto,
+    dense: onnx.ModelProto,
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    feed: proof.Feed,
+    *,
+    approximate: bool,
+) -> tuple[float, bool, bool]:
+    """Check the file in full and run it beside torch, beside its plain form, and beside the dense graph."""
+    proof.check_file(content)
+    found = proof.run(content, preprocessing, feed)
+    expected = proof.run(plain.SerializeToString(), preprocessing, feed)
+    if found.unfolded or not _equal(found, expected):
+        wrong = (
+            f"leaves {', '.join(sorted(set(found.unfolded)))} unfolded" if found.unfolded else "computes other logits"
         )
-    return Exported(len(content), opset, worst, identical, left)
+        raise VerificationError(
+            f"onnxruntime {onnxruntime.__version__} {wrong} where weights are regenerated: nothing was written; use: "
+            "export --weights dense"
+        )
+    tolerance = np.inf if approximate else proof.TOLERANCE
+    worst = proof.difference(found.logits, module, preprocessing, tolerance=tolerance)
+    if plain is dense:
+        return worst, True, True
+    reference = proof.run(dense.SerializeToString(), preprocessing, feed)
+    return worst, _equal(found, reference), True
 
 
-def _run(content: bytes, shape: tuple[int, int, int]) -> tuple[list[npt.NDArray[np.float32]], int]:
-    """Return the logits of all probes, and how many nodes that regenerate weights are left in the optimised graph."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        logits = [session.run(None, {"images": images.numpy()})[0] for images in _probes(shape)]
-        optimised = onnx.load(options.optimized_model_filepath)
-    unpacking = {"BitwiseXor", "BitwiseAnd", "CumSum", "ScatterElements", "Words", "Mix", "Masked"}
-    return logits, sum(node.op_type in unpacking for node in optimised.graph.node)
+def _equal(one: proof.Run, other: proof.Run) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.logits, other.logits, strict=True))
 
 
-def _probes(shape: tuple[int, int, int]) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(batch, *shape, generator=generator) for batch in _PROBE_BATCHES]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and advice, meant for authors of exporters, off the user's terminal."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            Path(os.devnull).open("w") as sink,
-            contextlib.redirect_stdout(sink),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
+def _check_agreement(agreement: proof.Agreement, weights: str, max_accuracy_drop: float) -> None:
+    if weights != "int8":
+        if agreement.equal < agreement.pictures:
+            raise VerificationError(
+                f"onnxruntime puts {agreement.pictures - agreement.equal} of {agreement.pictures} pictures into other "
+                "classes than torch: nothing was written"
+            )
+    elif agreement.accuracy_torch - agreement.accuracy_onnx > max_accuracy_drop:
+        raise VerificationError(
+            f"8 bits lower the accuracy from {agreement.accuracy_torch:.4f} to {agreement.accuracy_onnx:.4f}, by more "
+            f"than --max-accuracy-drop {max_accuracy_drop:g}: nothing was written; use: export --weights compact"
+        )

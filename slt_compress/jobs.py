@@ -16,7 +16,7 @@ from slt_compress import data, models
 from slt_compress.errors import DataError, UnreachableError, UsageError
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.network import FlatNetwork
-from slt_compress.pictures import Preprocessing, Report, Split, hold_out
+from slt_compress.pictures import Part, Preprocessing, Report, Split, hold_out
 from slt_compress.search import Budget, Found, Progress, search
 from slt_compress.ticket import Provenance, Ticket, few
 
@@ -166,8 +166,18 @@ def recorded(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def pictures_for(origin: dict[str, Any], name: str, folder: Path | None, watch: Watch) -> tuple[Split, Preprocessing]:
-    """Return the test split of a data set as the network that `recorded` describes expects its pictures.
+def pictures_for(
+    origin: dict[str, Any],
+    name: str,
+    folder: Path | None,
+    watch: Watch,
+    *,
+    part: Part = "test",
+    most: int | None = None,
+) -> tuple[Split, Preprocessing]:
+    """Return a split of a data set as the network that `recorded` describes expects its pictures.
+
+    Of more than `most` pictures, it is a draw that is the same every time.
 
     Raises DataError if they are of other classes or another number of channels.
     """
@@ -180,8 +190,11 @@ def pictures_for(origin: dict[str, Any], name: str, folder: Path | None, watch: 
         )
     if pictures.channels != preprocessing.channels:
         raise DataError(f"the network takes {preprocessing.channels} channels, the pictures have {pictures.channels}")
-    with watch.counter("reading test pictures") as report:
-        return pictures.read("test", preprocessing.size, report), preprocessing
+    with watch.counter(f"reading {'training' if part == 'train' else part} pictures") as report:
+        split = pictures.read(part, preprocessing.size, report)
+    if most is not None and most < len(split):
+        split = split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:most])
+    return split, preprocessing
 
 
 def choose_device(name: str) -> torch.device:

@@ -80,6 +80,11 @@ class Preprocessing:
         return images.float().div_(255).sub_(mean).div_(std)
 
 
+def as_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Turn uint8 (n, channels, size, size) into (n, size, size, channels), as cameras and image libraries have it."""
+    return images.permute(0, 2, 3, 1).contiguous()
+
+
 class Reader(Protocol):
     """Reads a part of a data set, resized to squares of `size` px. `report` gets the number done and the total."""
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from slt_compress import gates, models
 from slt_compress.network import FlatNetwork, statistic_names
@@ -61,6 +61,17 @@ def ticket(searched: tuple[Path, dict[str, Any]]) -> Ticket:
     return Ticket.load(searched[0])
 
 
+@torch.no_grad()
+def measure_statistics(module: nn.Module, channels: int, size: int) -> None:
+    """Take the BatchNorm statistics from a few random pictures, so that signals reach the logits."""
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None
+    if norms:
+        module.train()(torch.randn(16, channels, size, size, generator=torch.Generator().manual_seed(0)))
+    module.eval()
+
+
 def make_ticket(
     name: str,
     density: float,
@@ -71,18 +82,17 @@ def make_ticket(
     initialiser: str = "signed-constant",
     seed: int = 0,
 ) -> Ticket:
-    """A random ticket of a network, without a search; statistics as if they had been measured."""
+    """A random ticket of a network, without a search."""
     spec = models.resolve(name, classes=classes, channels=channels, input_size=size)
     network = FlatNetwork(models.build(spec), seed, density, torch.device("cpu"), initialiser)
-    masks = network.split(gates.random_mask(network, density, seed))
-    rng = np.random.default_rng(0)
+    mask = gates.random_mask(network, density, seed)
+    network.set_gate(mask)
+    measure_statistics(network.module, spec.channels, spec.input_size)
+    masks = network.split(mask)
     return Ticket.pack(
         {slot.name: part.view(slot.shape).numpy() for slot, part in zip(network.slots, masks, strict=True)},
         {slot.name: slot.scale for slot in network.slots},
-        {
-            key: rng.random(network.module.get_buffer(key).numel(), dtype=np.float32) + np.float32(0.5)
-            for key in statistic_names(network.module)
-        },
+        {name: network.module.get_buffer(name).numpy() for name in statistic_names(network.module)},
         Provenance(
             model=spec.to_json(),
             library=models.library_version(spec),

@@ -14,14 +14,20 @@ from slt_compress.encodings import Mask, Part
 
 
 def run(
-    part: Part, name: str, shape: tuple[int, ...], folder: Path, opset: int = 20
+    part: Part,
+    name: str,
+    shape: tuple[int, ...],
+    folder: Path,
+    opset: int = 20,
+    kind: "TensorProto.DataType" = TensorProto.FLOAT,
 ) -> tuple[npt.NDArray[np.float32], list[str]]:
     """Return what onnxruntime makes of a part, and the operators that its optimised graph still has."""
     nodes, initializers = part
-    output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "weights", [], [output], [*initializers, encodings.table()])
+    output = helper.make_tensor_value_info(name, kind, shape)
+    nodes = [encodings.table(), *nodes]
+    graph = helper.make_graph(nodes, "weights", [], [output], initializers)
     imports = [helper.make_opsetid("", opset), helper.make_opsetid(encodings.DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=9, functions=encodings.functions(opset))
+    model = helper.make_model(graph, opset_imports=imports, ir_version=9, functions=encodings.functions(nodes, opset))
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -40,7 +46,7 @@ def random_mask(shape: tuple[int, ...], density: float) -> Mask:
 def test_signed_constants_of_every_size_and_density(tmp_path: Path, shape: tuple[int, ...], density: float) -> None:
     mask = random_mask(shape, density)
     scale = float(np.float32(0.1))
-    part = encodings.masked("w", mask, encodings.signs("w/values", 2**64 - 1, "layer.w", mask.size, scale))
+    part = encodings.signs("w", mask, 2**64 - 1, "layer.w", scale)
     found, left = run(part, "w", shape, tmp_path)
     expected = np.where(mask, seeding.signs(2**64 - 1, "layer.w", mask.size).reshape(shape) * np.float32(scale), 0)
     assert np.array_equal(found, expected)
@@ -52,36 +58,55 @@ def test_a_single_weight_kept_or_dropped(tmp_path: Path, kept: int) -> None:
     for inverted in (False, True):
         mask = np.full(1000, inverted)
         mask[kept] = not inverted
-        part = encodings.masked("w", mask, encodings.signs("w/values", 1, "w", 1000, 1.0))
+        part = encodings.signs("w", mask, 1, "w", 1.0)
         found, left = run(part, "w", (1000,), tmp_path)
         assert np.array_equal(found != 0, mask)
         assert left == []
+
+
+@pytest.mark.parametrize("density", [0.0003, 0.001, 0.003])
+def test_very_sparse_masks(tmp_path: Path, density: float) -> None:
+    mask = random_mask((100_003,), density)
+    found, left = run(encodings.signs("w", mask, 5, "w", 1.0), "w", mask.shape, tmp_path)
+    assert np.array_equal(found, np.where(mask, seeding.signs(5, "w", mask.size), 0))
+    assert left == []
+
+
+@pytest.mark.parametrize("shape", [(3, 11), (32, 2)])
+def test_int8_weights_and_choices(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    mask = random_mask(shape, 0.3)
+    expected = np.where(mask, 64 * seeding.signs(5, "w", mask.size).reshape(shape), 0)
+    found, _ = run(encodings.int8_signs("w", mask, 5, "w"), "w", shape, tmp_path, kind=TensorProto.INT8)
+    assert np.array_equal(found, expected)
+    found, left = run(encodings.choice("c", mask, -100.0, 0.1), "c", shape, tmp_path)
+    assert np.array_equal(found, np.where(mask, np.float32(0.1), np.float32(-100)))
+    assert left == []
 
 
 @pytest.mark.parametrize("size", [1, 9, 1000])
 @pytest.mark.parametrize("scale", [1.0, 0.1, 1 / 3])
 def test_uniform_values_are_exact(tmp_path: Path, size: int, scale: float) -> None:
     values = seeding.uniform(3, "embedding", size) * np.float32(scale)
-    part = encodings.shaped("e", (size, 1), encodings.uniform("e/values", 3, "embedding", size, scale))
+    part = encodings.embedding("e", (size, 1), 3, "embedding", scale)
     found, left = run(part, "e", (size, 1), tmp_path)
     assert np.array_equal(found.ravel(), values)
     assert left == []
     mask = random_mask((size,), 0.4)
-    part = encodings.masked("w", mask, encodings.uniform("w/values", 3, "embedding", size, scale))
+    part = encodings.uniform("w", mask, 3, "embedding", scale)
     assert np.array_equal(run(part, "w", (size,), tmp_path)[0], np.where(mask, values, 0))
 
 
 @pytest.mark.parametrize("opset", [18, 19, 21, 23])
 def test_every_operator_set_serves(tmp_path: Path, opset: int) -> None:
     mask = random_mask((777,), 0.1)
-    part = encodings.masked("w", mask, encodings.signs("w/values", 1, "w", 777, 1.0))
+    part = encodings.signs("w", mask, 1, "w", 1.0)
     found, left = run(part, "w", (777,), tmp_path, opset)
     assert np.array_equal(found != 0, mask)
     assert left == []
 
 
 def test_the_shorter_code_is_taken() -> None:
-    for density, function in ((0.5, "RawMask"), (0.1, "RiceMask"), (0.9, "RiceMask")):
-        (node,), (code,) = encodings.coded_mask("m", random_mask((10_000,), density))
+    for density, function in ((0.5, "RawSignsCut"), (0.1, "RiceSignsCut"), (0.9, "RiceSignsCut")):
+        (node,), (code,) = encodings.signs("w", random_mask((10_000,), density), 0, "w", 1.0)
         assert node.op_type == function
-        assert len(code.raw_data) <= 1250
+        assert len(code.raw_data) <= 1252

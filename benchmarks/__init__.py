@@ -1,0 +1,1 @@
+"""Figures of speed, memory and size; run them as modules, such as `python -m benchmarks.ticket`."""
