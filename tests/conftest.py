@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from slt_compress import gates, models
+from slt_compress import models
 from slt_compress.network import FlatNetwork, statistic_names
+from slt_compress.ranking import random_mask
 from slt_compress.ticket import Provenance, Ticket
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -74,7 +75,7 @@ def make_ticket(
     """A random ticket of a network, without a search; statistics as if they had been measured."""
     spec = models.resolve(name, classes=classes, channels=channels, input_size=size)
     network = FlatNetwork(models.build(spec), seed, density, torch.device("cpu"), initialiser)
-    masks = network.split(gates.random_mask(network, density, seed))
+    masks = network.split(random_mask(network, density, seed))
     rng = np.random.default_rng(0)
     return Ticket.pack(
         {slot.name: part.view(slot.shape).numpy() for slot, part in zip(network.slots, masks, strict=True)},

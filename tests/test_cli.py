@@ -18,7 +18,7 @@ import onnx
 import pytest
 from safetensors.numpy import save_file
 
-from slt_compress import Ticket, bits, data, gates, seeding
+from slt_compress import Ticket, bits, data, methods, seeding
 from slt_compress import cli as module
 from tests.conftest import Run, run_cli
 
@@ -271,7 +271,9 @@ def test_help_names_every_command_and_option() -> None:
 
 
 def test_choices_are_those_the_library_knows() -> None:
-    assert {name.value for name in module.MethodName} == set(gates.METHOD_NAMES)
+    assert {name.value for name in module.MethodName} == set(methods.NAMES)
+    assert {name.value for name in module.ScopeName} == set(methods.SCOPES)
+    assert {name.value for name in module.RecipeName} == set(methods.RECIPES)
     assert {name.value for name in module.InitialiserName} == set(seeding.INITIALISERS)
     assert {name.value for name in module.CodecName} == {"auto", *bits.CODECS}
     assert set(re.split(r", | or ", module._DATASETS)) == set(data.NAMES)
