@@ -26,7 +26,7 @@ def method(
     searcher = ContinuousSparsification(network, density, STEPS, torch.Generator().manual_seed(0), settings)
     with torch.no_grad():  # as if some steps had been taken
         noise = torch.randn(searcher.parameter.shape, generator=torch.Generator().manual_seed(1))
-        searcher.parameter += 0.1 * noise * network.free
+        searcher.parameter.add_(0.1 * noise * network.free)
     return searcher
 
 
@@ -81,7 +81,9 @@ def test_published_updates_follow_a_slow_reference() -> None:
         given = torch.randn(searcher.parameter.shape, generator=twin)
         optim.param_groups[0]["lr"] = searcher.learning_rate(step)
         optim.zero_grad()
-        torch.autograd.backward([searcher.gate(step), searcher.penalty(step)], [given, None])
+        penalty = searcher.penalty(step)
+        assert penalty is not None
+        torch.autograd.backward([searcher.gate(step), penalty], [given, None])
         optim.step()
         slope = 200 ** (step / STEPS)
         for index in watched:

@@ -64,7 +64,9 @@ def test_frozen_gates_cost_nothing_and_never_move() -> None:
     before = searcher.parameter.detach().clone()
     for step in range(3):
         optim.param_groups[0]["lr"] = 0.1
-        torch.autograd.backward([searcher.gate(step), searcher.penalty(step)], [network.weights, None])
+        penalty = searcher.penalty(step)
+        assert penalty is not None
+        torch.autograd.backward([searcher.gate(step), penalty], [network.weights, None])
         optim.step()
     assert torch.equal(searcher.parameter[~network.free], before[~network.free])
     assert not torch.equal(searcher.parameter[network.free], before[network.free])
