@@ -15,7 +15,7 @@ import torch
 from slt_compress import models
 from slt_compress.network import FlatNetwork, statistic_names
 from slt_compress.ranking import random_mask
-from slt_compress.ticket import Provenance, Ticket
+from slt_compress.ticket import Freeze, Provenance, Ticket
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -71,10 +71,12 @@ def make_ticket(
     classes: int = 10,
     initialiser: str = "signed-constant",
     seed: int = 0,
+    freeze: Freeze = Freeze(),
+    codec: str = "auto",
 ) -> Ticket:
     """A random ticket of a network, without a search; statistics as if they had been measured."""
     spec = models.resolve(name, classes=classes, channels=channels, input_size=size)
-    network = FlatNetwork(models.build(spec), seed, density, torch.device("cpu"), initialiser)
+    network = FlatNetwork(models.build(spec), seed, density, torch.device("cpu"), initialiser, freeze)
     masks = network.split(random_mask(network, density, seed))
     rng = np.random.default_rng(0)
     return Ticket.pack(
@@ -101,4 +103,6 @@ def make_ticket(
         ),
         seed=seed,
         initialiser=initialiser,
+        freeze=freeze,
+        codec=codec,
     )

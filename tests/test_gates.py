@@ -9,6 +9,7 @@ from slt_compress.gates import Crbg, CrbgSettings
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
 from slt_compress.ranking import kept_count
+from slt_compress.ticket import Freeze
 
 STEPS = 100
 
@@ -117,3 +118,24 @@ def test_the_mask_keeps_the_largest_means() -> None:
     real = method._network.free
     kept, dropped = method.parameter[mask & real], method.parameter[~mask & real]
     assert kept.min() > dropped.max() - 1e-4
+
+
+def test_frozen_gates_are_steered_around() -> None:
+    """The controller aims at what is left for the free gates; frozen ones stay closed in it, and locked ones open."""
+    spec = resolve("lenet-300-100", classes=10, channels=1, input_size=8)
+    flat = FlatNetwork(build(spec), 0, 0.3, torch.device("cpu"), freeze=Freeze(0.5, 0.2))
+    method = Crbg(flat, 0.3, STEPS, torch.Generator().manual_seed(0))
+    assert method._target(STEPS) * flat.free_count + flat.locked_count == pytest.approx(0.3 * flat.size)
+    give_gradient(method)
+    optimiser = method.optimiser()
+    for step in (0, 50, 99):
+        optimiser.param_groups[0]["lr"] = 0.1
+        penalty = method.penalty(step)
+        torch.autograd.backward([method.gate(step), penalty], [flat.weights, None])
+        optimiser.step()
+        method.after_step(step)
+        assert bool((method.parameter[~flat.free] == CrbgSettings().lowest_mean).all())
+    mask = method.mask()
+    assert int(mask.sum()) == round(0.3 * flat.size)
+    assert mask[flat.locked].all()
+    assert not mask[~(flat.free | flat.locked)].any()

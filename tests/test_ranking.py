@@ -91,14 +91,12 @@ def test_a_random_mask_has_the_density_in_every_layer(density: float) -> None:
     assert not mask[~flat.free].any()
 
 
-@pytest.mark.parametrize("freeze", [Freeze(0.5, 0.0), Freeze(0.7, 0.1), Freeze(0.3, 0.2), Freeze(0.2, 0.2)])
-@pytest.mark.parametrize("density", [0.2, 0.3, 0.45])
+@pytest.mark.parametrize(
+    ("freeze", "density"),
+    [(Freeze(0.5, 0.0), 0.2), (Freeze(0.7, 0.1), 0.2), (Freeze(0.7, 0.1), 0.35), (Freeze(0.3, 0.2), 0.25)],
+)
 def test_frozen_gates_are_part_of_the_count(freeze: Freeze, density: float) -> None:
     flat = network(freeze)
-    if density < 0.3 - 1e-6 and freeze.lock == 0.2:
-        density += 0.02
-    elif density > 1 - freeze.ratio + freeze.lock - 0.02:
-        density = 1 - freeze.ratio + freeze.lock - 0.02
     scores = torch.randn(flat.weights.shape, generator=generator(1))
     asked = kept_count(flat.size, density)
     assert searched_count(flat, density) == asked - flat.locked_count
