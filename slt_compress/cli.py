@@ -127,7 +127,10 @@ def search(
     ),
     scope: Annotated[
         ScopeName | None,
-        typer.Option(help="Where edge-popup ranks its scores. [default: SCOPE]", rich_help_panel="Gates"),
+        typer.Option(
+            help="Where edge-popup ranks its scores. [default: global; layer for --recipe paper]",
+            rich_help_panel="Gates",
+        ),
     ] = None,
     recipe: Annotated[
         RecipeName, typer.Option(help="Our settings, or those the method was published with.", rich_help_panel="Gates")
