@@ -5,11 +5,14 @@ import math
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slt_compress.errors import SltError, UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from slt_compress.ticket import Freeze
 
 app = typer.Typer(
     name="slt-compress",
@@ -23,7 +26,19 @@ app = typer.Typer(
 
 class MethodName(StrEnum):
     CRBG = "crbg"
+    EDGE_POPUP = "edge-popup"
+    CONTINUOUS_SPARSIFICATION = "continuous-sparsification"
     RANDOM = "random"
+
+
+class ScopeName(StrEnum):
+    LAYER = "layer"
+    GLOBAL = "global"
+
+
+class RecipeName(StrEnum):
+    DEFAULT = "default"
+    PAPER = "paper"
 
 
 class InitialiserName(StrEnum):
@@ -112,12 +127,33 @@ def search(
     method: Annotated[MethodName, typer.Option(help="How the mask is found.", rich_help_panel="Gates")] = (
         MethodName.CRBG
     ),
+    scope: Annotated[
+        ScopeName | None,
+        typer.Option(
+            help="Where edge-popup ranks its scores. [default: global; layer for --recipe paper]",
+            rich_help_panel="Gates",
+        ),
+    ] = None,
+    recipe: Annotated[
+        RecipeName, typer.Option(help="Our settings, or those the method was published with.", rich_help_panel="Gates")
+    ] = RecipeName.DEFAULT,
     sparsity: Annotated[
         float, typer.Option(help="Share of gated weights that is zero, in [0, 1).", rich_help_panel="Gates")
     ] = 0.9,
+    freeze_ratio: Annotated[
+        float,
+        typer.Option(help="Share of gated weights that the seed keeps or drops.", rich_help_panel="Gates"),
+    ] = 0.0,
+    lock_ratio: Annotated[
+        float, typer.Option(help="Share of gated weights that the seed keeps.", rich_help_panel="Gates")
+    ] = 0.0,
     init: Annotated[
-        InitialiserName, typer.Option(help="Distribution of the frozen weights.", rich_help_panel="Gates")
-    ] = InitialiserName.SIGNED_CONSTANT,
+        InitialiserName | None,
+        typer.Option(
+            help="Distribution of the frozen weights. [default: signed-constant; uniform for crbg --recipe paper]",
+            rich_help_panel="Gates",
+        ),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**64 - 1, help="Of weights, gates and data order.", rich_help_panel="Gates"),
@@ -139,7 +175,7 @@ def search(
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures a step.", rich_help_panel="Training")] = 256,
     lr: Annotated[
         float | None,
-        typer.Option(help="Adam's learning rate on the gates. [default: the method's]", rich_help_panel="Training"),
+        typer.Option(help="Learning rate of the gates. [default: the method's]", rich_help_panel="Training"),
     ] = None,
     device: Device = DeviceName.AUTO,
     codec: Annotated[CodecName, typer.Option(help="Code of the masks; auto takes the shorter.")] = CodecName.AUTO,
@@ -158,6 +194,10 @@ def search(
     with _exit_codes():
         if not 0 <= sparsity < 1:
             raise UsageError(f"--sparsity must be at least 0 and below 1, got {sparsity:g}")
+        if not 0 <= freeze_ratio < 1:
+            raise UsageError(f"--freeze-ratio must be at least 0 and below 1, got {freeze_ratio:g}")
+        if not 0 <= lock_ratio <= freeze_ratio:
+            raise UsageError(f"--lock-ratio must be from 0 to --freeze-ratio, {freeze_ratio:g}, got {lock_ratio:g}")
         for option, value in (("--epochs", epochs), ("--max-steps", max_steps)):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be at least 1, got {value}")
@@ -165,13 +205,15 @@ def search(
             raise UsageError("give --epochs or --max-steps, not both")
         if lr is not None and not (lr > 0 and math.isfinite(lr)):
             raise UsageError(f"--lr must be a positive number, got {lr:g}")
-        from slt_compress import data, files
+        from slt_compress import data, files, methods
 
         data.check_name(dataset)
+        methods.check(method, scope, lr)
         output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
         files.check_writable(output)
         from slt_compress.console import Printer, size
         from slt_compress.jobs import Request, find_ticket
+        from slt_compress.ticket import Freeze
 
         printer = Printer(json=json, quiet=quiet)
         request = Request(
@@ -179,7 +221,10 @@ def search(
             dataset=dataset,
             density=1 - sparsity,
             method=method.value,
-            initialiser=init.value,
+            scope=scope and scope.value,
+            recipe=recipe.value,
+            freeze=Freeze(freeze_ratio, lock_ratio),
+            initialiser=init and init.value,
             codec=codec.value,
             statistics=statistics.value,
             seed=seed,
@@ -196,9 +241,9 @@ def search(
         ticket.save(output)
         written = output.stat().st_size
         dense = outcome.dense_bytes
-        empty = [layer.name for layer in ticket.layers if layer.kept == 1]
+        empty = [layer.name for layer in ticket.layers if layer.kept <= 1]
         if empty:
-            printer.note(f"only one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
+            printer.note(f"at most one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
         printer.result(
             {
                 "artifact": str(output),
@@ -486,6 +531,7 @@ def inspect(ticket_file: TicketFile, json: Json = False) -> None:
                     f"{origin.dataset}, {len(origin.classes)} classes: {few(origin.classes)}",
                 ),
                 ("method", f"{origin.method['name']}, seed {ticket.seed}"),
+                *([("frozen", _frozen(ticket.freeze))] if ticket.freeze.ratio else []),
                 (
                     "accuracy",
                     f"{origin.metrics['accuracy']:.2%} test, as reported" if origin.metrics else "not recorded",
@@ -545,6 +591,13 @@ def _exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         console.error("interrupted; nothing was written")
         raise typer.Exit(130) from interrupt
+
+
+def _frozen(freeze: "Freeze") -> str:
+    return (
+        f"about {freeze.ratio:.1%} of the mask by the seed: {freeze.lock:.1%} kept, "
+        f"{freeze.ratio - freeze.lock:.1%} dropped"
+    )
 
 
 def _require_file(path: Path) -> None:

@@ -1,18 +1,17 @@
-"""Methods that find the mask: what is optimised, how it gates a weight, what it costs, and the hard mask at the end.
+"""What a method is: what is optimised, how it gates a weight, what it costs, and the hard mask at the end. And `crbg`.
 
 Every method works on one flat tensor over all gated weights (see `network`). Adding one means a class with the members
-of `Method` and a line in `METHODS`.
+of `Method` and a line in `methods`.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from slt_compress import seeding
 from slt_compress.network import FlatNetwork
+from slt_compress.ranking import best_of_network, searched_count
 
 
 class Method(Protocol):
@@ -23,27 +22,25 @@ class Method(Protocol):
     def settings(self) -> dict[str, Any]:
         """Return the hyper-parameters, for the ticket."""
 
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Return what moves `parameter`; called once."""
+
     def learning_rate(self, step: int) -> float: ...
 
     def gate(self, step: int) -> torch.Tensor:
         """Return z in [0, 1], flat, differentiable with respect to `parameter`."""
 
-    def penalty(self, step: int) -> torch.Tensor:
-        """Return what is added to the loss, a scalar; called after the loss has sent its gradient to the network."""
+    def penalty(self, step: int) -> torch.Tensor | None:
+        """Return what is added to the loss, a scalar, or None; called after the loss has sent its gradient down."""
 
     def after_step(self, step: int) -> None:
         """Bring `parameter` back into its domain after the optimiser has moved it."""
 
     def hard_gate(self) -> torch.Tensor:
-        """Return the present 0/1 gate, flat bool, at whatever density the search has reached."""
+        """Return the present 0/1 gate, flat bool, at whatever density the search has reached; any for frozen gates."""
 
     def mask(self) -> torch.Tensor:
-        """Return the final mask, flat bool, with exactly the asked number of ones."""
-
-
-def kept_count(size: int, density: float) -> int:
-    """Return how many of `size` weights a mask of this density keeps, at least one."""
-    return min(size, max(1, round(size * density)))
+        """Return the final mask, flat bool, with exactly the asked number of ones, the locked ones among them."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +99,14 @@ class Crbg:
     ) -> None:
         self._network = network
         self._settings = s = CrbgSettings(**({} if learning_rate is None else {"learning_rate": learning_rate}))
-        self._density = density
+        self._asked = density
+        self._density = max(1, searched_count(network, density)) / network.free_count  # of the searched gates
         self._steps = steps
         self._generator = generator
         device = network.weights.device
         noise = torch.randn(network.weights.shape, generator=generator, device=device)
         means = noise.mul_(s.initial_spread).add_(s.initial_mean)
-        means[network.weights == 0] = s.lowest_mean  # padding is closed and, without gradient, stays so
+        means[~network.free] = s.lowest_mean  # padding and frozen gates are closed and, without gradient, stay so
         self.parameter: nn.Parameter = nn.Parameter(means)
         self._multiplier = torch.zeros((), device=device)
         self._error = torch.zeros((), device=device)
@@ -116,6 +114,9 @@ class Crbg:
 
     def settings(self) -> dict[str, Any]:
         return asdict(self._settings)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam([self.parameter], fused=True)
 
     def learning_rate(self, step: int) -> float:
         return self._settings.learning_rate * (1 - step / self._steps)
@@ -132,17 +133,17 @@ class Crbg:
         relaxed = centre.clamp(0, 1)
         with torch.no_grad():
             gradient = self._network.grad * self._network.weights
-            unit = gradient.norm() * self._network.size**0.5 / s.gradient_scale
+            unit = gradient.norm() * self._network.free_count**0.5 / s.gradient_scale
             memory = s.gradient_memory if step else 0.0
             self._unit = memory * self._unit + (1 - memory) * unit
-            density = (relaxed.sum() / self._network.size).clamp(min=1 / self._network.size)
+            density = (relaxed.sum() / self._network.free_count).clamp(min=1 / self._network.free_count)
             self._error = torch.log(density / self._target(step))
             force = self._multiplier + s.proportional * self._error
             if step < s.target_until * self._steps:
                 force.clamp_(min=0)  # the first gates to close are chosen, not replaced by others pushed open
-        polarisation = s.polarisation * _ramp(step / self._steps, s.polarise_from, 1)
+        polarisation = s.polarisation * ramp(step / self._steps, s.polarise_from, 1)
         undecided = (relaxed * (1 - relaxed)).sum()
-        return self._unit * (force * centre.sum() + polarisation * undecided) / self._network.size
+        return self._unit * (force * centre.sum() + polarisation * undecided) / self._network.free_count
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
@@ -162,10 +163,10 @@ class Crbg:
         """
         noise = torch.rand(self.parameter.shape, generator=self._generator, device=self.parameter.device)
         # 1e-4: far below the width of the slope, far above a rounding error.
-        return _best(self._network, self.parameter.detach() + 1e-4 * noise, self._density)
+        return best_of_network(self._network, self.parameter.detach() + 1e-4 * noise, self._asked, self._generator)
 
     def _annealed(self, step: int) -> float:
-        return _ramp(step / self._steps, self._settings.anneal_from, 1)
+        return ramp(step / self._steps, self._settings.anneal_from, 1)
 
     def _centre(self, step: int) -> torch.Tensor:
         slope = self._settings.slope_end ** self._annealed(step)
@@ -174,32 +175,9 @@ class Crbg:
 
     def _target(self, step: int) -> float:
         s = self._settings
-        return 1 - (1 - self._density) * _ramp(step / self._steps, s.target_from, s.target_until)
+        return 1 - (1 - self._density) * ramp(step / self._steps, s.target_from, s.target_until)
 
 
-def random_mask(network: FlatNetwork, density: float, seed: int) -> torch.Tensor:
-    """Return the control every claim needs: a flat bool mask from the seed, with the asked density in every tensor."""
-    mask = torch.zeros(network.weights.shape, dtype=torch.bool)
-    for slot, part in zip(network.slots, network.split(mask), strict=True):
-        kept = kept_count(slot.size, density)
-        part.copy_(torch.from_numpy(seeding.random_mask(seed, slot.name, slot.size, kept)))
-    return mask.to(network.weights.device)
-
-
-METHODS: dict[str, Callable[[FlatNetwork, float, int, torch.Generator, float | None], Method]] = {"crbg": Crbg}
-METHOD_NAMES = (*METHODS, "random")
-
-
-def _best(network: FlatNetwork, score: torch.Tensor, density: float) -> torch.Tensor:
-    """Return the mask of the highest scores in the whole network, with at least one weight kept in every tensor."""
-    score = score.masked_fill(network.weights == 0, -torch.inf)  # padding
-    for part in network.split(score):
-        part[part.argmax()] = torch.inf
-    mask = torch.zeros(score.shape, dtype=torch.bool, device=score.device)
-    mask[score.topk(max(len(network.slots), kept_count(network.size, density))).indices] = True
-    return mask
-
-
-def _ramp(progress: float, start: float, end: float) -> float:
+def ramp(progress: float, start: float, end: float) -> float:
     """Return 0 before `start`, 1 after `end`, linear between."""
     return min(1.0, max(0.0, (progress - start) / (end - start)))

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 
 import torch
 
-from slt_compress import data, models
+from slt_compress import data, methods, models
 from slt_compress.errors import DataError, UnreachableError, UsageError
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.network import FlatNetwork
 from slt_compress.pictures import Part, Preprocessing, Report, Split, hold_out
+from slt_compress.ranking import searched_count
 from slt_compress.search import Budget, Found, Progress, search
-from slt_compress.ticket import Provenance, Ticket, few
+from slt_compress.ticket import Freeze, Provenance, Ticket, few
 
 DEFAULT_EPOCHS = 12
 
@@ -45,7 +46,10 @@ class Request:
     dataset: str
     density: float
     method: str = "crbg"
-    initialiser: str = "signed-constant"
+    scope: str | None = None
+    recipe: str = "default"
+    freeze: Freeze = Freeze()
+    initialiser: str | None = None
     codec: str = "auto"
     statistics: str = "auto"
     seed: int = 0
@@ -81,8 +85,10 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
         channels=pictures.channels,
         input_size=request.input_size or pictures.size or models.default_input_size(request.model),
     )
-    network = FlatNetwork(models.build(spec), request.seed, request.density, device, request.initialiser)
+    initialiser = request.initialiser or methods.initialiser(request.method, request.recipe)
+    network = FlatNetwork(models.build(spec), request.seed, request.density, device, initialiser, request.freeze)
     models.check_input(network.module, spec)
+    searched_count(network, request.density)  # raises if frozen gates rule the density out
     with watch.counter("reading training pictures") as report:
         everything = pictures.read("train", spec.input_size, report)
     train, validation = (part.to(device) for part in hold_out(everything))
@@ -104,6 +110,8 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
             seed=request.seed,
             budget=budget,
             learning_rate=request.learning_rate,
+            scope=request.scope,
+            recipe=request.recipe,
             report=report_search,
         )
     method = {"name": request.method, "steps": budget.steps if optimised else 0, "batch_size": budget.batch_size}
@@ -122,7 +130,8 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
             metrics={},
         ),
         seed=request.seed,
-        initialiser=request.initialiser,
+        initialiser=initialiser,
+        freeze=request.freeze,
         codec=request.codec,
     )
     with watch.counter("reading test pictures") as report:

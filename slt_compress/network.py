@@ -20,6 +20,7 @@ from torch import nn
 
 from slt_compress import seeding
 from slt_compress.errors import UsageError
+from slt_compress.ticket import Freeze
 
 EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
 EMBEDDING_SCALE = float(np.float32(3**0.5 * EMBEDDING_STD))  # of values uniform in (-1, 1)
@@ -129,9 +130,13 @@ class FlatNetwork:
     Attributes:
         module: the network itself; its gated parameters are views of the buffer.
         slots: where each gated tensor lies.
-        weights: the frozen weights w, float32 of shape (length,); zero in the padding.
+        weights: the weights w that a gate z decides about, float32 of shape (length,); zero in the padding and where
+            the seed has frozen the gate, so that neither a gate nor a gradient can do anything there.
         grad: d loss / d (w·z), float32 of shape (length,); the module's backward pass adds to it.
-        size: number of gated weights, padding not counted.
+        free: the gates to be searched, bool of shape (length,): neither padding nor frozen.
+        locked: the gates frozen open, bool of shape (length,).
+        size: number of gated weights, frozen ones included.
+        free_count, locked_count: the numbers of free and of locked ones among them.
     """
 
     def __init__(
@@ -141,6 +146,7 @@ class FlatNetwork:
         density: float,
         device: torch.device,
         initialiser: str = "signed-constant",
+        freeze: Freeze = Freeze(),
     ) -> None:
         freeze_ungated(module, seed)
         self.module = module.to(device)
@@ -152,10 +158,20 @@ class FlatNetwork:
             offset += -(-parameter.numel() // _ALIGN) * _ALIGN
         self.size = sum(slot.size for slot in self.slots)
         weights = torch.zeros(offset)
-        for slot, view in zip(self.slots, self.split(weights), strict=True):
+        free, locked = (torch.zeros(offset, dtype=torch.bool) for _ in range(2))
+        parts = zip(self.slots, self.split(weights), self.split(free), self.split(locked), strict=True)
+        for slot, weights_view, free_view, locked_view in parts:
             values = seeding.INITIALISERS[initialiser](seed, slot.name, slot.size)
-            view.copy_(torch.from_numpy(values * np.float32(slot.scale)))
-        self.weights = weights.to(device)
+            weights_view.copy_(torch.from_numpy(values * np.float32(slot.scale)))
+            free_view.fill_(True)
+            if freeze.ratio:
+                kept, pruned = seeding.frozen(seed, slot.name, slot.size, freeze.ratio, freeze.lock)
+                locked_view.copy_(torch.from_numpy(kept))
+                free_view.copy_(torch.from_numpy(~(kept | pruned)))
+        self.free, self.locked = free.to(device), locked.to(device)
+        self.free_count, self.locked_count = int(free.sum()), int(locked.sum())
+        self._always = (weights * locked).to(device) if self.locked_count else None  # added to every w·z
+        self.weights = (weights * free).to(device)
         self.grad = torch.zeros_like(self.weights)
         self._effective = self.weights.clone()
         for parameter in module.parameters():
@@ -172,5 +188,12 @@ class FlatNetwork:
             yield flat[slot.offset : slot.offset + slot.size]
 
     def set_gate(self, gate: torch.Tensor) -> None:
-        """Write w·z into the module's weights; `gate` has shape (length,)."""
-        torch.mul(self.weights, gate, out=self._effective)
+        """Write w·z into the module's weights; `gate` has shape (length,) and has no say about frozen gates."""
+        if self._always is None:
+            torch.mul(self.weights, gate, out=self._effective)
+        else:
+            torch.addcmul(self._always, self.weights, gate, out=self._effective)
+
+    def sparsity(self, gate: torch.Tensor) -> float:
+        """Return the share of gated weights that a 0/1 gate makes zero; bool of shape (length,)."""
+        return 1 - (int((gate & self.free).sum()) + self.locked_count) / self.size

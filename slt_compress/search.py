@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from slt_compress import gates
+from slt_compress import methods
 from slt_compress.errors import UsageError
+from slt_compress.gates import Method
 from slt_compress.network import FlatNetwork, statistic_names
 from slt_compress.pictures import Preprocessing, Split
+from slt_compress.ranking import random_mask
 
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 RECALIBRATION_PICTURES = 10_000
@@ -79,22 +81,26 @@ def search(
     seed: int,
     budget: Budget,
     learning_rate: float | None = None,
+    scope: str | None = None,
+    recipe: str = "default",
     report: Callable[[Progress], None] | None = None,
 ) -> Found:
     """Search a mask that keeps `density` of the gated weights, and leave the network hardened to it.
 
     The same arguments give the same mask on the same machine. `report` is called about a hundred times and has no
-    influence on the result; without it nothing is measured on the way.
+    influence on the result; without it nothing is measured on the way. `scope` and `recipe` as in `methods`. Raises
+    UnreachableError, before any step, if the gates that the seed has frozen rule the density out.
     """
     start = time.perf_counter()
     generator = torch.Generator(network.weights.device).manual_seed(_torch_seed(seed))
     order = torch.Generator().manual_seed(_torch_seed(seed))
     if method == "random":
-        mask, settings, steps = gates.random_mask(network, density, seed), {}, 0
+        mask, settings, steps = random_mask(network, density, seed), {}, 0
     else:
-        searcher = gates.METHODS[method](network, density, budget.steps, generator, learning_rate)
+        options: dict[str, Any] = {"recipe": recipe, "scope": scope, "learning_rate": learning_rate}
+        searcher = methods.make(method, network, density, budget.steps, generator, **options)
         mask = _optimise(network, searcher, train, validation, preprocessing, budget, order, report)
-        settings, steps = searcher.settings(), budget.steps
+        settings, steps = {"recipe": recipe, **searcher.settings()}, budget.steps
     seconds = time.perf_counter() - start
     network.set_gate(mask)
     recalibrate(network.module, train, preprocessing, budget.batch_size, order)
@@ -114,7 +120,7 @@ def search(
 
 def _optimise(
     network: FlatNetwork,
-    searcher: gates.Method,
+    searcher: Method,
     train: Split,
     validation: Split,
     preprocessing: Preprocessing,
@@ -122,7 +128,7 @@ def _optimise(
     order: torch.Generator,
     report: Callable[[Progress], None] | None,
 ) -> torch.Tensor:
-    optimiser = torch.optim.Adam([searcher.parameter], fused=True)
+    optimiser = searcher.optimiser()
     peek = next(validation.batches(_PEEK_PICTURES))
     report_every = max(1, budget.steps // 100)
     last_report, last_step = time.perf_counter(), 0
@@ -140,7 +146,9 @@ def _optimise(
             network.set_gate(gate.detach())
             loss = F.cross_entropy(network.module(preprocessing(images)), labels)
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.autograd.backward([gate, searcher.penalty(step)], [network.grad * network.weights, None])
+            penalty = searcher.penalty(step)
+            losses = [gate] if penalty is None else [gate, penalty]
+            torch.autograd.backward(losses, [network.grad * network.weights, None][: len(losses)])
             optimiser.step()
             searcher.after_step(step)
             step += 1
@@ -148,9 +156,8 @@ def _optimise(
                 now = time.perf_counter()
                 rate = (step - last_step) * budget.batch_size / (now - last_report)
                 hard = searcher.hard_gate()
-                sparsity = 1 - hard.sum().item() / network.size
                 accuracy = _peek(network, hard, peek, preprocessing)
-                report(Progress(step, budget.steps, loss.item(), sparsity, accuracy, rate))
+                report(Progress(step, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
                 last_report, last_step = time.perf_counter(), step
     return searcher.mask()
 

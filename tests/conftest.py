@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from slt_compress import gates, models
+from slt_compress import models
 from slt_compress.network import FlatNetwork, statistic_names
-from slt_compress.ticket import Provenance, Ticket
+from slt_compress.ranking import random_mask
+from slt_compress.ticket import Freeze, Provenance, Ticket
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -81,11 +82,13 @@ def make_ticket(
     classes: int = 10,
     initialiser: str = "signed-constant",
     seed: int = 0,
+    freeze: Freeze = Freeze(),
+    codec: str = "auto",
 ) -> Ticket:
     """A random ticket of a network, without a search."""
     spec = models.resolve(name, classes=classes, channels=channels, input_size=size)
-    network = FlatNetwork(models.build(spec), seed, density, torch.device("cpu"), initialiser)
-    mask = gates.random_mask(network, density, seed)
+    network = FlatNetwork(models.build(spec), seed, density, torch.device("cpu"), initialiser, freeze)
+    mask = random_mask(network, density, seed)
     network.set_gate(mask)
     measure_statistics(network.module, spec.channels, spec.input_size)
     masks = network.split(mask)
@@ -110,4 +113,6 @@ def make_ticket(
         ),
         seed=seed,
         initialiser=initialiser,
+        freeze=freeze,
+        codec=codec,
     )

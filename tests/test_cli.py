@@ -18,7 +18,7 @@ import onnx
 import pytest
 from safetensors.numpy import save_file
 
-from slt_compress import Ticket, bits, data, gates, seeding
+from slt_compress import Ticket, bits, data, methods, seeding
 from slt_compress import cli as module
 from tests.conftest import Run, run_cli
 
@@ -88,6 +88,22 @@ def test_a_random_ticket_needs_no_steps(cli: Run, tmp_path: Path) -> None:
     assert (tmp_path / found["artifact"]).exists()
 
 
+def test_a_frozen_ticket_goes_the_whole_road(cli: Run) -> None:
+    options = ("--method", "edge-popup", "--scope", "global", "--recipe", "paper", "--max-steps", 20)
+    frozen = ("--freeze-ratio", 0.7, "--lock-ratio", 0.1, "--sparsity", 0.8)
+    found = document(cli("search", "lenet-300-100", *options, *frozen, "--output", "t.safetensors", "--json"))
+    assert found["sparsity"] == pytest.approx(0.8, abs=0.0005)
+    shown = document(cli("inspect", "t.safetensors", "--json"))
+    assert (shown["freeze_ratio"], shown["lock_ratio"]) == (0.7, 0.1)
+    assert shown["method"]["settings"]["scope"] == "global"
+    assert shown["method"]["settings"]["recipe"] == "paper"
+    assert "70.0% of the mask by the seed: 10.0% kept, 60.0% dropped" in cli("inspect", "t.safetensors").stdout
+    assert cli("verify", "t.safetensors").returncode == 0
+    assert cli("export", "t.safetensors", "--output", "t.onnx").returncode == 0
+    for name in ("t.safetensors", "t.onnx"):
+        assert document(cli("evaluate", name, "--json"))["accuracy"] == found["accuracy"]
+
+
 def test_inspect_accounts_for_every_byte(searched: Searched, cli: Run) -> None:
     shown = document(cli("inspect", searched[0], "--json"))
     assert shown["bytes"] == searched[0].stat().st_size
@@ -124,6 +140,13 @@ def test_a_person_gets_a_summary_and_the_next_command(cli: Run) -> None:
         (("search", "lenet-5", "--lr", "-1"), 2, "--lr must be a positive number"),
         (("search", "lenet-5", "--seed", "-1"), 2, "--seed"),
         (("search", "lenet-5", "--method", "magic"), 2, "magic"),
+        (("search", "lenet-5", "--scope", "layer"), 2, "--scope is for --method edge-popup alone"),
+        (("search", "lenet-5", "--method", "random", "--lr", "1"), 2, "--lr has no meaning for --method random"),
+        (("search", "lenet-5", "--freeze-ratio", "1"), 2, "--freeze-ratio must be at least 0 and below 1, got 1"),
+        (("search", "lenet-5", "--freeze-ratio", "nan"), 2, "got nan"),
+        (("search", "lenet-5", "--lock-ratio", "0.1"), 2, "--lock-ratio must be from 0 to --freeze-ratio, 0, got 0.1"),
+        (("search", "lenet-5", "--freeze-ratio", ".5", "--lock-ratio", "-.1"), 2, "got -0.1"),
+        (("search", "lenet-5", "--freeze-ratio", ".5", "--lock-ratio", ".2"), 1, "sparsity 0.9 cannot be reached"),
         (("search", "lenet-5", "--output", "no/t.safetensors"), 1, "the folder no does not exist"),
         (("search", "lenet-5", "--output", "."), 1, "is a folder"),
         (("search", "lenet-5", "--dataset", "mnist", "--data-dir", "nowhere"), 1, "nowhere does not exist"),
@@ -271,7 +294,9 @@ def test_help_names_every_command_and_option() -> None:
 
 
 def test_choices_are_those_the_library_knows() -> None:
-    assert {name.value for name in module.MethodName} == set(gates.METHOD_NAMES)
+    assert {name.value for name in module.MethodName} == set(methods.NAMES)
+    assert {name.value for name in module.ScopeName} == set(methods.SCOPES)
+    assert {name.value for name in module.RecipeName} == set(methods.RECIPES)
     assert {name.value for name in module.InitialiserName} == set(seeding.INITIALISERS)
     assert {name.value for name in module.CodecName} == {"auto", *bits.CODECS}
     assert set(re.split(r", | or ", module._DATASETS)) == set(data.NAMES)

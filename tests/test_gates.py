@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from slt_compress import gates
 from slt_compress.gates import Crbg, CrbgSettings
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
+from slt_compress.ranking import kept_count
+from slt_compress.ticket import Freeze
 
 STEPS = 100
 
@@ -100,8 +101,8 @@ def test_the_mask_has_exactly_the_asked_number_even_when_all_gates_tie(density: 
     with torch.no_grad():
         method.parameter.fill_(1.0)
     mask = method.mask()
-    padding = method._network.weights == 0
-    assert int(mask.sum()) == gates.kept_count(method._network.size, density)
+    padding = ~method._network.free
+    assert int(mask.sum()) == kept_count(method._network.size, density)
     assert not mask[padding].any()
     layers = [part.float().mean().item() for part in method._network.split(mask)]
     assert all(part > 0 for part in layers)
@@ -114,24 +115,27 @@ def test_the_mask_keeps_the_largest_means() -> None:
     with torch.no_grad():
         method.parameter.uniform_(0, 1, generator=torch.Generator().manual_seed(1))
     mask = method.mask()
-    real = method._network.weights != 0
+    real = method._network.free
     kept, dropped = method.parameter[mask & real], method.parameter[~mask & real]
     assert kept.min() > dropped.max() - 1e-4
 
 
-@pytest.mark.parametrize("density", [0.001, 0.1, 0.5])
-def test_a_random_mask_has_the_density_in_every_layer(density: float) -> None:
-    flat = network()
-    mask = gates.random_mask(flat, density, seed=4)
-    for slot, part in zip(flat.slots, flat.split(mask), strict=True):
-        assert int(part.sum()) == max(1, round(slot.size * density))
-    assert torch.equal(mask, gates.random_mask(flat, density, seed=4))
-    assert not torch.equal(mask, gates.random_mask(flat, density, seed=5))
-    assert not mask[flat.weights == 0].any()
-
-
-@pytest.mark.parametrize(
-    ("size", "density", "kept"), [(1000, 0.1, 100), (1000, 0.0, 1), (1000, 1.0, 1000), (3, 0.5, 2)]
-)
-def test_kept_count(size: int, density: float, kept: int) -> None:
-    assert gates.kept_count(size, density) == kept
+def test_frozen_gates_are_steered_around() -> None:
+    """The controller aims at what is left for the free gates; frozen ones stay closed in it, and locked ones open."""
+    spec = resolve("lenet-300-100", classes=10, channels=1, input_size=8)
+    flat = FlatNetwork(build(spec), 0, 0.3, torch.device("cpu"), freeze=Freeze(0.5, 0.2))
+    method = Crbg(flat, 0.3, STEPS, torch.Generator().manual_seed(0))
+    assert method._target(STEPS) * flat.free_count + flat.locked_count == pytest.approx(0.3 * flat.size)
+    give_gradient(method)
+    optimiser = method.optimiser()
+    for step in (0, 50, 99):
+        optimiser.param_groups[0]["lr"] = 0.1
+        penalty = method.penalty(step)
+        torch.autograd.backward([method.gate(step), penalty], [flat.weights, None])
+        optimiser.step()
+        method.after_step(step)
+        assert bool((method.parameter[~flat.free] == CrbgSettings().lowest_mean).all())
+    mask = method.mask()
+    assert int(mask.sum()) == round(0.3 * flat.size)
+    assert mask[flat.locked].all()
+    assert not mask[~(flat.free | flat.locked)].any()

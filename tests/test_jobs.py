@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from slt_compress import jobs
-from slt_compress.errors import DataError, UsageError
+from slt_compress.errors import DataError, UnreachableError, UsageError
 from slt_compress.evaluate import evaluate, torch_classifier
 from slt_compress.jobs import Request, choose_device, find_ticket, pictures_for, recorded
 from slt_compress.search import Progress
-from slt_compress.ticket import Ticket
+from slt_compress.ticket import Freeze, Ticket
+from tests.conftest import make_ticket
 
 
 class Diary:
@@ -47,6 +48,41 @@ def test_the_outcome_is_that_of_the_written_ticket() -> None:
     again = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), split, preprocessing)
     assert again.accuracy == outcome.test.accuracy == ticket.provenance.metrics["accuracy"]
     assert outcome.dense_bytes == 4 * (50_200 + 2 * 410) + 3 * 8
+
+
+def test_a_frozen_ticket_restores_to_what_was_found() -> None:
+    freeze = Freeze(0.7, 0.1)
+    request = Request("lenet-300-100", "digits", 0.2, "edge-popup", scope="layer", freeze=freeze, max_steps=5)
+    outcome = find_ticket(request, Diary())
+    ticket = Ticket.from_bytes(outcome.ticket.to_bytes())
+    assert ticket.freeze == freeze
+    assert ticket.sparsity == pytest.approx(0.8, abs=0.0005)
+    for name, mask in outcome.found.masks.items():
+        assert torch.equal(torch.from_numpy(ticket.mask(name)), mask)
+        assert torch.equal(ticket.restore().get_parameter(name) != 0, mask)
+    assert ticket.provenance.method["settings"]["scope"] == "layer"
+
+
+def test_a_ticket_frozen_by_seven_tenths_stores_three_tenths_of_the_bits() -> None:
+    whole = make_ticket("resnet18", 0.3, codec="raw")
+    frozen = make_ticket("resnet18", 0.3, codec="raw", freeze=Freeze(0.7, 0.2))
+    assert frozen.mask_bytes <= (0.30 * 1.02) * whole.mask_bytes
+    assert frozen.sparsity == pytest.approx(0.7, abs=1e-5)
+
+
+def test_frozen_gates_that_rule_the_sparsity_out_are_refused_before_any_picture_is_read() -> None:
+    diary = Diary()
+    with pytest.raises(UnreachableError, match=r"sparsity 0\.9 cannot be reached"):
+        find_ticket(Request("lenet-300-100", "digits", 0.1, freeze=Freeze(0.5, 0.2)), diary)
+    assert not diary.notes
+
+
+def test_the_published_crbg_has_its_own_weights_unless_others_are_asked_for() -> None:
+    request = Request("lenet-300-100", "digits", 0.2, recipe="paper", max_steps=1)
+    assert find_ticket(request, Diary()).ticket.initialiser == "uniform"
+    asked = replace(request, initialiser="kaiming-normal")
+    assert find_ticket(asked, Diary()).ticket.initialiser == "kaiming-normal"
+    assert find_ticket(replace(request, recipe="default"), Diary()).ticket.initialiser == "signed-constant"
 
 
 @pytest.mark.parametrize("statistics", ["fp32", "fp16", "auto"])

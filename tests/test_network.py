@@ -8,6 +8,7 @@ from torch import nn
 from slt_compress import network, seeding
 from slt_compress.errors import UsageError
 from slt_compress.models import build, resolve
+from slt_compress.ticket import Freeze
 
 CPU = torch.device("cpu")
 
@@ -79,7 +80,7 @@ def test_slots_are_aligned_and_do_not_overlap() -> None:
         assert slot.offset >= end
         end = slot.offset + slot.size
     assert flat.size == sum(slot.size for slot in flat.slots)
-    assert int((flat.weights != 0).sum()) == flat.size
+    assert int((flat.weights != 0).sum()) == int(flat.free.sum()) == flat.size == flat.free_count
 
 
 def test_forward_and_gradient_equal_those_of_a_plain_network() -> None:
@@ -127,3 +128,27 @@ def test_weights_do_not_depend_on_the_order_of_modules() -> None:
     first, second = (network.FlatNetwork(kind(), 5, 0.5, CPU) for kind in (Forward, Backward))
     for name in ("one.weight", "two.weight"):
         assert torch.equal(first.module.get_parameter(name), second.module.get_parameter(name))
+
+
+def test_frozen_gates_are_those_of_the_seed_and_no_gate_or_gradient_reaches_them() -> None:
+    spec = resolve("lenet-5", classes=10, channels=1, input_size=28)
+    flat = network.FlatNetwork(build(spec), 3, 0.5, CPU, freeze=Freeze(0.6, 0.2))
+    whole = network.FlatNetwork(build(spec), 3, 0.5, CPU)
+    for slot, free, locked in zip(flat.slots, flat.split(flat.free), flat.split(flat.locked), strict=True):
+        kept, pruned = seeding.frozen(3, slot.name, slot.size, 0.6, 0.2)
+        assert np.array_equal(locked.numpy(), kept)
+        assert np.array_equal(free.numpy(), ~(kept | pruned))
+    assert (flat.free_count, flat.locked_count) == (int(flat.free.sum()), int(flat.locked.sum()))
+    flat.module.train()
+    for gate in (torch.zeros_like(flat.weights), torch.ones_like(flat.weights)):
+        flat.set_gate(gate)
+        for slot, view, weights, free, locked in zip(
+            flat.slots, *map(flat.split, (gate, whole.weights, flat.free, flat.locked)), strict=True
+        ):
+            expected = weights * torch.where(free, view, locked.float())
+            assert torch.equal(flat.module.get_parameter(slot.name).flatten(), expected)
+        flat.module(torch.randn(4, 1, 28, 28)).square().sum().backward()
+        assert not (flat.grad * flat.weights)[~flat.free].any()
+    everything = torch.ones_like(flat.free)
+    assert flat.sparsity(everything) == pytest.approx(1 - (flat.free_count + flat.locked_count) / flat.size)
+    assert flat.sparsity(~everything) == pytest.approx(1 - flat.locked_count / flat.size)

@@ -1,0 +1,75 @@
+"""`crbg --recipe paper`: continuously relaxed Bernoulli gates with a fixed price, as published.
+
+Tsayag & Lindenbaum (arXiv:2603.08914) after the stochastic gates of Yamada et al. (2020). It stands beside our own
+recipe, `gates.Crbg`, so that both objectives can be compared.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from slt_compress.network import FlatNetwork
+from slt_compress.ranking import best_of_network
+
+
+@dataclass(frozen=True)
+class PaperCrbgSettings:
+    """Objective and gate are the paper's; where its own numbers were not at hand, that is said."""
+
+    sigma: float = 0.5  # fixed: Yamada et al. 2020, who chose it so that a gate at ½ is never out of reach
+    initial_mean: float = 0.5  # Yamada et al. 2020
+    initial_spread: float = 0.01  # ours: a start from equals
+    learning_rate: float = 3e-2  # of Adam, constant; ours, see docs/methods.md
+    penalty: float = 1e-5  # λ, for every gate; ours, and it decides what sparsity the gates reach by themselves
+
+
+class PaperCrbg:
+    """z = clip(μ + σ·ε, 0, 1) with ε ~ N(0, 1), and loss += λ·Σ Φ(μ/σ), the expected number of gates above 0.
+
+    Nothing steers it: λ decides how many means end above ½, and only the last ranking brings the asked sparsity.
+    """
+
+    def __init__(
+        self,
+        network: FlatNetwork,
+        density: float,
+        steps: int,  # noqa: ARG002, it has no schedule
+        generator: torch.Generator,
+        settings: PaperCrbgSettings,
+    ) -> None:
+        self._network = network
+        self._density = density
+        self._generator = generator
+        self._settings = settings
+        noise = torch.randn(network.weights.shape, generator=generator, device=network.weights.device)
+        self.parameter: nn.Parameter = nn.Parameter(noise.mul_(settings.initial_spread).add_(settings.initial_mean))
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self._settings)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam([self.parameter], fused=True)
+
+    def learning_rate(self, step: int) -> float:  # noqa: ARG002
+        return self._settings.learning_rate
+
+    def gate(self, step: int) -> torch.Tensor:  # noqa: ARG002
+        noise = torch.randn(self.parameter.shape, generator=self._generator, device=self.parameter.device)
+        gate: torch.Tensor = (self.parameter + noise.mul_(self._settings.sigma)).clamp(0, 1)
+        return gate
+
+    def penalty(self, step: int) -> torch.Tensor | None:  # noqa: ARG002
+        above_zero = torch.special.ndtr(self.parameter / self._settings.sigma)
+        penalty: torch.Tensor = self._settings.penalty * (above_zero * self._network.free).sum()
+        return penalty
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def hard_gate(self) -> torch.Tensor:
+        return self.parameter.detach() > 0.5
+
+    def mask(self) -> torch.Tensor:
+        return best_of_network(self._network, self.parameter.detach(), self._density, self._generator)

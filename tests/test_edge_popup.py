@@ -1,0 +1,157 @@
+"""edge-popup: gate, gradient and update against a slow reference written from the published definition."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from slt_compress.edge_popup import PAPER, EdgePopup, EdgePopupSettings
+from slt_compress.models import build, resolve
+from slt_compress.network import FlatNetwork
+from slt_compress.ranking import kept_count
+from slt_compress.ticket import Freeze
+
+STEPS = 50
+SPEC = resolve("lenet-300-100", classes=10, channels=1, input_size=8)
+
+
+def method(scope: str, density: float = 0.1, recipe: EdgePopupSettings = PAPER, freeze: Freeze = Freeze()) -> EdgePopup:
+    network = FlatNetwork(build(SPEC), 0, density, torch.device("cpu"), freeze=freeze)
+    return EdgePopup(network, density, STEPS, torch.Generator().manual_seed(0), replace(recipe, scope=scope))
+
+
+def slow_gate(scores: list[float], count: int) -> list[float]:
+    """The definition: sort by magnitude, the last `count` are 1."""
+    order = sorted(range(len(scores)), key=lambda index: abs(scores[index]))
+    gate = [0.0] * len(scores)
+    for index in order[len(scores) - count :]:
+        gate[index] = 1.0
+    return gate
+
+
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_the_gate_is_the_top_of_the_magnitudes(scope: str, density: float) -> None:
+    searcher = method(scope, density)
+    network, gate = searcher._network, searcher.gate(0)
+    if scope == "layer":
+        for slot, scores, part in zip(
+            network.slots, network.split(searcher.parameter), network.split(gate), strict=True
+        ):
+            assert part.tolist() == slow_gate(scores.tolist(), kept_count(slot.size, density))
+    else:
+        expected = slow_gate(searcher.parameter[network.free].tolist(), kept_count(network.size, density))
+        assert gate[network.free].tolist() == expected
+    assert torch.equal(searcher.hard_gate() & network.free, (gate > 0) & network.free)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_by_default_the_choice_narrows_from_half_to_what_is_asked(scope: str) -> None:
+    searcher = method(scope, recipe=EdgePopupSettings())
+    size, until = searcher._network.size, EdgePopupSettings().target_until
+    for step in (0, 5, 10, 25, 49):
+        chosen = int(searcher.gate(step).sum())
+        expected = 0.1 + 0.4 * max(0.0, 1 - step / STEPS / until)
+        assert chosen == pytest.approx(expected * size, abs=3)
+        assert searcher._network.sparsity(searcher.hard_gate()) == pytest.approx(1 - chosen / size)
+
+
+def test_by_default_no_layer_starts_empty_over_which_a_gradient_could_not_pass() -> None:
+    searcher = method("global", 0.02, EdgePopupSettings())
+    assert all(part.float().mean() > 0.2 for part in searcher._network.split(searcher.gate(0)))
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_the_gradient_passes_straight_through_the_choice(scope: str) -> None:
+    """d loss/d |s| is w·d loss/d(w·z) for every weight, chosen or not; autograd differentiates a plain network."""
+    searcher = method(scope, recipe=EdgePopupSettings())
+    network = searcher._network
+    images = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(16) % 10
+    network.module.train()
+    gate = searcher.gate(0)
+    network.set_gate(gate.detach())
+    F.cross_entropy(network.module(images), labels).backward()  # type: ignore[no-untyped-call]
+    gate.backward(network.grad * network.weights)  # type: ignore[no-untyped-call]
+    assert searcher.parameter.grad is not None
+
+    plain = build(SPEC).train()
+    effective = {
+        slot.name: (weights * z).view(slot.shape).detach().requires_grad_(True)
+        for slot, weights, z in zip(network.slots, network.split(network.weights), network.split(gate), strict=True)
+    }
+    others = {
+        name: torch.zeros_like(value) if name.endswith("bias") else torch.ones_like(value)
+        for name, value in plain.named_parameters()
+        if name not in effective
+    }
+    F.cross_entropy(torch.func.functional_call(plain, {**effective, **others}, (images,)), labels).backward()  # type: ignore[no-untyped-call]
+    parts = [network.split(flat) for flat in (network.weights, searcher.parameter.detach(), searcher.parameter.grad)]
+    for slot, weights, scores, gradient in zip(network.slots, *parts, strict=True):
+        through = effective[slot.name].grad
+        assert through is not None
+        expected = through.flatten() * weights * scores.sign()
+        assert torch.allclose(gradient, expected, rtol=1e-4, atol=1e-6)
+    assert int((searcher.parameter.grad != 0).sum()) > 0.8 * network.size  # more than are chosen
+
+
+@pytest.mark.parametrize(("recipe", "optimiser"), [(EdgePopupSettings(), "adam"), (PAPER, "sgd")])
+def test_updates_follow_a_slow_reference(recipe: EdgePopupSettings, optimiser: str) -> None:
+    """Three steps of gradients drawn at random, one score at a time."""
+    assert recipe.optimiser == optimiser
+    searcher = method("layer", recipe=recipe)
+    network, optim, twin = searcher._network, searcher.optimiser(), torch.Generator().manual_seed(3)
+    watched = range(0, network.slots[0].size, 1999)
+    scores = {index: searcher.parameter[index].item() for index in watched}
+    first, second = dict.fromkeys(watched, 0.0), dict.fromkeys(watched, 0.0)
+    for step in range(3):
+        given = torch.randn(network.weights.shape, generator=twin)
+        optim.param_groups[0]["lr"] = rate = searcher.learning_rate(step)
+        assert rate == pytest.approx(recipe.learning_rate * (1 + math.cos(math.pi * step / STEPS)) / 2)
+        optim.zero_grad()
+        searcher.gate(step).backward(given)  # type: ignore[no-untyped-call]
+        optim.step()
+        for index in watched:
+            gradient = given[index].item() * math.copysign(1, scores[index])
+            if optimiser == "sgd":
+                first[index] = 0.9 * first[index] + gradient + 1e-4 * scores[index]
+                scores[index] -= rate * first[index]
+            else:
+                first[index] = 0.9 * first[index] + 0.1 * gradient
+                second[index] = 0.999 * second[index] + 0.001 * gradient**2
+                mean, square = first[index] / (1 - 0.9 ** (step + 1)), second[index] / (1 - 0.999 ** (step + 1))
+                scores[index] -= rate * mean / (square**0.5 + 1e-8)
+            assert searcher.parameter[index].item() == pytest.approx(scores[index], rel=1e-4, abs=1e-6)
+
+
+def test_published_scores_start_uniform_within_one_over_the_root_of_the_fan_in() -> None:
+    searcher = method("layer")
+    for slot, part in zip(searcher._network.slots, searcher._network.split(searcher.parameter), strict=True):
+        bound = slot.shape[1] ** -0.5
+        assert part.abs().max().item() == pytest.approx(bound, rel=0.02)
+        assert part.mean().item() == pytest.approx(0, abs=0.05 * bound)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_frozen_gates_are_never_chosen_and_never_move(scope: str) -> None:
+    searcher = method(scope, 0.4, freeze=Freeze(0.5, 0.2))
+    network, optim = searcher._network, searcher.optimiser()
+    for step in range(3):
+        optim.param_groups[0]["lr"] = 0.1
+        gate = searcher.gate(step)
+        assert abs(int(gate.sum()) + network.locked_count - round(0.4 * network.size)) <= len(network.slots)
+        gate.backward(network.weights.sign())  # type: ignore[no-untyped-call]
+        optim.step()
+        assert not searcher.parameter[~network.free].any()
+    mask = searcher.mask()
+    assert mask[network.locked].all()
+    assert not mask[~(network.free | network.locked)].any()
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_a_locked_layer_with_nothing_left_to_keep_is_searched_without_a_gate(scope: str) -> None:
+    searcher = method(scope, 0.2, freeze=Freeze(0.5, 0.2))
+    gate = searcher.gate(0)
+    assert abs(int((gate > 0).sum() + searcher._network.locked_count) - 0.2 * searcher._network.size) < 251
