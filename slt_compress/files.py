@@ -18,6 +18,18 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises OutputError if it cannot be written into."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"cannot write into {path}: it is a file or lies in one, expected a folder") from error
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write into {path}: no permission to write in this folder")
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`: a temporary file in the same folder, flushed to disk, then renamed."""
     check_writable(path)

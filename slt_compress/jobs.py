@@ -117,7 +117,8 @@ def find_ticket(request: Request, watch: Watch, prepared: Prepared | None = None
     optimised = request.method != "random"
     watch.note(
         f"{request.model} on {request.dataset}: {network.size:,} gated weights, "
-        f"{len(ready.train):,} training pictures, {budget.steps if optimised else 0:,} steps of {budget.batch_size} on {device}"
+        f"{len(ready.train):,} training pictures, "
+        f"{budget.steps if optimised else 0:,} steps of {budget.batch_size} on {device}"
     )
     with watch.search_progress() as report_search:
         found = search(

@@ -10,8 +10,8 @@ from slt_compress.search import Progress
 from tests.test_jobs import Diary
 
 
-def prepared(steps: int, model: str = "lenet-300-100", input_size: int | None = None) -> jobs.Prepared:
-    return jobs.prepare(jobs.Request(model, "digits", 0.1, max_steps=steps, input_size=input_size), Diary())
+def prepared(steps: int, model: str = "lenet-300-100", batch_size: int = 256) -> jobs.Prepared:
+    return jobs.prepare(jobs.Request(model, "digits", 0.1, max_steps=steps, batch_size=batch_size), Diary())
 
 
 def test_it_learns_and_is_measured_on_both_splits() -> None:
@@ -33,12 +33,12 @@ def test_the_seed_decides_everything_and_watching_nothing() -> None:
         module = models.build(ready.spec)
         dense.initialise(module, 1)
         dense.optimise(module, ready.train, ready.validation, ready.preprocessing, 1, ready.budget, report)
-        weights.append(module.state_dict())
+        weights.append(dict(module.named_parameters()))
     assert all(torch.equal(values, weights[1][name]) for name, values in weights[0].items())
 
 
 def test_weights_start_with_the_variance_of_he_and_all_are_trained() -> None:
-    ready = prepared(2, "resnet18", input_size=16)
+    ready = prepared(2, "resnet18", batch_size=16)
     module = models.build(ready.spec)
     dense.initialise(module, 2**64 - 1)
     before = {name: values.clone() for name, values in module.named_parameters()}
