@@ -10,6 +10,7 @@ with the same result. Rows of other settings are never mixed with those asked fo
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import math
 import platform
@@ -222,8 +223,6 @@ def _write(folder: Path, plan: Plan, command: str, finished: Sequence[dict[str, 
 
 def _environment(prepared: Prepared) -> dict[str, str]:
     """Return what a time and the last digits of a figure depend on; no name of the machine is in it."""
-    import timm
-
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):  # Linux alone tells the model
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
@@ -236,7 +235,7 @@ def _environment(prepared: Prepared) -> dict[str, str]:
         "machine": machine,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": timm.__version__,
+        "timm": importlib.metadata.version("timm"),
     }
 
 

@@ -13,6 +13,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from slt_compress.results import DENSE, Summary
 
+Plot = Callable[[Sequence[Summary], str], bytes]  # summaries, title -> PNG
+
 _FEWEST_ERRORS = 1e-4  # share of errors that stands for none at all, which a logarithm cannot show
 _TICKS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998, 0.999)
 
