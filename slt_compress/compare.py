@@ -54,11 +54,12 @@ def compare(plan: Plan, folder: Path, command: str, watch: GridWatch) -> dict[st
 
     Raises UsageError if the folder holds cells of other settings, OutputError if it cannot be written.
     """
-    for path in (folder, folder / "cells", folder / "tickets"):
-        files.make_folder(path)
+    files.check_folder(folder)
     prepared = prepare(plan.request, watch)
     settings = _settings(plan.request, prepared)
     _refuse_other_settings(folder, settings)
+    for path in (folder / "cells", folder / "tickets"):
+        files.make_folder(path)
     cells = plan.cells()
     finished = {cell: document for cell in cells if (document := _read(folder, cell, watch))}
     missing = [cell for cell in cells if cell not in finished]

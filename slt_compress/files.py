@@ -18,16 +18,25 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it where they are missing. Raises OutputError if it cannot be written into."""
+def check_folder(path: Path) -> None:
+    """Raise OutputError if `path` is no folder that can be written into, and none that could be made."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"cannot write into {path}: it is a file or lies in one, expected a folder") from error
+        nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     except OSError as error:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write into {path}: no permission to write in this folder")
+    if not nearest.is_dir():
+        raise OutputError(f"cannot write into {path}: {nearest} is a file, expected a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write into {path}: no permission to write in the folder {nearest}")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises OutputError if that is impossible."""
+    check_folder(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -100,8 +100,8 @@ def test_a_cell_is_the_ticket_that_search_finds(compared: Compared, tmp_path: Pa
         assert ticket.sparsity == row["sparsity"] == pytest.approx(row["asked_sparsity"], abs=0.005)
         assert ticket.provenance.metrics["accuracy"] == row["accuracy"]
         assert (folder / row["ticket"]).stat().st_size == row["bytes"] > row["mask_bytes"] == ticket.mask_bytes
-    options = (*BUDGET, "--sparsity", 0.95, "--seed", 1, "--output", "t.safetensors")
-    assert run_cli("search", "lenet-300-100", *options, cwd=tmp_path).returncode == 0
+    options = (*BUDGET, "--sparsity", "0.95", "--seed", "1", "--output", str(tmp_path / "t.safetensors"))
+    assert CliRunner().invoke(app, ["search", "lenet-300-100", *options]).exit_code == 0
     assert (tmp_path / "t.safetensors").read_bytes() == (folder / "tickets" / "crbg-0.95-1.safetensors").read_bytes()
 
 
@@ -240,7 +240,9 @@ def test_a_person_gets_the_table_and_where_everything_lies(copy: Path, monkeypat
         (("--seeds", "0"), 2, "--seeds must be at least 1, got 0"),
         (("--max-steps", "0"), 2, "--max-steps must be at least 1, got 0"),
         (("--dataset", "minst"), 2, "did you mean mnist"),
-        (("--output", "file"), 1, "it is a file or lies in one"),
+        (("--output", "file"), 1, "file is a file, expected a folder"),
+        (("--output", "file/grid"), 1, "file is a file, expected a folder"),
+        (("--dataset", "mnist", "--data-dir", "nowhere"), 1, "nowhere does not exist"),
     ],
 )
 def test_bad_requests(
