@@ -14,7 +14,7 @@ _OPTIONS = {"layer": "scope", "global": "scope", "paper": "recipe"}  # option of
 
 @dataclass(frozen=True)
 class Contender:
-    """A method with its options, by the name of the request's field; without method, the dense network."""
+    """A method with its options, as (field of the request, value); the method `DENSE` is the dense network."""
 
     method: str
     options: tuple[tuple[str, str], ...] = ()
@@ -28,6 +28,7 @@ class Contender:
             hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(gates.METHOD_NAMES)}"
             raise UsageError(f"unknown method {name!r} in --methods: {hint}")
         options: dict[str, str] = {}
+        # An option is known as soon as requests have its field; whether a method takes it is the method's to say.
         known = [word for word, field in _OPTIONS.items() if field in Request.__dataclass_fields__]
         for word in words:
             if word not in known:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from slt_compress.results import DENSE, Summary
 
@@ -79,7 +79,8 @@ def _png(figure: Figure, axes: Axes) -> bytes:
     axes.set_yscale("log", nonpositive="clip")
     axes.invert_yaxis()
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(FixedLocator([1 - tick for tick in _TICKS]))
+    ticks = [1 - tick for tick in _TICKS if high <= 1 - tick <= low]
+    axes.yaxis.set_major_locator(FixedLocator(ticks) if len(ticks) > 3 else MaxNLocator(6))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
     axes.set_ylim(low, high)
