@@ -21,14 +21,13 @@ _TICKS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 0.
 
 def accuracy_against_sparsity(summaries: Sequence[Summary], title: str) -> bytes:
     """Return a PNG: a line with error bars per method over the share of kept weights, the dense mean across."""
-    figure, axes = _figure(title)
+    kept = sorted({1 - summary.asked_sparsity for summary in summaries if summary.label != DENSE})
+    figure, axes = _figure(title, kept)
+    axes.invert_xaxis()
     _lines(axes, summaries, lambda summary: 1 - summary.asked_sparsity)
     for summary in summaries:
         if summary.label == DENSE:
             axes.axhline(_errors(summary), color="black", linestyle="--", label=DENSE)
-    kept = sorted({1 - summary.asked_sparsity for summary in summaries if summary.label != DENSE})
-    axes.set_xscale("log")
-    axes.invert_xaxis()
     axes.xaxis.set_major_locator(FixedLocator(kept))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
@@ -38,23 +37,24 @@ def accuracy_against_sparsity(summaries: Sequence[Summary], title: str) -> bytes
 
 def accuracy_against_bytes(summaries: Sequence[Summary], title: str) -> bytes:
     """Return a PNG: a line with error bars per method over the size of the file, the dense network as a point."""
-    figure, axes = _figure(title)
+    figure, axes = _figure(title, [summary.bytes / 1000 for summary in summaries])
     _lines(axes, summaries, lambda summary: summary.bytes / 1000)
     for summary in summaries:
         if summary.label == DENSE:
-            axes.plot(
-                [summary.bytes / 1000], [_errors(summary)], "*", color="black", markersize=12, label="dense, fp32"
-            )
-    axes.set_xscale("log")
+            axes.plot([summary.bytes / 1000], [_errors(summary)], "k*", markersize=12, label="dense, fp32")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.set_xlabel("file in KB")
     return _png(figure, axes)
 
 
-def _figure(title: str) -> tuple[Figure, Axes]:
+def _figure(title: str, positions: Sequence[float]) -> tuple[Figure, Axes]:
+    """Return logarithmic axes wide enough for these positions."""
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title)
+    axes.set_xscale("log")
+    axes.set_yscale("log", nonpositive="clip")
+    axes.set_xlim(min(positions) / 1.2, max(positions) * 1.2)  # left to itself, a single position is no range
     return figure, axes
 
 
@@ -76,7 +76,6 @@ def _errors(summary: Summary) -> float:
 
 
 def _png(figure: Figure, axes: Axes) -> bytes:
-    axes.set_yscale("log", nonpositive="clip")
     axes.invert_yaxis()
     low, high = axes.get_ylim()
     ticks = [1 - tick for tick in _TICKS if high <= 1 - tick <= low]

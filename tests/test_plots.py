@@ -45,3 +45,12 @@ def test_no_error_at_all_and_wide_deviations_can_be_drawn(
 ) -> None:
     extreme = replace(HALF, accuracy=accuracy, accuracy_std=std)
     assert pixels(plot([extreme, *SUMMARIES[1:]], "title")).shape == (540, 840, 3)
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
+def test_a_single_point_can_be_drawn(plot: "plots.Plot", sparsity: float) -> None:
+    alone = replace(HALF, asked_sparsity=sparsity, accuracy=0.1625, accuracy_std=None)
+    for others in ([], [replace(DENSE, accuracy=0.2923, accuracy_std=None)], [replace(DENSE, accuracy=0.1625)]):
+        part = [alone, *others]
+        assert (pixels(plot(part, "title")) == np.array([31, 119, 180])).all(-1).sum() > 50
