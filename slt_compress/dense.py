@@ -19,7 +19,7 @@ from slt_compress.network import embedding_names, freeze_ungated, gated_names
 from slt_compress.pictures import Preprocessing, Split
 from slt_compress.search import PEEK_PICTURES, Budget, Progress, peek, recalibrate, torch_seed
 
-LEARNING_RATE = 3e-3  # of Adam, falling to 0 as a cosine; chosen on validation pictures, see docs/methods.md
+LEARNING_RATE = 1e-2  # of Adam, falling to 0 as a cosine; chosen on validation pictures, see docs/methods.md
 EMBEDDING_STD = 0.02  # of embeddings and tokens: here they can learn their scale
 
 
