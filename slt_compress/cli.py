@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import shlex
+import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -198,11 +200,7 @@ def search(
             raise UsageError(f"--freeze-ratio must be at least 0 and below 1, got {freeze_ratio:g}")
         if not 0 <= lock_ratio <= freeze_ratio:
             raise UsageError(f"--lock-ratio must be from 0 to --freeze-ratio, {freeze_ratio:g}, got {lock_ratio:g}")
-        for option, value in (("--epochs", epochs), ("--max-steps", max_steps)):
-            if value is not None and value < 1:
-                raise UsageError(f"{option} must be at least 1, got {value}")
-        if epochs is not None and max_steps is not None:
-            raise UsageError("give --epochs or --max-steps, not both")
+        _check_budget(epochs, max_steps)
         if lr is not None and not (lr > 0 and math.isfinite(lr)):
             raise UsageError(f"--lr must be a positive number, got {lr:g}")
         from slt_compress import data, files, methods
@@ -573,13 +571,118 @@ def verify(ticket_file: TicketFile, json: Json = False) -> None:
         )
 
 
+@app.command(
+    epilog="Examples:\n\n"
+    "slt-compress compare lenet-300-100 --dataset digits --sparsities 0.9,0.98 --output digits\n\n"
+    "slt-compress compare conv4 --dataset cifar10 --methods crbg,random --seeds 5 --epochs 20 --output conv4"
+)
+def compare(
+    model: Annotated[
+        str,
+        typer.Argument(help="lenet-300-100, lenet-5, conv2 … conv8, or any timm CNN.", show_default=False),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for tickets, tables and plots; with finished cells of the same settings, goes on from there.",
+            show_default=False,
+        ),
+    ],
+    dataset: Annotated[str, typer.Option(help=f"Pictures: {_DATASETS}.", rich_help_panel="Model")] = "digits",
+    data_dir: DataDir = None,
+    input_size: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Pictures are resized to this, in px.", rich_help_panel="Model"),
+    ] = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help=f"Of {', '.join(MethodName)}, with commas between; options of a method follow it as NAME:OPTION.",
+            rich_help_panel="Grid",
+        ),
+    ] = ",".join(MethodName),
+    sparsities: Annotated[
+        str, typer.Option(help="Shares of zero weights in [0, 1), with commas between.", rich_help_panel="Grid")
+    ] = "0.5,0.8,0.9,0.95,0.98",
+    seeds: Annotated[
+        int, typer.Option(help="Runs of each method at each sparsity, with seeds from 0.", rich_help_panel="Grid")
+    ] = 3,
+    dense: Annotated[
+        bool,
+        typer.Option("--dense/--no-dense", help="Also train all weights, as a yardstick.", rich_help_panel="Grid"),
+    ] = True,
+    init: Annotated[
+        InitialiserName, typer.Option(help="Distribution of the frozen weights.", rich_help_panel="Training")
+    ] = InitialiserName.SIGNED_CONSTANT,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the training pictures. [default: 12, or more for 1,000 steps]",
+            rich_help_panel="Training",
+        ),
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps instead of epochs.", rich_help_panel="Training")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pictures a step.", rich_help_panel="Training")] = 256,
+    device: Device = DeviceName.AUTO,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Compare methods over sparsities and seeds: tickets, tables of mean ± std, plots. Goes on where it stopped."""
+    with _exit_codes(f"interrupted; finished cells stay in {output}, run the same command again to go on"):
+        _check_budget(epochs, max_steps)
+        from slt_compress import data
+
+        data.check_name(dataset)
+        from slt_compress.compare import compare as run
+        from slt_compress.console import Printer
+        from slt_compress.grid import Plan
+        from slt_compress.jobs import Request
+        from slt_compress.results import accuracy_table, read_summaries
+
+        request = Request(
+            model=model,
+            dataset=dataset,
+            density=1.0,
+            initialiser=init.value,
+            data_dir=data_dir,
+            input_size=input_size,
+            epochs=epochs,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            device=device.value,
+        )
+        plan = Plan.parse(request, methods, sparsities, seeds, dense)
+        printer = Printer(json=json, quiet=quiet)
+        document = run(plan, output, shlex.join(["slt-compress", *sys.argv[1:]]), printer)
+        printer.table(*accuracy_table(read_summaries(document)))
+        printer.result(
+            document,
+            [
+                ("accuracy", f"test, in per cent, {'mean ± std' if seeds > 1 else 'one seed'}"),
+                ("table", f"{output / 'results.csv'}, {output / 'results.json'}, {output / 'results.md'}"),
+                ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
+                ("tickets", str(output / "tickets")),
+            ],
+        )
+
+
 def main() -> None:
     """Run the command line."""
     app()
 
 
+def _check_budget(epochs: int | None, max_steps: int | None) -> None:
+    for option, value in (("--epochs", epochs), ("--max-steps", max_steps)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} must be at least 1, got {value}")
+    if epochs is not None and max_steps is not None:
+        raise UsageError("give --epochs or --max-steps, not both")
+
+
 @contextlib.contextmanager
-def _exit_codes() -> Iterator[None]:
+def _exit_codes(interrupted: str = "interrupted; nothing was written") -> Iterator[None]:
     """Turn an expected failure into one message and its exit code; a bug keeps its traceback."""
     from slt_compress import console
 
@@ -589,7 +692,7 @@ def _exit_codes() -> Iterator[None]:
         console.error(str(failure))
         raise typer.Exit(failure.exit_code) from failure
     except KeyboardInterrupt as interrupt:
-        console.error("interrupted; nothing was written")
+        console.error(interrupted)
         raise typer.Exit(130) from interrupt
 
 

@@ -65,18 +65,14 @@ class Printer:
         columns = (
             TextColumn("searching"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} steps  {task.fields[state]}"),
+            TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task("", total=None, state="")
 
             def show(progress: "SearchProgress") -> None:
-                state = (
-                    f"loss {progress.loss:.3f}  sparsity {progress.sparsity:.3f}  "
-                    f"accuracy {progress.accuracy:.3f}  {progress.images_per_second:,.0f} images/s"
-                )
-                bar.update(task, completed=progress.step, total=progress.steps, state=state)
+                bar.update(task, completed=progress.step, total=progress.steps, state=_search_state(progress))
 
             yield show
 
@@ -95,6 +91,83 @@ class Printer:
                 bar.update(task, completed=done, total=total, visible=time.monotonic() - start > _PATIENCE)
 
             yield show
+
+    @contextlib.contextmanager
+    def grid_progress(self, cells: int, finished: int, steps: int) -> Iterator["GridProgress"]:
+        """Show a running comparison: cells finished of all, time left for `steps` more, the running cell beneath."""
+        if not self.shows_progress:
+            yield GridProgress(self.note, None, cells, finished, steps)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        )
+        # Cells of one grid differ in speed: the time left is judged by the whole run, not by the last seconds.
+        with Progress(*columns, console=self._err, transient=True, speed_estimate_period=86_400) as bar:
+            yield GridProgress(self.note, bar, cells, finished, steps)
+
+
+class GridProgress:
+    """Progress over a grid of runs; each run tells it how it goes. Away from a terminal, one line per finished cell."""
+
+    def __init__(
+        self, note: Callable[[str], None], bar: Progress | None, cells: int, finished: int, steps: int
+    ) -> None:
+        self._note = note
+        self._bar = bar
+        self._cells, self._finished, self._steps_done = cells, finished, 0
+        if bar:
+            self._grid = bar.add_task("comparing", total=steps, state=self._state())
+            self._run = bar.add_task("", total=None, state="")
+
+    def _state(self) -> str:
+        return f"{self._finished}/{self._cells} cells"
+
+    def begin(self, cell: str) -> None:
+        if self._bar:
+            self._bar.reset(self._run, total=None, description=plain(cell), state="")
+
+    def finish(self, result: str, steps: int) -> None:
+        """Count a cell of so many optimiser steps as finished and say what came of it."""
+        self._finished += 1
+        self._steps_done += steps
+        if self._bar:
+            self._bar.update(self._grid, completed=self._steps_done, state=self._state())
+        self._note(f"{self._state()}  {result}")
+
+    def note(self, text: str) -> None:
+        """Stay silent: a run of a grid has its line when it is finished."""
+
+    @contextlib.contextmanager
+    def counter(self, what: str) -> Iterator[Callable[[int, int], None] | None]:
+        """Show what the running cell does beside searching, such as evaluating."""
+        bar = self._bar
+        if bar is None:
+            yield None
+            return
+        yield lambda done, total: bar.update(self._run, completed=done, total=total, state=f"{what} {done}/{total}")
+
+    @contextlib.contextmanager
+    def search_progress(self) -> Iterator["Callable[[SearchProgress], None] | None"]:
+        bar = self._bar
+        if bar is None:
+            yield None
+            return
+
+        def show(progress: "SearchProgress") -> None:
+            bar.update(self._run, completed=progress.step, total=progress.steps, state=_search_state(progress))
+            bar.update(self._grid, completed=self._steps_done + progress.step)
+
+        yield show
+
+
+def _search_state(progress: "SearchProgress") -> str:
+    return (
+        f"{progress.step}/{progress.steps} steps  loss {progress.loss:.3f}  sparsity {progress.sparsity:.3f}  "
+        f"accuracy {progress.accuracy:.3f}  {progress.images_per_second:,.0f} images/s"
+    )
 
 
 def error(text: str) -> None:

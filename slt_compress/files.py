@@ -18,6 +18,27 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
 
 
+def check_folder(path: Path) -> None:
+    """Raise OutputError if `path` is no folder that can be written into, and none that could be made."""
+    try:
+        nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
+    if not nearest.is_dir():
+        raise OutputError(f"cannot write into {path}: {nearest} is a file, expected a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write into {path}: no permission to write in the folder {nearest}")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises OutputError if that is impossible."""
+    check_folder(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`: a temporary file in the same folder, flushed to disk, then renamed."""
     check_writable(path)

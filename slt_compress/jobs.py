@@ -16,7 +16,7 @@ from slt_compress import data, methods, models
 from slt_compress.errors import DataError, UnreachableError, UsageError
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.network import FlatNetwork
-from slt_compress.pictures import Part, Preprocessing, Report, Split, hold_out
+from slt_compress.pictures import Dataset, Part, Preprocessing, Report, Split, hold_out
 from slt_compress.ranking import searched_count
 from slt_compress.search import Budget, Found, Progress, search
 from slt_compress.ticket import Freeze, Provenance, Ticket, few
@@ -74,8 +74,22 @@ class Outcome:
     dense_bytes: int
 
 
-def find_ticket(request: Request, watch: Watch) -> Outcome:
-    """Search a ticket and measure it once on the test pictures, through the network that a reader of its file gets."""
+@dataclass(frozen=True)
+class Prepared:
+    """What all jobs on one model and data set share, whatever their method, density and seed."""
+
+    pictures: Dataset
+    spec: models.ModelSpec
+    device: torch.device
+    train: Split
+    validation: Split
+    test: Split
+    preprocessing: Preprocessing
+    budget: Budget
+
+
+def prepare(request: Request, watch: Watch) -> Prepared:
+    """Read the pictures a request names, sized for its model, and plan its budget."""
     device = choose_device(request.device)
     models.check_name(request.model)
     pictures = data.open_dataset(request.dataset, request.data_dir)
@@ -85,25 +99,38 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
         channels=pictures.channels,
         input_size=request.input_size or pictures.size or models.default_input_size(request.model),
     )
-    initialiser = request.initialiser or methods.initialiser(request.method, request.recipe)
-    network = FlatNetwork(models.build(spec), request.seed, request.density, device, initialiser, request.freeze)
-    models.check_input(network.module, spec)
-    searched_count(network, request.density)  # raises if frozen gates rule the density out
+    models.check_input(models.build(spec), spec)
     with watch.counter("reading training pictures") as report:
         everything = pictures.read("train", spec.input_size, report)
     train, validation = (part.to(device) for part in hold_out(everything))
+    with watch.counter("reading test pictures") as report:
+        test = pictures.read("test", spec.input_size, report).to(device)
     preprocessing = pictures.preprocessing(spec.input_size, train)
     budget = Budget.plan(len(train), request.batch_size, DEFAULT_EPOCHS, request.epochs, request.max_steps)
+    return Prepared(pictures, spec, device, train, validation, test, preprocessing, budget)
+
+
+def find_ticket(request: Request, watch: Watch, prepared: Prepared | None = None) -> Outcome:
+    """Search a ticket and measure it once on the test pictures, through the network that a reader of its file gets.
+
+    `prepared` is what `prepare` returned for a request of the same model, pictures and budget; without it, it is made.
+    """
+    ready = prepared or prepare(request, watch)
+    spec, device, budget, preprocessing = ready.spec, ready.device, ready.budget, ready.preprocessing
+    initialiser = request.initialiser or methods.initialiser(request.method, request.recipe)
+    network = FlatNetwork(models.build(spec), request.seed, request.density, device, initialiser, request.freeze)
+    searched_count(network, request.density)  # raises if frozen gates rule the density out
     optimised = request.method != "random"
     watch.note(
-        f"{request.model} on {request.dataset}: {network.size:,} gated weights, {len(train):,} training pictures, "
+        f"{request.model} on {request.dataset}: {network.size:,} gated weights, "
+        f"{len(ready.train):,} training pictures, "
         f"{budget.steps if optimised else 0:,} steps of {budget.batch_size} on {device}"
     )
     with watch.search_progress() as report_search:
         found = search(
             network,
-            train,
-            validation,
+            ready.train,
+            ready.validation,
             preprocessing,
             method=request.method,
             density=request.density,
@@ -124,7 +151,7 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
             library=models.library_version(spec),
             architecture=models.architecture_digest(network.module),
             dataset=request.dataset,
-            classes=list(pictures.classes),
+            classes=list(ready.pictures.classes),
             preprocessing=vars(preprocessing),
             method={**method, "settings": found.settings},
             metrics={},
@@ -134,14 +161,12 @@ def find_ticket(request: Request, watch: Watch) -> Outcome:
         freeze=request.freeze,
         codec=request.codec,
     )
-    with watch.counter("reading test pictures") as report:
-        test_split = pictures.read("test", spec.input_size, report).to(device)
 
     def measure(candidate: Ticket) -> list[Evaluation]:
         """Evaluate the network that a reader of the ticket's file gets."""
         classifier = torch_classifier(Ticket.from_bytes(candidate.to_bytes()).restore(), device)
         evaluations = []
-        for name, split in (("held-out", validation), ("test", test_split)):
+        for name, split in (("held-out", ready.validation), ("test", ready.test)):
             with watch.counter(f"evaluating on {name} pictures") as report:
                 evaluations.append(evaluate(classifier, split, preprocessing, report))
         return evaluations

@@ -4,9 +4,10 @@ The loss is the cross-entropy of the gated network plus the method's penalty. No
 is the method's flat tensor. Choices are made on held-out training pictures; the test split is never seen here.
 """
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +19,12 @@ from slt_compress import methods
 from slt_compress.errors import UsageError
 from slt_compress.gates import Method
 from slt_compress.network import FlatNetwork, statistic_names
-from slt_compress.pictures import Preprocessing, Split
+from slt_compress.pictures import Batch, Preprocessing, Split
 from slt_compress.ranking import random_mask
 
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 RECALIBRATION_PICTURES = 10_000
-_PEEK_PICTURES = 1_000  # validation pictures behind the accuracy shown while a search runs
+PEEK_PICTURES = 1_000  # validation pictures behind the accuracy shown while a search runs
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Budget:
         per_epoch = pictures // batch_size
         steps = max_steps or (epochs or max(default_epochs, math.ceil(MIN_STEPS / per_epoch))) * per_epoch
         return cls(steps, batch_size, steps / per_epoch)
+
+    def batches(self, train: Split, order: torch.Generator) -> Iterator[Batch]:
+        """Yield a batch for every step: passes over the training pictures, each in a new order."""
+        passes = (train.batches(self.batch_size, shuffle=order, drop_last=True) for _ in itertools.count())
+        return itertools.islice(itertools.chain.from_iterable(passes), self.steps)
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,8 @@ def search(
     UnreachableError, before any step, if the gates that the seed has frozen rule the density out.
     """
     start = time.perf_counter()
-    generator = torch.Generator(network.weights.device).manual_seed(_torch_seed(seed))
-    order = torch.Generator().manual_seed(_torch_seed(seed))
+    generator = torch.Generator(network.weights.device).manual_seed(torch_seed(seed))
+    order = torch.Generator().manual_seed(torch_seed(seed))
     if method == "random":
         mask, settings, steps = random_mask(network, density, seed), {}, 0
     else:
@@ -129,54 +135,48 @@ def _optimise(
     report: Callable[[Progress], None] | None,
 ) -> torch.Tensor:
     optimiser = searcher.optimiser()
-    peek = next(validation.batches(_PEEK_PICTURES))
+    shown = next(validation.batches(PEEK_PICTURES))
     report_every = max(1, budget.steps // 100)
     last_report, last_step = time.perf_counter(), 0
-    step = 0
     network.module.train()
-    while step < budget.steps:
-        for images, labels in train.batches(budget.batch_size, shuffle=order, drop_last=True):
-            if step == budget.steps:
-                break
-            for group in optimiser.param_groups:
-                group["lr"] = searcher.learning_rate(step)
-            optimiser.zero_grad()
-            network.grad.zero_()
-            gate = searcher.gate(step)
-            network.set_gate(gate.detach())
-            loss = F.cross_entropy(network.module(preprocessing(images)), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            penalty = searcher.penalty(step)
-            losses = [gate] if penalty is None else [gate, penalty]
-            torch.autograd.backward(losses, [network.grad * network.weights, None][: len(losses)])
-            optimiser.step()
-            searcher.after_step(step)
-            step += 1
-            if report and (step % report_every == 0 or step == budget.steps):
-                now = time.perf_counter()
-                rate = (step - last_step) * budget.batch_size / (now - last_report)
-                hard = searcher.hard_gate()
-                accuracy = _peek(network, hard, peek, preprocessing)
-                report(Progress(step, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
-                last_report, last_step = time.perf_counter(), step
+    for step, (images, labels) in enumerate(budget.batches(train, order)):
+        for group in optimiser.param_groups:
+            group["lr"] = searcher.learning_rate(step)
+        optimiser.zero_grad()
+        network.grad.zero_()
+        gate = searcher.gate(step)
+        network.set_gate(gate.detach())
+        loss = F.cross_entropy(network.module(preprocessing(images)), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        penalty = searcher.penalty(step)
+        losses = [gate] if penalty is None else [gate, penalty]
+        torch.autograd.backward(losses, [network.grad * network.weights, None][: len(losses)])
+        optimiser.step()
+        searcher.after_step(step)
+        done = step + 1
+        if report and (done % report_every == 0 or done == budget.steps):
+            now = time.perf_counter()
+            rate = (done - last_step) * budget.batch_size / (now - last_report)
+            hard = searcher.hard_gate()
+            network.set_gate(hard)
+            accuracy = peek(network.module, shown, preprocessing)
+            report(Progress(done, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
+            last_report, last_step = time.perf_counter(), done
     return searcher.mask()
 
 
 @torch.no_grad()
-def _peek(
-    network: FlatNetwork,
-    gate: torch.Tensor,
-    batch: tuple[torch.Tensor, torch.Tensor],
-    preprocessing: Preprocessing,
-) -> float:
-    """Return the hard gate's accuracy, normalised by the batch's own statistics, leaving the running ones alone."""
-    network.set_gate(gate)
-    kept = {name: network.module.get_buffer(name).clone() for name in statistic_names(network.module)}
+def peek(module: nn.Module, batch: Batch, preprocessing: Preprocessing) -> float:
+    """Return the accuracy of a network in training, normalised by the batch's own statistics, as a fraction.
+
+    The running statistics are left alone.
+    """
+    kept = {name: module.get_buffer(name).clone() for name in statistic_names(module)}
     images, labels = batch
-    predictions: torch.Tensor = network.module(preprocessing(images)).argmax(1)
+    predictions: torch.Tensor = module(preprocessing(images)).argmax(1)
     accuracy = (predictions == labels).float().mean().item()
     for name, values in kept.items():
-        network.module.get_buffer(name).copy_(values)
+        module.get_buffer(name).copy_(values)
     return accuracy
 
 
@@ -206,6 +206,6 @@ def recalibrate(
     module.eval()
 
 
-def _torch_seed(seed: int) -> int:
+def torch_seed(seed: int) -> int:
     """Return the seed as torch takes it: it refuses the upper half of u64 on some devices."""
     return seed - 2**64 if seed >= 2**63 else seed

@@ -288,7 +288,7 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
 
 def test_help_names_every_command_and_option() -> None:
     done = run_cli("--help", cwd=Path.cwd())
-    for command in ("search", "evaluate", "export", "inspect", "verify"):
+    for command in ("search", "compare", "evaluate", "export", "inspect", "verify"):
         assert command in done.stdout
         assert run_cli(command, "-h", cwd=Path.cwd()).returncode == 0
 

@@ -1,10 +1,13 @@
 """What reaches the terminal: results on stdout, the rest on stderr, text from files as plain text."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from slt_compress import console
+from slt_compress.search import Progress
 
 
 def test_results_go_to_stdout_and_notes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +44,40 @@ def test_no_progress_away_from_a_terminal(capsys: pytest.CaptureFixture[str]) ->
         assert report is None
         assert count is None
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_grid_away_from_a_terminal_has_one_line_per_finished_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    for options, expected in (({}, "2/3 cells  b: fine\n"), ({"quiet": True}, ""), ({"json": True}, "")):
+        with console.Printer(**options).grid_progress(3, 1, 10) as grid:
+            grid.begin("b")
+            grid.note("words of a single search")
+            with grid.search_progress() as report, grid.counter("evaluating") as count:
+                assert report is None
+                assert count is None
+            grid.finish("b: fine", 10)
+        assert capsys.readouterr() == ("", expected)
+
+
+def test_a_grid_on_a_terminal_shows_the_whole_and_the_running_cell() -> None:
+    screen = io.StringIO()
+    printer = console.Printer()
+    printer._err = Console(file=screen, force_terminal=True, width=150, color_system=None)
+    printer.shows_progress = True
+    with printer.grid_progress(3, 1, 20) as grid:
+        grid.begin("crbg-0.9-0")
+        with grid.search_progress() as report:
+            assert report is not None
+            report(Progress(4, 10, 0.5, 0.25, 0.75, 1234))
+            (whole, cell) = grid._bar.tasks  # type: ignore[union-attr]
+            assert (whole.completed, whole.total, whole.fields["state"]) == (4, 20, "1/3 cells")
+            assert (cell.description, cell.completed, cell.total) == ("crbg-0.9-0", 4, 10)
+        with grid.counter("evaluating on test pictures") as count:
+            assert count is not None
+            count(5, 50)
+            assert cell.fields["state"] == "evaluating on test pictures 5/50"
+        grid.finish("crbg-0.9-0: fine", 10)
+        assert (whole.completed, whole.fields["state"]) == (10, "2/3 cells")
+    assert "2/3 cells  crbg-0.9-0: fine\n" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,26 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
         files.check_writable(tmp_path / "t.bin")
 
 
+def test_a_folder_is_made_with_those_above_it_or_the_obstacle_named(tmp_path: Path) -> None:
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    for name in ("file", "file/folder"):
+        with pytest.raises(OutputError, match="file is a file, expected a folder"):
+            files.make_folder(tmp_path / name)
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        files.make_folder(tmp_path / ("x" * 300))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_takes_no_files_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    for place in (tmp_path, tmp_path / "a" / "b"):
+        with pytest.raises(OutputError, match="no permission"):
+            files.check_folder(place)
+
+
 _SAVER = """
 import sys
 from pathlib import Path

@@ -1,0 +1,262 @@
+"""Compare methods on a grid: methods × sparsities × seeds, and the dense network of each seed as a yardstick.
+
+    DIR/tickets/CELL.safetensors    the ticket of a cell
+    DIR/cells/CELL.json             its row, written after the ticket: a cell with a row is finished
+    DIR/results.csv, results.json, results.md, accuracy-sparsity.png, accuracy-bytes.png
+
+A cell depends on its request alone, never on the cells before it: an interrupted comparison goes on where it stopped,
+with the same result. Rows of other settings are never mixed with those asked for.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from slt_compress import __version__, files, plots
+from slt_compress.dense import train_dense
+from slt_compress.errors import SltError, UsageError
+from slt_compress.grid import Cell, Plan
+from slt_compress.jobs import Prepared, Request, Watch, find_ticket, prepare
+from slt_compress.results import DENSE, Row, markdown, percent, summarise, to_csv
+from slt_compress.ticket import Ticket
+
+_OF_A_CELL = {"method", "scope", "recipe", "density", "seed"}  # fields of a request that differ within a grid
+_PLANNED = {"data_dir", "input_size", "epochs", "max_steps", "batch_size", "device"}  # recorded as what came of them
+_FINGERPRINT_PICTURES = 100
+
+
+class CellWatch(Watch, Protocol):
+    """Who is told how the cells of a grid go."""
+
+    def begin(self, cell: str) -> None: ...
+
+    def finish(self, result: str, steps: int) -> None: ...
+
+
+class GridWatch(Watch, Protocol):
+    """Who is told how a comparison goes; `console.Printer` is one."""
+
+    def grid_progress(self, cells: int, finished: int, steps: int) -> AbstractContextManager[CellWatch]: ...
+
+
+def compare(plan: Plan, folder: Path, command: str, watch: GridWatch) -> dict[str, Any]:
+    """Run the cells that `folder` does not hold yet, write the results of all, and return their JSON document.
+
+    Raises UsageError if the folder holds cells of other settings, OutputError if it cannot be written.
+    """
+    files.check_folder(folder)
+    prepared = prepare(plan.request, watch)
+    settings = _settings(plan.request, prepared)
+    _refuse_other_settings(folder, settings)
+    for path in (folder / "cells", folder / "tickets"):
+        files.make_folder(path)
+    cells = plan.cells()
+    finished = {cell: document for cell in cells if (document := _read(folder, cell, watch))}
+    missing = [cell for cell in cells if cell not in finished]
+    watch.note(
+        f"{settings['model']} on {settings['dataset']}: {len(cells)} cells, {len(finished)} of them finished, "
+        f"{settings['steps']:,} steps of {settings['batch_size']} on {prepared.device}"
+    )
+    with watch.grid_progress(len(cells), len(finished), sum(_steps(cell, prepared) for cell in missing)) as progress:
+        for cell in missing:
+            progress.begin(cell.name)
+            row = _train(cell, prepared, progress) if cell.is_dense else _search(cell, plan, prepared, folder, progress)
+            finished[cell] = {"settings": settings, "environment": _environment(prepared), "row": asdict(row)}
+            files.write_atomically(folder / "cells" / f"{cell.name}.json", _json(finished[cell]))
+            progress.finish(
+                f"{cell.name}: {percent(row.accuracy)} % test, {percent(row.validation_accuracy)} % held-out, "
+                f"{row.seconds:.1f} s",
+                _steps(cell, prepared),
+            )
+    labels = [*(one.label for one in plan.contenders), DENSE]
+    cells.sort(key=lambda cell: (labels.index(cell.contender.label), cell.sparsity, cell.seed))
+    return _write(folder, plan, command, [finished[cell] for cell in cells])
+
+
+def _steps(cell: Cell, prepared: Prepared) -> int:
+    """Return the optimiser steps of a cell, the unit in which progress over the grid is counted."""
+    return 0 if cell.contender.method == "random" else prepared.budget.steps
+
+
+def _ticket(folder: Path, cell: Cell) -> Path:
+    return folder / "tickets" / f"{cell.name}.safetensors"
+
+
+def _search(cell: Cell, plan: Plan, prepared: Prepared, folder: Path, watch: Watch) -> Row:
+    outcome = find_ticket(cell.request(plan.request), watch, prepared)
+    path = _ticket(folder, cell)
+    outcome.ticket.save(path)
+    return Row(
+        method=cell.contender.method,
+        scope=dict(cell.contender.options).get("scope"),
+        recipe=dict(cell.contender.options).get("recipe"),
+        asked_sparsity=cell.sparsity,
+        sparsity=outcome.ticket.sparsity,
+        seed=cell.seed,
+        accuracy=outcome.test.accuracy,
+        validation_accuracy=outcome.validation.accuracy,
+        loss=_finite(outcome.test.loss),
+        bytes=path.stat().st_size,
+        mask_bytes=outcome.ticket.mask_bytes,
+        seconds=outcome.found.seconds,
+        images_per_second=outcome.found.images_per_second,
+        ticket=f"tickets/{path.name}",
+        digest=outcome.ticket.digest,
+    )
+
+
+def _train(cell: Cell, prepared: Prepared, watch: Watch) -> Row:
+    trained = train_dense(prepared, cell.seed, watch)
+    return Row(
+        method=DENSE,
+        scope=None,
+        recipe=None,
+        asked_sparsity=0.0,
+        sparsity=0.0,
+        seed=cell.seed,
+        accuracy=trained.test.accuracy,
+        validation_accuracy=trained.validation.accuracy,
+        loss=_finite(trained.test.loss),
+        bytes=trained.bytes,
+        mask_bytes=None,
+        seconds=trained.seconds,
+        images_per_second=trained.images_per_second,
+        ticket=None,
+        digest=None,
+    )
+
+
+def _settings(request: Request, prepared: Prepared) -> dict[str, Any]:
+    """Return what all cells share, as what came of the arguments: two ways to ask for the same are the same.
+
+    There is no path in it: pictures are known by their counts, their classes and a digest of some of them.
+    """
+    images, labels = next(prepared.validation.batches(_FINGERPRINT_PICTURES))
+    digest = hashlib.sha256(images.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes())
+    shared = {name: value for name, value in vars(request).items() if name not in _OF_A_CELL | _PLANNED}
+    document = {
+        **shared,
+        "tool": __version__,
+        "classes": list(prepared.pictures.classes),
+        "preprocessing": vars(prepared.preprocessing),
+        "pictures": {
+            "train": len(prepared.train),
+            "validation": len(prepared.validation),
+            "test": len(prepared.test),
+            "sha256": digest.hexdigest(),
+        },
+        **vars(prepared.budget),
+        "device": prepared.device.type,
+    }
+    normalised: dict[str, Any] = json.loads(_json(document))  # as it is read back: tuples are lists
+    return normalised
+
+
+def _refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    for path in sorted((folder / "cells").glob("*.json")):
+        there = (_load(path) or {}).get("settings")
+        if isinstance(there, dict) and there != settings:
+            names = [name for name in settings if there.get(name) != settings[name]] or sorted(there.keys() - settings)
+            differences = (
+                f"{name} is {_short(there.get(name))} there, {_short(settings.get(name))} here" for name in names
+            )
+            raise UsageError(
+                f"{folder} holds results of other settings: {'; '.join(differences)}; give another --output folder"
+            )
+
+
+def _read(folder: Path, cell: Cell, watch: Watch) -> dict[str, Any] | None:
+    """Return the document of a finished cell, None if there is none or it or its ticket is damaged."""
+    path = folder / "cells" / f"{cell.name}.json"
+    if not path.exists():
+        return None
+    document = _load(path)
+    try:
+        if document is None:
+            raise ValueError("not a JSON document")
+        row = Row.from_json(document["row"])
+        if (row.label, row.asked_sparsity, row.seed) != (cell.contender.label, cell.sparsity, cell.seed):
+            raise ValueError(f"it holds {row.label}, sparsity {row.asked_sparsity}, seed {row.seed}")
+        if {"machine", "python", "torch", "timm"} - set(document["environment"]) or "settings" not in document:
+            raise KeyError("settings or environment")
+        if not cell.is_dense and Ticket.load(_ticket(folder, cell)).digest != row.digest:
+            raise ValueError(f"{_ticket(folder, cell)} is not the ticket that was measured")
+    except (KeyError, TypeError, ValueError, OSError, SltError) as error:
+        watch.note(f"{path} is damaged ({error}); this cell is run again")
+        return None
+    return document
+
+
+def _write(folder: Path, plan: Plan, command: str, finished: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    rows = [Row.from_json(document["row"]) for document in finished]
+    summaries = summarise(rows)
+    settings = finished[0]["settings"]
+    environments = [document["environment"] for document in finished]
+    result = {
+        "command": command,
+        "settings": settings,
+        "environments": [found for index, found in enumerate(environments) if found not in environments[:index]],
+        "seeds": plan.seeds,
+        "summary": [asdict(summary) for summary in summaries],
+        "rows": [asdict(row) for row in rows],
+    }
+    title = f"{settings['model']} on {settings['dataset']}, {settings['epochs']:.3g} epochs"
+    for name, content in {
+        "results.csv": to_csv(rows).encode(),
+        "results.json": _json(result),
+        "results.md": markdown(result, summaries).encode(),
+        "accuracy-sparsity.png": plots.accuracy_against_sparsity(summaries, title),
+        "accuracy-bytes.png": plots.accuracy_against_bytes(summaries, title),
+    }.items():
+        files.write_atomically(folder / name, content)
+    return result
+
+
+def _environment(prepared: Prepared) -> dict[str, str]:
+    """Return what a time and the last digits of a figure depend on; no name of the machine is in it."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux alone tells the model
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
+    threads = torch.get_num_threads()
+    machine = f"{processor}, {threads} thread{'s' if threads > 1 else ''}"
+    if prepared.device.type == "cuda":
+        machine = f"{torch.cuda.get_device_name(prepared.device)}, {machine}"
+    return {
+        "machine": machine,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": importlib.metadata.version("timm"),
+    }
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    """Return the JSON document in a file, None if there is none."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None

@@ -1,0 +1,175 @@
+"""Results of a comparison: one row per finished run, their mean ± standard deviation, and the files that show them."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+DENSE = "dense"  # the method of a row that is no ticket: all weights trained
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Accuracies and sparsities are fractions; `bytes` is the ticket file, or the state dict of a dense run.
+
+    `accuracy` and `loss` are those of the test split; a loss that is not finite is None.
+    """
+
+    method: str
+    scope: str | None
+    recipe: str | None
+    asked_sparsity: float
+    sparsity: float
+    seed: int
+    accuracy: float
+    validation_accuracy: float
+    loss: float | None
+    bytes: int
+    mask_bytes: int | None
+    seconds: float
+    images_per_second: float
+    ticket: str | None  # file name relative to the folder of the results
+    digest: str | None  # of the ticket
+
+    @property
+    def label(self) -> str:
+        """The method as it is asked for: NAME[:OPTION…]."""
+        return ":".join(part for part in (self.method, self.scope, self.recipe) if part)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Row":
+        """Read a row back. Raises KeyError if a field is missing, ValueError if a figure is no finite number."""
+        row = cls(**{field.name: document[field.name] for field in fields(cls)})
+        numbers = (row.asked_sparsity, row.sparsity, row.seed, row.accuracy, row.validation_accuracy, row.bytes)
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in (*numbers, row.seconds)):
+            raise ValueError(f"expected finite numbers, found {numbers}")
+        return row
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation over the seeds of one method at one sparsity; None for a single seed."""
+
+    label: str
+    asked_sparsity: float
+    runs: int
+    accuracy: float
+    accuracy_std: float | None
+    validation_accuracy: float
+    validation_accuracy_std: float | None
+    bytes: float
+    seconds: float
+
+
+def summarise(rows: Sequence[Row]) -> list[Summary]:
+    """Return one summary per method and asked sparsity, in the order of their first rows."""
+    groups: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.label, row.asked_sparsity), []).append(row)
+    summaries = []
+    for (label, sparsity), group in groups.items():
+        accuracy, accuracy_std = _spread([row.accuracy for row in group])
+        validation, validation_std = _spread([row.validation_accuracy for row in group])
+        summaries.append(
+            Summary(
+                label=label,
+                asked_sparsity=sparsity,
+                runs=len(group),
+                accuracy=accuracy,
+                accuracy_std=accuracy_std,
+                validation_accuracy=validation,
+                validation_accuracy_std=validation_std,
+                bytes=statistics.fmean(row.bytes for row in group),
+                seconds=statistics.fmean(row.seconds for row in group),
+            )
+        )
+    return summaries
+
+
+def read_summaries(document: Mapping[str, Any]) -> list[Summary]:
+    """Return the summaries in a JSON document of results."""
+    return [Summary(**summary) for summary in document["summary"]]
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV with a heading, numbers in full precision, an absent value as nothing."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def accuracy_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Return (headings, rows): sparsities down, methods across, test accuracy in per cent, mean ± std."""
+    return _table(summaries, lambda summary: percent(summary.accuracy, summary.accuracy_std))
+
+
+def _table(summaries: Sequence[Summary], show: Callable[[Summary], str]) -> tuple[list[str], list[list[str]]]:
+    labels = list(dict.fromkeys(summary.label for summary in summaries))
+    sparsities = sorted({summary.asked_sparsity for summary in summaries if summary.label != DENSE})
+    found = {(summary.label, summary.asked_sparsity): summary for summary in summaries}
+    rows = []
+    for sparsity in sparsities:
+        cells = (found[label, 0.0 if label == DENSE else sparsity] for label in labels)
+        rows.append([f"{100 * sparsity:.6g} %", *map(show, cells)])
+    return ["sparsity", *labels], rows
+
+
+def percent(mean: float, std: float | None = None) -> str:
+    """Return a fraction, or mean ± std of some, in per cent with two decimals."""
+    return f"{100 * mean:.2f}" + ("" if std is None else f" ± {100 * std:.2f}")
+
+
+def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
+    """Return a page: the command, the tables, and what is needed to make them again."""
+    settings, pictures = document["settings"], document["settings"]["pictures"]
+    seeds = f"seeds 0 to {document['seeds'] - 1}" if document["seeds"] > 1 else "seed 0"
+    environments = [
+        f"{found['machine']}, Python {found['python']}, torch {found['torch']}, timm {found['timm']}"
+        for found in document["environments"]
+    ]
+    heading, rows = accuracy_table(summaries)
+    _, sizes = _table(summaries, lambda summary: f"{summary.bytes / 1000:,.1f}")
+    _, seconds = _table(summaries, lambda summary: f"{summary.seconds:.1f}")
+    return "\n".join(
+        [
+            f"# {settings['model']} on {settings['dataset']}",
+            "",
+            "```sh",
+            document["command"],
+            "```",
+            "",
+            f"{settings['steps']:,} steps of {settings['batch_size']} pictures ({settings['epochs']:.3g} epochs), "
+            f"{seeds}; {pictures['train']:,} training, {pictures['validation']:,} held-out and {pictures['test']:,} "
+            f"test pictures of {settings['preprocessing']['size']} px. slt-compress {settings['tool']}. "
+            f"{'; '.join(environments)}.",
+            "",
+            "Test accuracy in per cent, mean ± sample standard deviation over the seeds:",
+            "",
+            *_markdown_table(heading, rows),
+            "",
+            "File in KB, mean (dense: fp32 weights):",
+            "",
+            *_markdown_table(heading, sizes),
+            "",
+            "Time of the optimisation in seconds, mean:",
+            "",
+            *_markdown_table(heading, seconds),
+            "",
+            "![accuracy against sparsity](accuracy-sparsity.png)",
+            "![accuracy against bytes](accuracy-bytes.png)",
+            "",
+        ]
+    )
+
+
+def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(line) + " |" for line in (heading, ["---"] * len(heading), *rows)]
