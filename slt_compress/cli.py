@@ -4,7 +4,7 @@ import contextlib
 import math
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,11 +189,30 @@ def search(
         Path | None,
         typer.Option(help="Ticket to write. [default: MODEL-DATASET-SPARSITY-SEED.safetensors]"),
     ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="STEPS",
+            help="Save the state of the search after every so many steps, in OUTPUT.ckpt/ until the search ends.",
+            rich_help_panel="Long runs",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the checkpoint of the same search, if there is one.",
+            rich_help_panel="Long runs",
+        ),
+    ] = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
-    with _exit_codes():
+    output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
+    folder = output.with_name(f"{output.name}.ckpt")
+    with _exit_codes(lambda: _how_to_go_on(folder)):
         if not 0 <= sparsity < 1:
             raise UsageError(f"--sparsity must be at least 0 and below 1, got {sparsity:g}")
         if not 0 <= freeze_ratio < 1:
@@ -207,8 +226,9 @@ def search(
 
         data.check_name(dataset)
         methods.check(method, scope, lr)
-        output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
         files.check_writable(output)
+        files.check_folder(folder)
+        from slt_compress.checkpoint import Checkpoints
         from slt_compress.console import Printer, size
         from slt_compress.jobs import Request, find_ticket
         from slt_compress.ticket import Freeze
@@ -234,9 +254,11 @@ def search(
             learning_rate=lr,
             device=device.value,
         )
-        outcome = find_ticket(request, printer)
+        checkpoints = Checkpoints(folder, checkpoint_every, resume)
+        outcome = find_ticket(request, printer, checkpoints=checkpoints)
         ticket, found, test = outcome.ticket, outcome.found, outcome.test
         ticket.save(output)
+        checkpoints.remove()
         written = output.stat().st_size
         dense = outcome.dense_bytes
         empty = [layer.name for layer in ticket.layers if layer.kept <= 1]
@@ -630,7 +652,7 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Compare methods over sparsities and seeds: tickets, tables of mean ± std, plots. Goes on where it stopped."""
-    with _exit_codes(f"interrupted; finished cells stay in {output}, run the same command again to go on"):
+    with _exit_codes(lambda: f"interrupted; finished cells stay in {output}, run the same command again to go on"):
         _check_budget(epochs, max_steps)
         from slt_compress import data
 
@@ -682,7 +704,7 @@ def _check_budget(epochs: int | None, max_steps: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _exit_codes(interrupted: str = "interrupted; nothing was written") -> Iterator[None]:
+def _exit_codes(interrupted: Callable[[], str] = lambda: "interrupted; nothing was written") -> Iterator[None]:
     """Turn an expected failure into one message and its exit code; a bug keeps its traceback."""
     from slt_compress import console
 
@@ -692,8 +714,14 @@ def _exit_codes(interrupted: str = "interrupted; nothing was written") -> Iterat
         console.error(str(failure))
         raise typer.Exit(failure.exit_code) from failure
     except KeyboardInterrupt as interrupt:
-        console.error(interrupted)
+        console.error(interrupted())
         raise typer.Exit(130) from interrupt
+
+
+def _how_to_go_on(folder: Path) -> str:
+    if any(folder.glob("*.safetensors")):
+        return f"interrupted; the same command with --resume goes on from the checkpoint in {folder}"
+    return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the search)"
 
 
 def _frozen(freeze: "Freeze") -> str:

@@ -31,6 +31,12 @@ class TicketError(SltError):
     exit_code = 3
 
 
+class CheckpointError(SltError):
+    """The checkpoint of a search is damaged."""
+
+    exit_code = 3
+
+
 class VerificationError(SltError):
     """A result does not hold what was promised: parity, digest or accuracy."""
 

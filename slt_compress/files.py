@@ -1,7 +1,9 @@
 """Writing a file so that a reader, or a crash, sees the old content or the new, never a part."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from slt_compress.errors import OutputError
@@ -40,22 +42,33 @@ def make_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`: a temporary file in the same folder, flushed to disk, then renamed."""
+    """Replace `path` by `content`. Raises OutputError if that is impossible."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a temporary file in the same folder to write to; then flush it to disk and rename it to `path`.
+
+    If anything fails, the temporary file goes and `path` stays as it was. Raises OutputError for a failed write.
+    """
     check_writable(path)
-    temporary = ""
+    temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(descriptor, 0o666 & ~_umask())  # mkstemp makes files private; a result is for sharing
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        os.close(descriptor)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes files private; a result is for sharing
+            os.fsync(file.fileno())
+        temporary.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         if temporary:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -45,11 +45,12 @@ class FolderSplit:
         return _decode(self.files[index], self.size, self.channels), self.labels[index]
 
     def batches(
-        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False
+        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False, skip: int = 0
     ) -> Iterator[Batch]:
+        order = batch_indices(len(self), batch_size, shuffle, drop_last, skip)
         loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
             self,  # type: ignore[arg-type]
-            batch_sampler=[indices.tolist() for indices in batch_indices(len(self), batch_size, shuffle, drop_last)],
+            batch_sampler=[indices.tolist() for indices in order],
             num_workers=min(8, os.cpu_count() or 1),
             pin_memory=self.device.type == "cuda",
         )

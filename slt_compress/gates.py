@@ -15,7 +15,10 @@ from slt_compress.ranking import best_of_network, searched_count
 
 
 class Method(Protocol):
-    """A search method, made for one network, one density (share of kept weights) and one number of steps."""
+    """A search method, made for one network, one density (share of kept weights) and one number of steps.
+
+    What changes from step to step is in attributes that are tensors or numbers; checkpoints store those.
+    """
 
     parameter: nn.Parameter  # flat: the only thing that is optimised
 

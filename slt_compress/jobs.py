@@ -6,13 +6,14 @@ Here the parts meet that otherwise do not know one another: data, models, search
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from slt_compress import data, methods, models
+from slt_compress import __version__, data, methods, models
+from slt_compress.checkpoint import Checkpoints
 from slt_compress.errors import DataError, UnreachableError, UsageError
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.network import FlatNetwork
@@ -110,10 +111,13 @@ def prepare(request: Request, watch: Watch) -> Prepared:
     return Prepared(pictures, spec, device, train, validation, test, preprocessing, budget)
 
 
-def find_ticket(request: Request, watch: Watch, prepared: Prepared | None = None) -> Outcome:
+def find_ticket(
+    request: Request, watch: Watch, prepared: Prepared | None = None, checkpoints: Checkpoints | None = None
+) -> Outcome:
     """Search a ticket and measure it once on the test pictures, through the network that a reader of its file gets.
 
     `prepared` is what `prepare` returned for a request of the same model, pictures and budget; without it, it is made.
+    The last of `checkpoints` stays; delete it when the ticket is saved.
     """
     ready = prepared or prepare(request, watch)
     spec, device, budget, preprocessing = ready.spec, ready.device, ready.budget, ready.preprocessing
@@ -126,6 +130,9 @@ def find_ticket(request: Request, watch: Watch, prepared: Prepared | None = None
         f"{len(ready.train):,} training pictures, "
         f"{budget.steps if optimised else 0:,} steps of {budget.batch_size} on {device}"
     )
+    if checkpoints:
+        checkpoints = replace(checkpoints, identity=_identity(request, ready, initialiser))
+        checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, watch))
     with watch.search_progress() as report_search:
         found = search(
             network,
@@ -140,6 +147,7 @@ def find_ticket(request: Request, watch: Watch, prepared: Prepared | None = None
             scope=request.scope,
             recipe=request.recipe,
             report=report_search,
+            checkpoints=checkpoints,
         )
     method = {"name": request.method, "steps": budget.steps if optimised else 0, "batch_size": budget.batch_size}
     ticket = Ticket.pack(
@@ -184,6 +192,39 @@ def find_ticket(request: Request, watch: Watch, prepared: Prepared | None = None
     ticket = ticket.with_metrics(accuracy=test.accuracy, loss=test.loss, validation_accuracy=held_out.accuracy)
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
     return Outcome(ticket, found, budget.epochs if optimised else 0, test, held_out, dense_bytes)
+
+
+def _identity(request: Request, ready: Prepared, initialiser: str) -> dict[str, Any]:
+    """Return all that decides about the course of a search: only between equal ones may a checkpoint pass."""
+    return {
+        "version": __version__,
+        "model": ready.spec.to_json(),
+        "data set": request.dataset,
+        "classes": list(ready.pictures.classes),
+        "number of training pictures": len(ready.train),
+        "preprocessing": vars(ready.preprocessing),
+        "method": request.method,
+        "scope": request.scope,
+        "recipe": request.recipe,
+        "learning rate": request.learning_rate,
+        "density": request.density,
+        "freezing": vars(request.freeze),
+        "initialiser": initialiser,
+        "seed": request.seed,
+        "number of steps": ready.budget.steps,
+        "batch size": ready.budget.batch_size,
+        "device": ready.device.type,
+    }
+
+
+def _can_resume(checkpoints: Checkpoints, watch: Watch) -> bool:
+    """Return whether there is a checkpoint to go on from, and say so."""
+    step = checkpoints.find()
+    if step is None:
+        watch.note(f"no checkpoint in {checkpoints.folder}: the search starts afresh")
+    else:
+        watch.note(f"going on from the checkpoint of step {step:,}")
+    return step is not None
 
 
 def recorded(ticket: Ticket) -> dict[str, Any]:

@@ -26,9 +26,9 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def batches(
-        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False
+        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False, skip: int = 0
     ) -> Iterator[Batch]:
-        """Yield every picture once, in stored order, or in the order the generator draws."""
+        """Yield every picture once, in stored order, or in the order the generator draws, but for `skip` batches."""
 
     def take(self, indices: torch.Tensor) -> "Split":
         """Return the pictures at these int64 positions, in this order."""
@@ -48,9 +48,9 @@ class TensorSplit:
         return len(self.labels)
 
     def batches(
-        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False
+        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False, skip: int = 0
     ) -> Iterator[Batch]:
-        for indices in batch_indices(len(self), batch_size, shuffle, drop_last):
+        for indices in batch_indices(len(self), batch_size, shuffle, drop_last, skip):
             if shuffle is None:
                 part = slice(int(indices[0]), int(indices[-1]) + 1)
                 yield self.images[part], self.labels[part]
@@ -116,10 +116,11 @@ def hold_out(train: Split) -> tuple[Split, Split]:
 
 
 def batch_indices(
-    count: int, batch_size: int, shuffle: torch.Generator | None, drop_last: bool
+    count: int, batch_size: int, shuffle: torch.Generator | None, drop_last: bool, skip: int = 0
 ) -> Iterator[torch.Tensor]:
+    """Yield the positions of the pictures of each batch but the first `skip`; the draw is the same whatever is left out."""
     order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
-    for batch in torch.split(order, batch_size):
+    for batch in torch.split(order, batch_size)[skip:]:
         if not drop_last or len(batch) == batch_size:
             yield batch
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from slt_compress import methods
+from slt_compress.checkpoint import Checkpoints, State
 from slt_compress.errors import UsageError
-from slt_compress.gates import Method
 from slt_compress.network import FlatNetwork, statistic_names
 from slt_compress.pictures import Batch, Preprocessing, Split
 from slt_compress.ranking import random_mask
@@ -47,10 +47,14 @@ class Budget:
         steps = max_steps or (epochs or max(default_epochs, math.ceil(MIN_STEPS / per_epoch))) * per_epoch
         return cls(steps, batch_size, steps / per_epoch)
 
-    def batches(self, train: Split, order: torch.Generator) -> Iterator[Batch]:
-        """Yield a batch for every step: passes over the training pictures, each in a new order."""
-        passes = (train.batches(self.batch_size, shuffle=order, drop_last=True) for _ in itertools.count())
-        return itertools.islice(itertools.chain.from_iterable(passes), self.steps)
+    def batches(self, train: Split, order: torch.Generator, first: int = 0) -> Iterator[Batch]:
+        """Yield a batch for every step from `first` on: passes over the training pictures, each in a new order."""
+        finished, skip = divmod(first, len(train) // self.batch_size)
+        for _ in range(finished):
+            torch.randperm(len(train), generator=order)  # what the pass has drawn
+        skips = itertools.chain([skip], itertools.repeat(0))
+        passes = (train.batches(self.batch_size, shuffle=order, drop_last=True, skip=skip) for skip in skips)
+        return itertools.islice(itertools.chain.from_iterable(passes), self.steps - first)
 
 
 @dataclass(frozen=True)
@@ -90,22 +94,34 @@ def search(
     scope: str | None = None,
     recipe: str = "default",
     report: Callable[[Progress], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Found:
     """Search a mask that keeps `density` of the gated weights, and leave the network hardened to it.
 
     The same arguments give the same mask on the same machine. `report` is called about a hundred times and has no
-    influence on the result; without it nothing is measured on the way. `scope` and `recipe` as in `methods`. Raises
-    UnreachableError, before any step, if the gates that the seed has frozen rule the density out.
+    influence on the result; without it nothing is measured on the way. `scope` and `recipe` as in `methods`. A search
+    that goes on from its checkpoint ends as if it had never stopped.
+
+    Raises UnreachableError, before any step, if the gates that the seed has frozen rule the density out, and
+    CheckpointError if the checkpoint is damaged.
     """
-    start = time.perf_counter()
     generator = torch.Generator(network.weights.device).manual_seed(torch_seed(seed))
     order = torch.Generator().manual_seed(torch_seed(seed))
+    start = time.perf_counter()
     if method == "random":
         mask, settings, steps = random_mask(network, density, seed), {}, 0
     else:
         options: dict[str, Any] = {"recipe": recipe, "scope": scope, "learning_rate": learning_rate}
         searcher = methods.make(method, network, density, budget.steps, generator, **options)
-        mask = _optimise(network, searcher, train, validation, preprocessing, budget, order, report)
+        state = State(searcher, searcher.optimiser(), generator, network.module)
+        first = 0
+        if checkpoints and checkpoints.resume:
+            first, spent = checkpoints.load(state)
+            start -= spent
+        for done in _optimise(network, state, train, validation, preprocessing, budget, order, first, report):
+            if checkpoints and checkpoints.due(done, budget.steps):
+                checkpoints.save(state, done, time.perf_counter() - start)
+        mask = searcher.mask()
         settings, steps = {"recipe": recipe, **searcher.settings()}, budget.steps
     seconds = time.perf_counter() - start
     network.set_gate(mask)
@@ -126,20 +142,22 @@ def search(
 
 def _optimise(
     network: FlatNetwork,
-    searcher: Method,
+    state: State,
     train: Split,
     validation: Split,
     preprocessing: Preprocessing,
     budget: Budget,
     order: torch.Generator,
+    first: int,
     report: Callable[[Progress], None] | None,
-) -> torch.Tensor:
-    optimiser = searcher.optimiser()
+) -> Iterator[int]:
+    """Make the steps from `first` on, and yield after each the number of those that are done."""
+    searcher, optimiser = state.method, state.optimiser
     shown = next(validation.batches(PEEK_PICTURES))
     report_every = max(1, budget.steps // 100)
-    last_report, last_step = time.perf_counter(), 0
+    last_report, last_step = time.perf_counter(), first
     network.module.train()
-    for step, (images, labels) in enumerate(budget.batches(train, order)):
+    for step, (images, labels) in enumerate(budget.batches(train, order, first), first):
         for group in optimiser.param_groups:
             group["lr"] = searcher.learning_rate(step)
         optimiser.zero_grad()
@@ -162,7 +180,7 @@ def _optimise(
             accuracy = peek(network.module, shown, preprocessing)
             report(Progress(done, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
             last_report, last_step = time.perf_counter(), done
-    return searcher.mask()
+        yield done
 
 
 @torch.no_grad()

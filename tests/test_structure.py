@@ -23,7 +23,7 @@ ALLOWED = {  # package -> the only modules that may import it
     "matplotlib": {"plots"},
     "typer": {"cli"},
     "rich": {"console"},
-    "safetensors": {"container"},
+    "safetensors": {"checkpoint", "container"},
 }
 NO_TORCH = {
     *("__init__", "__main__", "errors", "bits", "seeding", "files", "container", "ticket", "results", "plots"),
