@@ -89,6 +89,17 @@ DataDir = Annotated[
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+FreezeRatio = Annotated[
+    float, typer.Option(help="Share of gated weights that the seed keeps or drops.", rich_help_panel="Gates")
+]
+LockRatio = Annotated[float, typer.Option(help="Share of gated weights that the seed keeps.", rich_help_panel="Gates")]
+Init = Annotated[
+    InitialiserName | None,
+    typer.Option(
+        help="Distribution of the frozen weights. [default: signed-constant; uniform for crbg --recipe paper]",
+        rich_help_panel="Gates",
+    ),
+]
 TicketFile = Annotated[Path, typer.Argument(help="A ticket (.safetensors).", show_default=False)]
 
 
@@ -142,20 +153,9 @@ def search(
     sparsity: Annotated[
         float, typer.Option(help="Share of gated weights that is zero, in [0, 1).", rich_help_panel="Gates")
     ] = 0.9,
-    freeze_ratio: Annotated[
-        float,
-        typer.Option(help="Share of gated weights that the seed keeps or drops.", rich_help_panel="Gates"),
-    ] = 0.0,
-    lock_ratio: Annotated[
-        float, typer.Option(help="Share of gated weights that the seed keeps.", rich_help_panel="Gates")
-    ] = 0.0,
-    init: Annotated[
-        InitialiserName | None,
-        typer.Option(
-            help="Distribution of the frozen weights. [default: signed-constant; uniform for crbg --recipe paper]",
-            rich_help_panel="Gates",
-        ),
-    ] = None,
+    freeze_ratio: FreezeRatio = 0.0,
+    lock_ratio: LockRatio = 0.0,
+    init: Init = None,
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**64 - 1, help="Of weights, gates and data order.", rich_help_panel="Gates"),
@@ -196,10 +196,7 @@ def search(
     with _exit_codes():
         if not 0 <= sparsity < 1:
             raise UsageError(f"--sparsity must be at least 0 and below 1, got {sparsity:g}")
-        if not 0 <= freeze_ratio < 1:
-            raise UsageError(f"--freeze-ratio must be at least 0 and below 1, got {freeze_ratio:g}")
-        if not 0 <= lock_ratio <= freeze_ratio:
-            raise UsageError(f"--lock-ratio must be from 0 to --freeze-ratio, {freeze_ratio:g}, got {lock_ratio:g}")
+        freeze = _freeze(freeze_ratio, lock_ratio)
         _check_budget(epochs, max_steps)
         if lr is not None and not (lr > 0 and math.isfinite(lr)):
             raise UsageError(f"--lr must be a positive number, got {lr:g}")
@@ -211,7 +208,6 @@ def search(
         files.check_writable(output)
         from slt_compress.console import Printer, size
         from slt_compress.jobs import Request, find_ticket
-        from slt_compress.ticket import Freeze
 
         printer = Printer(json=json, quiet=quiet)
         request = Request(
@@ -221,7 +217,7 @@ def search(
             method=method.value,
             scope=scope and scope.value,
             recipe=recipe.value,
-            freeze=Freeze(freeze_ratio, lock_ratio),
+            freeze=freeze,
             initialiser=init and init.value,
             codec=codec.value,
             statistics=statistics.value,
@@ -611,9 +607,9 @@ def compare(
         bool,
         typer.Option("--dense/--no-dense", help="Also train all weights, as a yardstick.", rich_help_panel="Grid"),
     ] = True,
-    init: Annotated[
-        InitialiserName, typer.Option(help="Distribution of the frozen weights.", rich_help_panel="Training")
-    ] = InitialiserName.SIGNED_CONSTANT,
+    freeze_ratio: FreezeRatio = 0.0,
+    lock_ratio: LockRatio = 0.0,
+    init: Init = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -645,7 +641,8 @@ def compare(
             model=model,
             dataset=dataset,
             density=1.0,
-            initialiser=init.value,
+            initialiser=init.value if init else None,
+            freeze=_freeze(freeze_ratio, lock_ratio),
             data_dir=data_dir,
             input_size=input_size,
             epochs=epochs,
@@ -694,6 +691,16 @@ def _exit_codes(interrupted: str = "interrupted; nothing was written") -> Iterat
     except KeyboardInterrupt as interrupt:
         console.error(interrupted)
         raise typer.Exit(130) from interrupt
+
+
+def _freeze(ratio: float, lock: float) -> "Freeze":
+    from slt_compress.ticket import Freeze
+
+    if not 0 <= ratio < 1:
+        raise UsageError(f"--freeze-ratio must be at least 0 and below 1, got {ratio:g}")
+    if not 0 <= lock <= ratio:
+        raise UsageError(f"--lock-ratio must be from 0 to --freeze-ratio, {ratio:g}, got {lock:g}")
+    return Freeze(ratio, lock)
 
 
 def _frozen(freeze: "Freeze") -> str:
