@@ -24,7 +24,8 @@ def flat_graph(factor: float, nodes: list[onnx.NodeProto] | None = None) -> byte
     body = [helper.make_node("Flatten", ["images"], ["flat"]), helper.make_node("Mul", ["flat", "factor"], ["logits"])]
     graph = helper.make_graph([*(nodes or []), *body], "g", ends[:1], ends[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def test_probes_are_the_same_every_time_and_of_several_sizes() -> None:
