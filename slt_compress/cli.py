@@ -389,8 +389,10 @@ def export(
         ticket = Ticket.load(ticket_file)
         module = ticket.restore()
         from slt_compress import jobs
-        from slt_compress.export import CALIBRATION_PICTURES, EXACT_PICTURES, PICTURES
+        from slt_compress.export import CALIBRATION_PICTURES, EXACT_PICTURES, PICTURES, check
         from slt_compress.export import export as write_onnx
+
+        check(ticket, weights.value, opset)
 
         printer = Printer(json=json)
         origin = jobs.recorded(ticket)
