@@ -124,7 +124,7 @@ class Crbg:
         offset = noise.mul_(sigma).add_(0.5 - self._slope(step) * self._threshold)
         return torch.add(offset, self.parameter, alpha=self._slope(step)).clamp(0, 1)
 
-    def penalty(self, step: int) -> torch.Tensor | None:
+    def penalty(self, step: int) -> torch.Tensor:
         s, count = self._settings, self._network.free_count
         with torch.no_grad():
             gradient = (self._network.grad * self._network.weights).norm() * count**0.5 / s.gradient_scale
