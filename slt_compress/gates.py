@@ -60,7 +60,7 @@ class CrbgSettings:
     target_until: float = 0.35  # … to the asked one
     below: float = 0.75  # means are clamped to [τ - below, τ + above]
     above: float = 0.5
-    force: float = 3.0  # the price of a gate, in units of the network's gradient
+    force: float = 1.0  # the price of a gate, in units of the network's gradient
     gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that the force is made for
     gradient_memory: float = 0.95  # of its running mean
 
