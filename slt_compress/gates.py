@@ -53,7 +53,7 @@ class CrbgSettings:
     initial_spread: float = 0.01  # standard deviation of the initial means
     sigma_start: float = 0.1
     sigma_end: float = 0.02  # reached exponentially from `anneal_from` to the end
-    slope_end: float = 10.0  # likewise, from 1
+    slope_end: float = 20.0  # likewise, from 1
     anneal_from: float = 0.3
     target_start: float = 0.5  # the target density falls linearly from here (or from the asked one, if higher) …
     target_from: float = 0.05
