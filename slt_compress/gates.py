@@ -53,14 +53,14 @@ class CrbgSettings:
     initial_spread: float = 0.01  # standard deviation of the initial means
     sigma_start: float = 0.1
     sigma_end: float = 0.02  # reached exponentially from `anneal_from` to the end
-    slope_end: float = 10.0  # likewise, from 1
+    slope_end: float = 20.0  # likewise, from 1
     anneal_from: float = 0.3
     target_start: float = 0.5  # the target density falls linearly from here (or from the asked one, if higher) …
     target_from: float = 0.05
     target_until: float = 0.35  # … to the asked one
     below: float = 0.75  # means are clamped to [τ - below, τ + above]
     above: float = 0.5
-    force: float = 3.0  # the price of a gate, in units of the network's gradient
+    force: float = 1.0  # the price of a gate, in units of the network's gradient
     gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that the force is made for
     gradient_memory: float = 0.95  # of its running mean
 
