@@ -13,8 +13,8 @@ PACKAGE = Path(slt_compress.__file__).parent
 MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
 
 ALLOWED = {  # package -> the only modules that may import it
-    "timm": {"models"},
-    "torchvision": {"data"},
+    "timm": {"libraries"},
+    "torchvision": {"data", "libraries"},
     "sklearn": {"data"},
     "PIL": {"folders"},
     "onnx": {"export", "encodings"},
