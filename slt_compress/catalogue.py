@@ -57,14 +57,14 @@ class Entry:
 
 
 def matching(pattern: str | None) -> list[str]:
-    """Return the names with this part, or that match it where it has a `*`; without a pattern the selection.
+    """Return the names with this part, or that match it where it has a `*` or a `?`; without a pattern the selection.
 
     Raises SltError, with the closest names, if there is none.
     """
     if pattern is None:
         return list(SELECTION)
     known = models.names()
-    wild = pattern if "*" in pattern else f"*{pattern}*"
+    wild = pattern if set(pattern) & set("*?") else f"*{pattern}*"
     found = [name for name in known if fnmatchcase(name, wild)]
     if pattern not in known and architectures.find(pattern):
         found.insert(0, pattern)  # a width that is not listed
@@ -92,7 +92,7 @@ def entries(
             module = models.build(spec)
             statistics = network.statistic_names(module)
         except UsageError as error:
-            yield Entry(name, problem=str(error))
+            yield Entry(name, problem=str(error) if name in str(error) else f"{name}: {error}")
             continue
         gated = [module.get_parameter(gated).numel() for gated in network.gated_names(module)]
         dense = sum(tensor.nbytes for tensor in module.state_dict().values())

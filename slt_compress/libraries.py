@@ -171,4 +171,5 @@ def _replace(module: nn.Module, path: str, replacement: nn.Module) -> None:
     setattr(module.get_submodule(parent), child, replacement)
 
 
+NAMES: dict[str, Callable[[], list[str]]] = {"timm": timm_names, "torchvision": torchvision_names}
 BUILDERS: "dict[str, Callable[[ModelSpec], nn.Module]]" = {"timm": build_timm, "torchvision": build_torchvision}

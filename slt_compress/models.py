@@ -101,7 +101,7 @@ def build(spec: ModelSpec) -> nn.Module:
     Raises UsageError for an unknown name, and for a size that the network cannot be built for.
     """
     own = architectures.find(spec.name) if spec.builder == "slt" else None
-    if not own and (spec.builder == "slt" or _full_name(spec) not in names()):
+    if not own and (spec.builder == "slt" or spec.name not in libraries.NAMES[spec.builder]()):
         raise UsageError(_unknown(_full_name(spec)))
     with _SkipInitialisation():
         if own:
@@ -153,7 +153,7 @@ def _unknown(name: str) -> str:
 
 def _misfit(spec: ModelSpec, error: Exception) -> str:
     name = _full_name(spec)
-    reason = str(error).strip().partition("\n")[0]
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return (
         f"{name} cannot take pictures of {spec.input_size} px ({reason}); give an --input-size that it can, "
         f"such as {default_input_size(name)}"
