@@ -108,6 +108,8 @@ def build(spec: ModelSpec) -> nn.Module:
             return own.constructor(spec).eval()
         try:
             module = libraries.BUILDERS[spec.builder](spec)
+            if not all(parameter.numel() for parameter in module.parameters()):
+                raise ValueError("not one patch of the network fits into them")
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise UsageError(_misfit(spec, error)) from error
     libraries.silence(module)

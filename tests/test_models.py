@@ -76,7 +76,7 @@ def test_a_builder_builds_its_own_names_only(builder: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "works"),
     [
-        ("mixer_s32_224", 28, 224),  # smaller than its patch
+        ("mixer_s32_224", 28, 224),  # smaller than its patch: a layer without weights
         ("torchvision/vit_b_16", 28, 224),
         ("torchvision/inception_v3", 32, 299),
         ("torchvision/maxvit_t", 32, 224),
