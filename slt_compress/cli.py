@@ -129,7 +129,7 @@ def _main(
 def search(
     model: Annotated[
         str,
-        typer.Argument(help="lenet-300-100, lenet-5, conv2 … conv8, or any timm CNN.", show_default=False),
+        typer.Argument(help="resnet20, vit_tiny_patch16_224, … See: slt-compress models.", show_default=False),
     ],
     dataset: Annotated[str, typer.Option(help=f"Pictures: {_DATASETS}.", rich_help_panel="Model")] = "digits",
     data_dir: DataDir = None,
@@ -577,7 +577,7 @@ def verify(ticket_file: TicketFile, json: Json = False) -> None:
 def compare(
     model: Annotated[
         str,
-        typer.Argument(help="lenet-300-100, lenet-5, conv2 … conv8, or any timm CNN.", show_default=False),
+        typer.Argument(help="A network; slt-compress models lists them.", show_default=False),
     ],
     output: Annotated[
         Path,
@@ -664,6 +664,65 @@ def compare(
                 ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
                 ("tickets", str(output / "tickets")),
             ],
+        )
+
+
+@app.command(
+    epilog="Examples:\n\nslt-compress models\n\nslt-compress models wide_resnet\n\n"
+    "slt-compress models 'torchvision/*' --input-size 224 --classes 1000 --json"
+)
+def models(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILTER]",
+            help="Part of a name, or a pattern with *. [default: a selection]",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[int, typer.Option(min=2, max=100_000, help="Logits of the network.")] = 10,
+    channels: Annotated[int, typer.Option(min=1, max=64, help="Planes of the pictures: 3 for colour.")] = 3,
+    input_size: Annotated[int, typer.Option(min=1, max=4096, help="Size of the pictures, in px.")] = 32,
+    json: Json = False,
+) -> None:
+    """List networks with their gated weights and the size of a ticket at 90 % sparsity."""
+    with _exit_codes():
+        from slt_compress import catalogue
+        from slt_compress.console import Printer, size
+
+        printer = Printer(json=json)
+        names = catalogue.matching(pattern)
+        with printer.counter("building") as report:
+            entries = list(
+                catalogue.entries(names, classes=classes, channels=channels, input_size=input_size, report=report)
+            )
+        printer.table(
+            ("model", "gated weights", "ticket", "dense"),
+            [
+                (entry.name, f"{entry.gated_weights:,}", size(entry.ticket_bytes), size(entry.dense_bytes))
+                for entry in entries
+                if entry.gated_weights and entry.ticket_bytes and entry.dense_bytes
+            ],
+        )
+        for entry in entries:
+            if entry.problem:
+                printer.note(entry.problem)
+        printer.result(
+            {
+                "classes": classes,
+                "channels": channels,
+                "input_size": input_size,
+                "sparsity": 1 - catalogue.DENSITY,
+                "models": [vars(entry) for entry in entries],
+            },
+            [
+                (
+                    "models",
+                    f"{len(entries)}, for {classes} classes and pictures of {channels}×{input_size}×{input_size}; "
+                    "ticket: estimated, at 90 % sparsity",
+                )
+            ],
+            advice="next: slt-compress search MODEL" if pattern else "more: slt-compress models FILTER",
         )
 
 

@@ -4,6 +4,7 @@ Every method works on one flat tensor over all gated weights (see `network`). Ad
 of `Method` and a line in `methods`.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -55,12 +56,12 @@ class CrbgSettings:
     sigma_end: float = 0.02  # reached exponentially from `anneal_from` to the end
     slope_end: float = 20.0  # likewise, from 1
     anneal_from: float = 0.3
-    target_start: float = 0.5  # the target density falls linearly from here (or from the asked one, if higher) …
+    target_start: float = 0.9  # the target density falls linearly from here (or from the asked one, if higher) …
     target_from: float = 0.05
     target_until: float = 0.35  # … to the asked one
     below: float = 0.75  # means are clamped to [τ - below, τ + above]
     above: float = 0.5
-    force: float = 1.0  # the price of a gate, in units of the network's gradient
+    force: float = 0.4  # the price of a gate, in units of the network's gradient, for each e-fold below half density
     gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that the force is made for
     gradient_memory: float = 0.95  # of its running mean
 
@@ -71,14 +72,15 @@ class Crbg:
     The gate is that of Tsayag & Lindenbaum (arXiv:2603.08914), after the stochastic gates of Yamada et al. (2020), with
     a slope k and a threshold τ that moves. Sparsity is not bought with a fixed λ·ΣΦ(μ/σ), whose gradient vanishes for
     open gates: before every step τ is set where exactly the target number of means of the whole network lies at or
-    above it. The target falls from half of the gates, the best there is for random signs, to the asked density, and the
-    last ranking has nothing left to settle.
+    above it. The target falls from nine gates in ten to the asked density, and the last ranking has nothing left to
+    settle.
 
     The same small force acts on every mean, loss += F·u·mean c, where u follows the size of the gradient that the loss
     itself sends to a gate: per gate it is thirty to four hundred times larger in a ResNet-18 than in a LeNet. As τ
     follows, the force does not set the density. It sets who competes: Adam moves every mean alike, however little the
     loss cares for it, and the force lets those fall whose gradient is weak beside that of others. The layers with the
-    strongest gradients, small ones at either end of a network most of all, then keep the most weights.
+    strongest gradients, small ones at either end of a network most of all, then keep the most weights. With half of the
+    weights kept that would leave these layers nothing to choose, so F = f·log(½ / density), and 0 above half.
 
     Meanwhile σ falls and the slope rises, until only gates next to τ are neither 0 nor 1: the soft network becomes the
     hard one before the search ends. Means are held within reach of τ, so that what the loss has opened or closed can
@@ -105,6 +107,7 @@ class Crbg:
         self.parameter: nn.Parameter = nn.Parameter(noise.mul_(s.initial_spread).masked_fill_(self._frozen, _LOWEST))
         self._threshold = torch.zeros((), device=device)  # τ
         self._unit = torch.zeros((), device=device)  # u
+        self._force = s.force * max(0.0, math.log(0.5 / self._density))  # F
 
     def settings(self) -> dict[str, Any]:
         return asdict(self._settings)
@@ -131,7 +134,7 @@ class Crbg:
             memory = s.gradient_memory if step else 0.0
             self._unit = memory * self._unit + (1 - memory) * gradient
         centres = self._slope(step) * (self.parameter - self._threshold) + 0.5
-        return s.force * self._unit * centres.masked_fill(self._frozen, 0).sum() / count
+        return self._force * self._unit * centres.masked_fill(self._frozen, 0).sum() / count
 
     def after_step(self, step: int) -> None:
         """Means are brought within reach of the threshold when it is next set."""

@@ -26,6 +26,10 @@ SEARCH_KEYS = {
     *("artifact", "model", "dataset", "method", "seed", "sparsity", "accuracy", "validation_accuracy", "loss"),
     *("bytes", "mask_bytes", "mask_bound_bytes", "dense_bytes", "epochs", "seconds", "images_per_second"),
 }
+EXPORT_KEYS = {
+    *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
+    *("pictures", "predictions_equal", "accuracy_before", "accuracy_after", "calibration_pictures"),
+}
 Searched = tuple[Path, dict[str, Any]]
 
 
@@ -66,9 +70,11 @@ def test_the_whole_road_agrees(searched: Searched, tmp_path: Path) -> None:
     assert (torch_result["backend"], onnx_result["backend"]) == ("torch", "onnxruntime")
     assert torch_result["samples"] == 360
     assert torch_result["sparsity"] == onnx_result["sparsity"] == found["sparsity"]
-    assert set(exported) == {"onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense"}
+    assert set(exported) == EXPORT_KEYS
     assert exported["bytes"] == onnx_result["bytes"] == (tmp_path / "t.onnx").stat().st_size
     assert exported["max_abs_difference"] < 1e-4
+    assert exported["bit_identical_to_dense"]
+    assert exported["pictures"] == exported["predictions_equal"] == 360
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(cli: Run, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_gate_and_gradient_follow_the_definition(step: int) -> None:
     s, free = CrbgSettings(), method._network.free
     fallen = min(1.0, max(0.0, (step / STEPS - s.target_from) / (s.target_until - s.target_from)))
     means = sorted(method.parameter[free].tolist(), reverse=True)
-    threshold = means[round((0.5 - 0.4 * fallen) * len(means)) - 1]
+    threshold = means[round((0.9 - 0.8 * fallen) * len(means)) - 1]
     sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** (math.log(slope(step)) / math.log(s.slope_end))
     for index in range(0, count, 997):
         centre = slope(step) * (method.parameter[index].item() - threshold) + 0.5 + sigma * epsilon[index]
@@ -94,11 +94,21 @@ def test_the_force_is_the_same_on_every_free_gate_and_in_units_of_the_gradient(s
     if step:  # the running mean starts at zero here, and with the first gradient in a search
         unit *= 1 - s.gradient_memory
     free, count = method._network.free, method._network.free_count
-    expected = torch.full((count,), s.force * unit * slope(step) / count)
+    force = s.force * math.log(0.5 / 0.1)
+    expected = torch.full((count,), force * unit * slope(step) / count)
     torch.testing.assert_close(gradient[free], expected, rtol=1e-3, atol=0)
     assert not gradient[~free].any()
     centres = [slope(step) * (mean - method._threshold.item()) + 0.5 for mean in method.parameter[free].tolist()]
-    assert penalty.item() == pytest.approx(s.force * unit * sum(centres) / count, rel=1e-3)
+    assert penalty.item() == pytest.approx(force * unit * sum(centres) / count, rel=1e-3)
+
+
+@pytest.mark.parametrize("density", [0.5, 0.7, 1.0])
+def test_there_is_no_force_where_at_least_half_of_the_gates_stay_open(density: float) -> None:
+    method = crbg(density)
+    method.gate(50)
+    give_gradient(method)
+    (gradient,) = torch.autograd.grad(method.penalty(50), method.parameter)
+    assert not gradient.any()
 
 
 @pytest.mark.parametrize("density", [0.0005, 0.02, 0.1, 0.5, 0.999, 1.0])
