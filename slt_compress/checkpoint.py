@@ -38,7 +38,7 @@ class State:
     module: nn.Module
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return all tensors that change from step to step, by name; those of the method and optimiser are not copied."""
+        """Return all tensors that change from step to step, by name; those of method and optimiser are not copied."""
         persistent = self.module.state_dict()
         groups = {
             "method": vars(self.method),
@@ -170,7 +170,7 @@ def _digest(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         sha.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        sha.update(value.reshape(-1).view(torch.uint8).cpu().numpy())
+        sha.update(value.reshape(-1).view(torch.uint8).cpu().numpy().data)
     return sha.hexdigest()
 
 

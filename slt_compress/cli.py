@@ -89,6 +89,17 @@ DataDir = Annotated[
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+FreezeRatio = Annotated[
+    float, typer.Option(help="Share of gated weights that the seed keeps or drops.", rich_help_panel="Gates")
+]
+LockRatio = Annotated[float, typer.Option(help="Share of gated weights that the seed keeps.", rich_help_panel="Gates")]
+Init = Annotated[
+    InitialiserName | None,
+    typer.Option(
+        help="Distribution of the frozen weights. [default: signed-constant; uniform for crbg --recipe paper]",
+        rich_help_panel="Gates",
+    ),
+]
 TicketFile = Annotated[Path, typer.Argument(help="A ticket (.safetensors).", show_default=False)]
 
 
@@ -118,7 +129,7 @@ def _main(
 def search(
     model: Annotated[
         str,
-        typer.Argument(help="lenet-300-100, lenet-5, conv2 … conv8, or any timm CNN.", show_default=False),
+        typer.Argument(help="resnet20, vit_tiny_patch16_224, … See: slt-compress models.", show_default=False),
     ],
     dataset: Annotated[str, typer.Option(help=f"Pictures: {_DATASETS}.", rich_help_panel="Model")] = "digits",
     data_dir: DataDir = None,
@@ -142,20 +153,9 @@ def search(
     sparsity: Annotated[
         float, typer.Option(help="Share of gated weights that is zero, in [0, 1).", rich_help_panel="Gates")
     ] = 0.9,
-    freeze_ratio: Annotated[
-        float,
-        typer.Option(help="Share of gated weights that the seed keeps or drops.", rich_help_panel="Gates"),
-    ] = 0.0,
-    lock_ratio: Annotated[
-        float, typer.Option(help="Share of gated weights that the seed keeps.", rich_help_panel="Gates")
-    ] = 0.0,
-    init: Annotated[
-        InitialiserName | None,
-        typer.Option(
-            help="Distribution of the frozen weights. [default: signed-constant; uniform for crbg --recipe paper]",
-            rich_help_panel="Gates",
-        ),
-    ] = None,
+    freeze_ratio: FreezeRatio = 0.0,
+    lock_ratio: LockRatio = 0.0,
+    init: Init = None,
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**64 - 1, help="Of weights, gates and data order.", rich_help_panel="Gates"),
@@ -215,10 +215,7 @@ def search(
     with _exit_codes(lambda: _how_to_go_on(folder)):
         if not 0 <= sparsity < 1:
             raise UsageError(f"--sparsity must be at least 0 and below 1, got {sparsity:g}")
-        if not 0 <= freeze_ratio < 1:
-            raise UsageError(f"--freeze-ratio must be at least 0 and below 1, got {freeze_ratio:g}")
-        if not 0 <= lock_ratio <= freeze_ratio:
-            raise UsageError(f"--lock-ratio must be from 0 to --freeze-ratio, {freeze_ratio:g}, got {lock_ratio:g}")
+        freeze = _freeze(freeze_ratio, lock_ratio)
         _check_budget(epochs, max_steps)
         if lr is not None and not (lr > 0 and math.isfinite(lr)):
             raise UsageError(f"--lr must be a positive number, got {lr:g}")
@@ -231,7 +228,6 @@ def search(
         from slt_compress.checkpoint import Checkpoints
         from slt_compress.console import Printer, size
         from slt_compress.jobs import Request, find_ticket
-        from slt_compress.ticket import Freeze
 
         printer = Printer(json=json, quiet=quiet)
         request = Request(
@@ -241,7 +237,7 @@ def search(
             method=method.value,
             scope=scope and scope.value,
             recipe=recipe.value,
-            freeze=Freeze(freeze_ratio, lock_ratio),
+            freeze=freeze,
             initialiser=init and init.value,
             codec=codec.value,
             statistics=statistics.value,
@@ -415,8 +411,10 @@ def export(
         ticket = Ticket.load(ticket_file)
         module = ticket.restore()
         from slt_compress import jobs
-        from slt_compress.export import CALIBRATION_PICTURES, EXACT_PICTURES, PICTURES
+        from slt_compress.export import CALIBRATION_PICTURES, EXACT_PICTURES, PICTURES, check
         from slt_compress.export import export as write_onnx
+
+        check(ticket, weights.value, opset)
 
         printer = Printer(json=json)
         origin = jobs.recorded(ticket)
@@ -601,7 +599,7 @@ def verify(ticket_file: TicketFile, json: Json = False) -> None:
 def compare(
     model: Annotated[
         str,
-        typer.Argument(help="lenet-300-100, lenet-5, conv2 … conv8, or any timm CNN.", show_default=False),
+        typer.Argument(help="A network; slt-compress models lists them.", show_default=False),
     ],
     output: Annotated[
         Path,
@@ -633,9 +631,9 @@ def compare(
         bool,
         typer.Option("--dense/--no-dense", help="Also train all weights, as a yardstick.", rich_help_panel="Grid"),
     ] = True,
-    init: Annotated[
-        InitialiserName, typer.Option(help="Distribution of the frozen weights.", rich_help_panel="Training")
-    ] = InitialiserName.SIGNED_CONSTANT,
+    freeze_ratio: FreezeRatio = 0.0,
+    lock_ratio: LockRatio = 0.0,
+    init: Init = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -667,7 +665,8 @@ def compare(
             model=model,
             dataset=dataset,
             density=1.0,
-            initialiser=init.value,
+            initialiser=init.value if init else None,
+            freeze=_freeze(freeze_ratio, lock_ratio),
             data_dir=data_dir,
             input_size=input_size,
             epochs=epochs,
@@ -687,6 +686,65 @@ def compare(
                 ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
                 ("tickets", str(output / "tickets")),
             ],
+        )
+
+
+@app.command(
+    epilog="Examples:\n\nslt-compress models\n\nslt-compress models wide_resnet\n\n"
+    "slt-compress models 'torchvision/*' --input-size 224 --classes 1000 --json"
+)
+def models(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILTER]",
+            help="Part of a name, or a pattern with *. [default: a selection]",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[int, typer.Option(min=2, max=100_000, help="Logits of the network.")] = 10,
+    channels: Annotated[int, typer.Option(min=1, max=64, help="Planes of the pictures: 3 for colour.")] = 3,
+    input_size: Annotated[int, typer.Option(min=1, max=4096, help="Size of the pictures, in px.")] = 32,
+    json: Json = False,
+) -> None:
+    """List networks with their gated weights and the size of a ticket at 90 % sparsity."""
+    with _exit_codes():
+        from slt_compress import catalogue
+        from slt_compress.console import Printer, size
+
+        printer = Printer(json=json)
+        names = catalogue.matching(pattern)
+        with printer.counter("building") as report:
+            entries = list(
+                catalogue.entries(names, classes=classes, channels=channels, input_size=input_size, report=report)
+            )
+        printer.table(
+            ("model", "gated weights", "ticket", "dense"),
+            [
+                (entry.name, f"{entry.gated_weights:,}", size(entry.ticket_bytes), size(entry.dense_bytes))
+                for entry in entries
+                if entry.gated_weights and entry.ticket_bytes and entry.dense_bytes
+            ],
+        )
+        for entry in entries:
+            if entry.problem:
+                printer.note(entry.problem)
+        printer.result(
+            {
+                "classes": classes,
+                "channels": channels,
+                "input_size": input_size,
+                "sparsity": 1 - catalogue.DENSITY,
+                "models": [vars(entry) for entry in entries],
+            },
+            [
+                (
+                    "models",
+                    f"{len(entries)}, for {classes} classes and pictures of {channels}×{input_size}×{input_size}; "
+                    "ticket: estimated, at 90 % sparsity",
+                )
+            ],
+            advice="next: slt-compress search MODEL" if pattern else "more: slt-compress models FILTER",
         )
 
 
@@ -722,6 +780,16 @@ def _how_to_go_on(folder: Path) -> str:
     if any(folder.glob("*.safetensors")):
         return f"interrupted; the same command with --resume goes on from the checkpoint in {folder}"
     return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the search)"
+
+
+def _freeze(ratio: float, lock: float) -> "Freeze":
+    from slt_compress.ticket import Freeze
+
+    if not 0 <= ratio < 1:
+        raise UsageError(f"--freeze-ratio must be at least 0 and below 1, got {ratio:g}")
+    if not 0 <= lock <= ratio:
+        raise UsageError(f"--lock-ratio must be from 0 to --freeze-ratio, {ratio:g}, got {lock:g}")
+    return Freeze(ratio, lock)
 
 
 def _frozen(freeze: "Freeze") -> str:

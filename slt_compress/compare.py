@@ -143,9 +143,10 @@ def _settings(request: Request, prepared: Prepared) -> dict[str, Any]:
     """
     images, labels = next(prepared.validation.batches(_FINGERPRINT_PICTURES))
     digest = hashlib.sha256(images.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes())
-    shared = {name: value for name, value in vars(request).items() if name not in _OF_A_CELL | _PLANNED}
+    shared = {name: value for name, value in asdict(request).items() if name not in _OF_A_CELL | _PLANNED}
     document = {
         **shared,
+        "initialiser": request.initialiser or "default",
         "tool": __version__,
         "classes": list(prepared.pictures.classes),
         "preprocessing": vars(prepared.preprocessing),

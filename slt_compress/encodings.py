@@ -2,7 +2,8 @@
 
 onnxruntime inlines such functions and folds them while it loads a model, because all their inputs are constants and all
 their shapes are static; what it then runs is the plain dense graph. Only standard operators are used, in forms that its
-CPU kernels have had since release 1.18. Words are computed in int64, where no product of two of them overflows.
+CPU kernels have had since release 1.20: words are uint32, save that they are multiplied in int64, where no product
+overflows; the cast back keeps the low 32 bits.
 
 A gated tensor is one node: `RiceSigns`, `RawUniform` and so on, named after how its mask is coded and how its values
 are drawn. What differs from tensor to tensor stands in attributes, which take fewer bytes than constants would. Inside,
@@ -50,31 +51,34 @@ Table () => (table) {
 }
 
 Mix (x) => (y) {
-  low = Constant <value_int = 4294967295> ()
-  shift16 = Constant <value_int = 65536> ()
-  shift15 = Constant <value_int = 32768> ()
+  shift16 = Constant <value_ints = [16]> ()
+  shift15 = Constant <value_ints = [15]> ()
+  sixteen = Cast <to = 12> (shift16)
+  fifteen = Cast <to = 12> (shift15)
   multiplier1 = Constant <value_int = 569420461> ()
   multiplier2 = Constant <value_int = 1935289751> ()
-  a = Div (x, shift16)
+  a = BitShift <direction = "RIGHT"> (x, sixteen)
   b = BitwiseXor (x, a)
-  c = Mul (b, multiplier1)
-  d = BitwiseAnd (c, low)
-  e = Div (d, shift15)
-  f = BitwiseXor (d, e)
-  g = Mul (f, multiplier2)
-  h = BitwiseAnd (g, low)
-  i = Div (h, shift15)
-  y = BitwiseXor (h, i)
+  b64 = Cast <to = 7> (b)
+  c64 = Mul (b64, multiplier1)
+  c = Cast <to = 12> (c64)
+  d = BitShift <direction = "RIGHT"> (c, fifteen)
+  e = BitwiseXor (c, d)
+  e64 = Cast <to = 7> (e)
+  f64 = Mul (e64, multiplier2)
+  f = Cast <to = 12> (f64)
+  g = BitShift <direction = "RIGHT"> (f, fifteen)
+  y = BitwiseXor (f, g)
 }
 
 Words <k0, k1> (count) => (words) {
   one = Constant <value_int = 1> ()
-  low = Constant <value_int = 4294967295> ()
   key0 = Constant <value_int: int = @k0> ()
-  key1 = Constant <value_int: int = @k1> ()
+  key1_64 = Constant <value_int: int = @k1> ()
+  key1 = Cast <to = 12> (key1_64)
   end = Add (key0, count)
   index = Range (key0, end, one)
-  counter = BitwiseAnd (index, low)
+  counter = Cast <to = 12> (index)
   first = slt.Mix (counter)
   keyed = BitwiseXor (first, key1)
   words = slt.Mix (keyed)
@@ -91,8 +95,10 @@ WordCount <shape> () => (count) {
 
 Signs <k0, k1, magnitude> (count, table) => (signs) {
   axis = Constant <value_ints = [1]> ()
-  divisors = Constant <value_ints = [1, 256, 65536, 16777216]> ()
-  byte = Constant <value_int = 255> ()
+  shifts64 = Constant <value_ints = [0, 8, 16, 24]> ()
+  shifts = Cast <to = 12> (shifts64)
+  byte64 = Constant <value_int = 255> ()
+  byte = Cast <to = 12> (byte64)
   positive = Constant <value_int: int = @magnitude> ()
   minus_two = Constant <value_int = -2> ()
   table64 = Cast <to = 7> (table)
@@ -102,13 +108,15 @@ Signs <k0, k1, magnitude> (count, table) => (signs) {
   values = Cast <to = 3> (values64)
   words = slt.Words <k0: int = @k0, k1: int = @k1> (count)
   column = Unsqueeze (words, axis)
-  shifted = Div (column, divisors)
-  index = BitwiseAnd (shifted, byte)
+  shifted = BitShift <direction = "RIGHT"> (column, shifts)
+  bytes = BitwiseAnd (shifted, byte)
+  index = Cast <to = 6> (bytes)
   signs = Gather (values, index)
 }
 
 Uniform <k0, k1, scale> (count) => (values) {
-  low8 = Constant <value_int = 256> ()
+  eight64 = Constant <value_ints = [8]> ()
+  eight = Cast <to = 12> (eight64)
   two = Constant <value_int = 2> ()
   centre = Constant <value_int = 16777215> ()
   unit = Constant <value_float = 5.9604644775390625e-08> ()
@@ -117,7 +125,8 @@ Uniform <k0, k1, scale> (count) => (values) {
   rows = Constant <value_ints = [-1, 4, 8]> ()
   all = Mul (count, width)
   words = slt.Words <k0: int = @k0, k1: int = @k1> (all)
-  top = Div (words, low8)
+  top32 = BitShift <direction = "RIGHT"> (words, eight)
+  top = Cast <to = 7> (top32)
   doubled = Mul (top, two)
   centred = Sub (doubled, centre)
   integers = Cast <to = 1> (centred)
@@ -135,7 +144,7 @@ RawMask (code, count, table) => (mask) {
   mask = Gather (ones, shaped)
 }
 
-RiceMask <k, gaps, unary, fill> (code, count, table) => (mask) {
+RiceMask <k, unary, fill> (code, count, table) => (mask) {
   zero = Constant <value_ints = [0]> ()
   one = Constant <value_ints = [1]> ()
   flat = Constant <value_ints = [-1]> ()
@@ -148,7 +157,6 @@ RiceMask <k, gaps, unary, fill> (code, count, table) => (mask) {
   unity = Constant <value_int = 1> ()
   last = Constant <value_ints = [9223372036854775807]> ()
   planes = Constant <value_int: int = @k> ()
-  gap_count = Constant <value_ints: ints = @gaps> ()
   unary_bits = Constant <value_ints: ints = @unary> ()
   fill64 = Constant <value_ints: ints = @fill> ()
   rounded = Add (unary_bits, seven)
@@ -166,8 +174,7 @@ RiceMask <k, gaps, unary, fill> (code, count, table) => (mask) {
   powers = Cast <to = 2> (powers64)
   power_row = Unsqueeze (powers, zero)
   eights = MatMulInteger (power_row, plane_bits)
-  padded = Reshape (eights, flat)
-  remainders = Slice (padded, zero, gap_count)
+  remainders = Reshape (eights, flat)
   step64 = Pow (two, planes)
   less64 = Sub (unity, step64)
   less = Cast <to = 6> (less64)
@@ -221,10 +228,10 @@ Cut <shape> (rows) => (tensor) {
 # to spare. The name is that of mask and values, with Cut behind it.
 _MASKS = {
     "Raw": "mask = slt.RawMask (code, count, table)",
-    "Rice": """mask = slt.RiceMask <k: int = @k, gaps: ints = @gaps, unary: ints = @unary, fill: ints = @fill>
+    "Rice": """mask = slt.RiceMask <k: int = @k, unary: ints = @unary, fill: ints = @fill>
       (code, count, table)""",
 }
-_MASK_ATTRIBUTES = {"Raw": "shape", "Rice": "shape, k, gaps, unary, fill"}
+_MASK_ATTRIBUTES = {"Raw": "shape", "Rice": "shape, k, unary, fill"}
 _VALUES = {
     "Signs": """
   signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = 1> (count, table)
@@ -353,7 +360,7 @@ def _coded(name: str, values: str, mask: Mask, **attributes: float) -> Part:
         places = np.flatnonzero(mask.ravel() != inverted)
         zeros = np.diff(places - np.arange(places.size), prepend=0) >> k
         unary = places.size + int(zeros.sum())
-        extra |= {"k": k, "gaps": [places.size], "unary": [unary], "fill": [-int(inverted)]}
+        extra |= {"k": k, "unary": [unary], "fill": [-int(inverted)]}
     else:
         k, code = 0, np.zeros(-(-mask.size // 32) * 4, np.uint8)
         packed = np.packbits(mask, bitorder="little")

@@ -98,8 +98,7 @@ def export(
     have this form, VerificationError if the exported graph does not agree or loses more than `max_accuracy_drop` (a
     fraction) of the accuracy.
     """
-    opset = _opset(weights, opset)
-    _check_form(ticket, weights)
+    opset = check(ticket, weights, opset)
     if weights == "int8" and not (pictures and calibration):
         raise UsageError(
             "--weights int8 needs pictures, to measure ranges of activations and what is lost; give --data-dir, the "
@@ -147,17 +146,8 @@ def export(
     return Exported(len(content), opset, *exported, agreement, calibrated)
 
 
-def _opset(weights: str, opset: int | None) -> int:
-    if weights == "int2":
-        if opset not in (None, INT2_OPSET):
-            raise UsageError(f"--weights int2 needs --opset {INT2_OPSET}, the first with 2-bit types, got {opset}")
-        return INT2_OPSET
-    if opset is not None and opset not in OPSETS:
-        raise UsageError(f"--opset must be from {OPSETS.start} to {OPSETS.stop - 1}, got {opset}")
-    return opset or DEFAULT_OPSET
-
-
-def _check_form(ticket: Ticket, weights: str) -> None:
+def check(ticket: Ticket, weights: str, opset: int | None) -> int:
+    """Return the operator set of an export. Raises as `export` does if the weights cannot have this form."""
     if weights == "compact" and ticket.initialiser == "kaiming-normal":
         raise UnreachableError(
             "the normal values of kaiming-normal are not regenerated in a graph; use: export --weights dense"
@@ -167,6 +157,13 @@ def _check_form(ticket: Ticket, weights: str) -> None:
             f"--weights {weights} needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use: "
             "export --weights dense"
         )
+    if weights == "int2":
+        if opset not in (None, INT2_OPSET):
+            raise UsageError(f"--weights int2 needs --opset {INT2_OPSET}, the first with 2-bit types, got {opset}")
+        return INT2_OPSET
+    if opset is not None and opset not in OPSETS:
+        raise UsageError(f"--opset must be from {OPSETS.start} to {OPSETS.stop - 1}, got {opset}")
+    return opset or DEFAULT_OPSET
 
 
 def _assemble(traced: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ Every method works on one flat tensor over all gated weights (see `network`). Ad
 of `Method` and a line in `methods`.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -11,7 +12,9 @@ import torch
 from torch import nn
 
 from slt_compress.network import FlatNetwork
-from slt_compress.ranking import best_of_network, searched_count
+from slt_compress.ranking import best_of_network, searched_count, threshold
+
+_LOWEST = -1e6  # a mean far below all others, whose gate is 0 at any slope
 
 
 class Method(Protocol):
@@ -48,48 +51,43 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class CrbgSettings:
-    """Fractions are of the whole run; values were chosen on validation pictures of MNIST, see docs/methods.md."""
+    """Fractions are of the whole run; values were chosen on held-out training pictures, see docs/methods.md."""
 
     learning_rate: float = 3e-2  # of Adam, falling linearly to 0
-    initial_mean: float = 0.5
     initial_spread: float = 0.01  # standard deviation of the initial means
     sigma_start: float = 0.1
     sigma_end: float = 0.02  # reached exponentially from `anneal_from` to the end
-    slope_end: float = 10.0  # likewise, from 1
+    slope_end: float = 20.0  # likewise, from 1
     anneal_from: float = 0.3
-    lowest_mean: float = -0.25  # means are clamped to [lowest, highest]
-    highest_mean: float = 1.0
-    target_from: float = 0.1  # the target density falls linearly from 1 …
+    target_start: float = 0.9  # the target density falls linearly from here (or from the asked one, if higher) …
+    target_from: float = 0.05
     target_until: float = 0.35  # … to the asked one
-    integral: float = 280.0  # gain of the multiplier per unit of log density, divided by the number of steps
-    integral_limit: float = 0.1  # errors beyond it count as this much
-    proportional: float = 20.0
-    gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that P, I and ϖ are made for
+    below: float = 0.75  # means are clamped to [τ - below, τ + above]
+    above: float = 0.5
+    force: float = 0.4  # the price of a gate, in units of the network's gradient, for each e-fold below half density
+    gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that the force is made for
     gradient_memory: float = 0.95  # of its running mean
-    polarisation: float = 10.0  # ϖ, weight of mean c(1-c), rising linearly from `polarise_from` to the end
-    polarise_from: float = 0.5
 
 
 class Crbg:
-    """Continuously relaxed Bernoulli gates: z = clip(c + σ·ε, 0, 1) with c = k·(μ - ½) + ½ and ε ~ N(0, 1).
+    """Continuously relaxed Bernoulli gates: z = clip(c + σ·ε, 0, 1) with c = k·(μ - τ) + ½ and ε ~ N(0, 1).
 
     The gate is that of Tsayag & Lindenbaum (arXiv:2603.08914), after the stochastic gates of Yamada et al. (2020), with
-    a slope k. Sparsity is not bought with a fixed λ·ΣΦ(μ/σ), whose gradient vanishes for open gates, but steered: the
-    density d = mean clip(c, 0, 1) follows a target t by a force on every mean,
+    a slope k and a threshold τ that moves. Sparsity is not bought with a fixed λ·ΣΦ(μ/σ), whose gradient vanishes for
+    open gates: before every step τ is set where exactly the target number of means of the whole network lies at or
+    above it. The target falls from nine gates in ten to the asked density, and the last ranking has nothing left to
+    settle.
 
-        loss += (λ + P·e)·mean c        e = log(d / t)        λ += I·clip(e) after each step at the asked density
+    The same small force acts on every mean, loss += F·u·mean c, where u follows the size of the gradient that the loss
+    itself sends to a gate: per gate it is thirty to four hundred times larger in a ResNet-18 than in a LeNet. As τ
+    follows, the force does not set the density. It sets who competes: Adam moves every mean alike, however little the
+    loss cares for it, and the force lets those fall whose gradient is weak beside that of others. The layers with the
+    strongest gradients, small ones at either end of a network most of all, then keep the most weights. With half of the
+    weights kept that would leave these layers nothing to choose, so F = f·log(½ / density), and 0 above half.
 
-    a proportional-integral controller, where everything added to the loss is measured in units of the gradient that the
-    loss itself sends to a gate: per gate it is thirty to four hundred times larger in a ResNet-18 than in a LeNet, and
-    a force that closes gates in one is lost in the noise of the other. The error is relative, so that 2 % and 50 %
-    density steer alike; the force acts on every gate, also on those that are fully open and pass no gradient, and grows
-    with the slope as the gradient of the loss does. The proportional part damps: gates already integrate the force, and
-    a multiplier alone, which integrates once more, swings far past the target and cannot come back. For the same reason
-    λ rests while the target falls, and large errors count only so much.
-
-    Meanwhile σ falls, the slope rises and a polarisation term drives every gate to 0 or 1, so that the soft network
-    becomes the hard one before the search ends. At first a closed gate lies within reach of the noise and may reopen;
-    as the slope rises it falls out of reach, and the mask settles at the target.
+    Meanwhile σ falls and the slope rises, until only gates next to τ are neither 0 nor 1: the soft network becomes the
+    hard one before the search ends. Means are held within reach of τ, so that what the loss has opened or closed can
+    come back.
     """
 
     def __init__(
@@ -108,12 +106,11 @@ class Crbg:
         self._generator = generator
         device = network.weights.device
         noise = torch.randn(network.weights.shape, generator=generator, device=device)
-        means = noise.mul_(s.initial_spread).add_(s.initial_mean)
-        means[~network.free] = s.lowest_mean  # padding and frozen gates are closed and, without gradient, stay so
-        self.parameter: nn.Parameter = nn.Parameter(means)
-        self._multiplier = torch.zeros((), device=device)
-        self._error = torch.zeros((), device=device)
-        self._unit = torch.zeros((), device=device)
+        self._frozen = ~network.free  # padding too: closed, ranked last, and without gradient
+        self.parameter: nn.Parameter = nn.Parameter(noise.mul_(s.initial_spread).masked_fill_(self._frozen, _LOWEST))
+        self._threshold = torch.zeros((), device=device)  # τ
+        self._unit = torch.zeros((), device=device)  # u
+        self._force = s.force * max(0.0, math.log(0.5 / self._density))  # F
 
     def settings(self) -> dict[str, Any]:
         return asdict(self._settings)
@@ -126,59 +123,44 @@ class Crbg:
 
     def gate(self, step: int) -> torch.Tensor:
         s = self._settings
-        sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step)
+        self._settle(step)
+        annealed = ramp(step / self._steps, s.anneal_from, 1)
+        sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** annealed
         noise = torch.randn(self.parameter.shape, generator=self._generator, device=self.parameter.device)
-        return (self._centre(step) + noise.mul_(sigma)).clamp(0, 1)
+        offset = noise.mul_(sigma).add_(0.5 - self._slope(step) * self._threshold)
+        return torch.add(offset, self.parameter, alpha=self._slope(step)).clamp(0, 1)
 
     def penalty(self, step: int) -> torch.Tensor:
-        s = self._settings
-        centre = self._centre(step)
-        relaxed = centre.clamp(0, 1)
+        s, count = self._settings, self._network.free_count
         with torch.no_grad():
-            gradient = self._network.grad * self._network.weights
-            unit = gradient.norm() * self._network.free_count**0.5 / s.gradient_scale
+            gradient = (self._network.grad * self._network.weights).norm() * count**0.5 / s.gradient_scale
             memory = s.gradient_memory if step else 0.0
-            self._unit = memory * self._unit + (1 - memory) * unit
-            density = (relaxed.sum() / self._network.free_count).clamp(min=1 / self._network.free_count)
-            self._error = torch.log(density / self._target(step))
-            force = self._multiplier + s.proportional * self._error
-            if step < s.target_until * self._steps:
-                force.clamp_(min=0)  # the first gates to close are chosen, not replaced by others pushed open
-        polarisation = s.polarisation * ramp(step / self._steps, s.polarise_from, 1)
-        undecided = (relaxed * (1 - relaxed)).sum()
-        return self._unit * (force * centre.sum() + polarisation * undecided) / self._network.free_count
+            self._unit = memory * self._unit + (1 - memory) * gradient
+        centres = self._slope(step) * (self.parameter - self._threshold) + 0.5
+        return self._force * self._unit * centres.masked_fill(self._frozen, 0).sum() / count
 
-    @torch.no_grad()
     def after_step(self, step: int) -> None:
-        s = self._settings
-        self.parameter.clamp_(s.lowest_mean, s.highest_mean)
-        if step >= s.target_until * self._steps:
-            self._multiplier += s.integral / self._steps * self._error.clamp(-s.integral_limit, s.integral_limit)
+        """Means are brought within reach of the threshold when it is next set."""
 
     def hard_gate(self) -> torch.Tensor:
-        return self.parameter.detach() > 0.5
+        return self.parameter.detach() >= self._threshold
 
     def mask(self) -> torch.Tensor:
-        """Keep the largest means. Gates at either end of the range tie in great numbers; a draw decides among them.
+        return best_of_network(self._network, self.parameter.detach(), self._asked, self._generator)
 
-        A draw spreads what is still to be opened or closed evenly over the layers. Ranking ties by gradient instead
-        picks weights of one layer that all do the same, and a ranking by index the first or last layer.
-        """
-        noise = torch.rand(self.parameter.shape, generator=self._generator, device=self.parameter.device)
-        # 1e-4: far below the width of the slope, far above a rounding error.
-        return best_of_network(self._network, self.parameter.detach() + 1e-4 * noise, self._asked, self._generator)
-
-    def _annealed(self, step: int) -> float:
-        return ramp(step / self._steps, self._settings.anneal_from, 1)
-
-    def _centre(self, step: int) -> torch.Tensor:
-        slope = self._settings.slope_end ** self._annealed(step)
-        centre: torch.Tensor = slope * (self.parameter - 0.5) + 0.5
-        return centre
-
-    def _target(self, step: int) -> float:
+    @torch.no_grad()
+    def _settle(self, step: int) -> None:
+        """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""
         s = self._settings
-        return 1 - (1 - self._density) * ramp(step / self._steps, s.target_from, s.target_until)
+        start = max(s.target_start, self._density)
+        target = start + (self._density - start) * ramp(step / self._steps, s.target_from, s.target_until)
+        self._threshold = threshold(self.parameter, max(1, round(target * self._network.free_count)))
+        self.parameter.clamp_(self._threshold - s.below, self._threshold + s.above)
+        self.parameter.masked_fill_(self._frozen, _LOWEST)
+
+    def _slope(self, step: int) -> float:
+        s = self._settings
+        return float(s.slope_end ** ramp(step / self._steps, s.anneal_from, 1))
 
 
 def ramp(progress: float, start: float, end: float) -> float:

@@ -1,16 +1,11 @@
 """Networks by name, as bare architectures: nothing here decides the value of a weight.
 
-Own models carry a BatchNorm without affine parameters after every gated layer. A frozen layer cannot learn the scale
-of its output, and the normalisation gives it one that does not depend on how many of its weights are kept.
-
-On small pictures (≤ 64 px) the stem that timm made for 224 px would throw most of the picture away before the first
-block. It is replaced by a 3×3 convolution of stride 1 and no pooling, as the CIFAR papers do; `ModelSpec` records it.
+A name leads to one of three builders: the package's own `architectures`, torchvision (`torchvision/NAME`), or timm.
 """
 
 import difflib
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +13,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from slt_compress import architectures, libraries
 from slt_compress.errors import TicketError, UsageError
 from slt_compress.pictures import SMALL
+
+TORCHVISION = "torchvision/"  # ahead of a network's name
 
 # What a ticket may ask a builder for: name of the argument -> smallest and largest value.
 _LIMITS = {"channels": (1, 64), "classes": (2, 100_000), "input_size": (1, 4096)}
@@ -29,8 +27,8 @@ _LIMITS = {"channels": (1, 64), "classes": (2, 100_000), "input_size": (1, 4096)
 class ModelSpec:
     """Everything a network is built from. Square inputs of `input_size` px, `channels` planes, `classes` logits."""
 
-    builder: str  # "slt" for the models of this module, "timm"
-    name: str
+    builder: str  # "slt" for `architectures`, "timm", "torchvision"
+    name: str  # as the builder knows it
     classes: int
     channels: int
     input_size: int
@@ -44,7 +42,7 @@ class ModelSpec:
         """Read what `to_json` wrote, refusing anything else: a ticket must not reach a library's other arguments."""
         if not isinstance(fields, dict) or set(fields) != set(cls.__dataclass_fields__):
             raise TicketError(f"model must have the fields {', '.join(cls.__dataclass_fields__)}, found {fields!r}")
-        if fields["builder"] not in ("slt", "timm") or not isinstance(fields["name"], str):
+        if fields["builder"] not in ("slt", "timm", "torchvision") or not isinstance(fields["name"], str):
             raise TicketError(f"unknown model builder or name: {fields['builder']!r}, {fields['name']!r}")
         if not isinstance(fields["small_input"], bool):
             raise TicketError(f"small_input must be true or false, found {fields['small_input']!r}")
@@ -60,40 +58,61 @@ def resolve(name: str, *, classes: int, channels: int, input_size: int) -> Model
 
     Raises UsageError for an unknown name, with the closest known ones.
     """
-    if name in _OWN:
-        size = max(input_size, _OWN[name].minimum_size)
-        return ModelSpec("slt", name, classes, channels, size)
-    _require_timm(name)
-    return ModelSpec("timm", name, classes, channels, input_size, small_input=input_size <= SMALL)
+    own = architectures.find(name)
+    if own:
+        return ModelSpec("slt", name, classes, channels, max(input_size, own.minimum_size))
+    check_name(name)
+    builder = "torchvision" if name.startswith(TORCHVISION) else "timm"
+    return ModelSpec(
+        builder, name.removeprefix(TORCHVISION), classes, channels, input_size, small_input=input_size <= SMALL
+    )
+
+
+def names() -> list[str]:
+    """Return all names there are; of the own networks with widths, those that the documentation shows."""
+    torchvision = [f"{TORCHVISION}{name}" for name in libraries.torchvision_names()]
+    return [*architectures.NAMES, *torchvision, *libraries.timm_names()]
+
+
+def closest(name: str) -> list[str]:
+    """Return at most three known names that look like this one, the likeliest first."""
+    return difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
 
 
 def check_name(name: str) -> None:
     """Raise UsageError if no model has this name. Cheap for own models, so it can precede slow work."""
-    if name not in _OWN:
-        _require_timm(name)
+    if not architectures.find(name) and name not in names():
+        raise UsageError(_unknown(name))
 
 
 def default_input_size(name: str) -> int:
     """Return the input size in px a model was made for; own models take any, so they name their customary one."""
-    if name in _OWN:
-        return 32
-    import timm
-
-    return int(timm.get_pretrained_cfg(name).input_size[-1])
+    if architectures.find(name):
+        return architectures.CUSTOMARY_SIZE
+    if name.startswith(TORCHVISION):
+        return libraries.torchvision_input_size(name.removeprefix(TORCHVISION))
+    return libraries.timm_input_size(name)
 
 
 def build(spec: ModelSpec) -> nn.Module:
-    """Build the architecture in evaluation mode. Parameter values are whatever memory held: the caller sets them all.
+    """Build the architecture in evaluation mode, without dropout. Parameter values are whatever memory held: the caller
+    sets them all.
 
-    Raises UsageError for an unknown name.
+    Raises UsageError for an unknown name, and for a size that the network cannot be built for.
     """
+    own = architectures.find(spec.name) if spec.builder == "slt" else None
+    if not own and (spec.builder == "slt" or spec.name not in libraries.NAMES[spec.builder]()):
+        raise UsageError(_unknown(_full_name(spec)))
     with _SkipInitialisation():
-        if spec.builder == "slt":
-            if spec.name not in _OWN:
-                raise UsageError(_unknown(spec.name, list(_OWN)))
-            module = _OWN[spec.name].constructor(spec)
-        else:
-            module = _build_timm(spec)
+        if own:
+            return own.constructor(spec).eval()
+        try:
+            module = libraries.BUILDERS[spec.builder](spec)
+            if not all(parameter.numel() for parameter in module.parameters()):
+                raise ValueError("not one patch of the network fits into them")
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(_misfit(spec, error)) from error
+    libraries.silence(module)
     return module.eval()
 
 
@@ -105,11 +124,7 @@ def check_input(module: nn.Module, spec: ModelSpec) -> None:
         with torch.no_grad():
             shape = tuple(module.eval()(images).shape)
     except (AssertionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(
-            f"{spec.name} cannot take pictures of {spec.input_size} px ({reason}); give an --input-size that it can, "
-            f"such as {default_input_size(spec.name)}"
-        ) from error
+        raise UsageError(_misfit(spec, error)) from error
     if shape != (2, spec.classes):
         raise UsageError(f"{spec.name} is no classifier: expected logits (2, {spec.classes}), got {shape}")
 
@@ -122,13 +137,29 @@ def architecture_digest(module: nn.Module) -> str:
 
 def library_version(spec: ModelSpec) -> str:
     """Return "library version" of what builds this spec, for the provenance in the ticket."""
-    if spec.builder == "timm":
-        import timm
-
-        return f"timm {timm.__version__}"
     from slt_compress import __version__
 
-    return f"slt-compress {__version__}"
+    version = __version__ if spec.builder == "slt" else libraries.version(spec.builder)
+    return f"{'slt-compress' if spec.builder == 'slt' else spec.builder} {version}"
+
+
+def _full_name(spec: ModelSpec) -> str:
+    return f"{TORCHVISION}{spec.name}" if spec.builder == "torchvision" else spec.name
+
+
+def _unknown(name: str) -> str:
+    close = closest(name)
+    hint = f"did you mean {', '.join(close)}?" if close else "slt-compress models lists what there is"
+    return f"unknown model {name!r}: {hint}"
+
+
+def _misfit(spec: ModelSpec, error: Exception) -> str:
+    name = _full_name(spec)
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return (
+        f"{name} cannot take pictures of {spec.input_size} px ({reason}); give an --input-size that it can, "
+        f"such as {default_input_size(name)}"
+    )
 
 
 class _SkipInitialisation(TorchFunctionMode):
@@ -143,118 +174,3 @@ class _SkipInitialisation(TorchFunctionMode):
         if changes and isinstance(target, nn.Parameter):
             return target
         return func(*args, **(kwargs or {}))
-
-
-@dataclass(frozen=True)
-class _Own:
-    constructor: Callable[[ModelSpec], nn.Module]
-    minimum_size: int = 1  # px: smaller pictures are enlarged to it
-
-
-def _linear(features: int, outputs: int) -> list[nn.Module]:
-    return [nn.Linear(features, outputs, bias=False), nn.BatchNorm1d(outputs, affine=False)]
-
-
-def _conv(channels: int, outputs: int, kernel: int, padding: int) -> list[nn.Module]:
-    conv = nn.Conv2d(channels, outputs, kernel, padding=padding, bias=False)
-    return [conv, nn.BatchNorm2d(outputs, affine=False), nn.ReLU()]
-
-
-def _lenet_300_100(spec: ModelSpec) -> nn.Module:
-    """LeNet-300-100 of LeCun et al. 1998, with ReLU and BatchNorm."""
-    return nn.Sequential(
-        nn.Flatten(),
-        *_linear(spec.channels * spec.input_size**2, 300),
-        nn.ReLU(),
-        *_linear(300, 100),
-        nn.ReLU(),
-        *_linear(100, spec.classes),
-    )
-
-
-def _lenet_5(spec: ModelSpec) -> nn.Module:
-    """LeNet-5 of LeCun et al. 1998, with ReLU, max-pooling and BatchNorm."""
-    side = (spec.input_size // 2 - 4) // 2
-    return nn.Sequential(
-        *_conv(spec.channels, 6, 5, padding=2),
-        nn.MaxPool2d(2),
-        *_conv(6, 16, 5, padding=0),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        *_linear(16 * side**2, 120),
-        nn.ReLU(),
-        *_linear(120, 84),
-        nn.ReLU(),
-        *_linear(84, spec.classes),
-    )
-
-
-def _conv_n(pairs: int) -> Callable[[ModelSpec], nn.Module]:
-    """Conv-2/4/6 of Frankle & Carbin 2019 and Conv-8 of Ramanujan et al. 2020, with BatchNorm."""
-
-    def construct(spec: ModelSpec) -> nn.Module:
-        layers: list[nn.Module] = []
-        channels, side = spec.channels, spec.input_size
-        for width in (64, 128, 256, 512)[:pairs]:
-            layers += [
-                *_conv(channels, width, 3, padding=1),
-                *_conv(width, width, 3, padding=1),
-                nn.MaxPool2d(2),
-            ]
-            channels, side = width, side // 2
-        layers += [nn.Flatten(), *_linear(channels * side**2, 256), nn.ReLU(), *_linear(256, 256), nn.ReLU()]
-        return nn.Sequential(*layers, *_linear(256, spec.classes))
-
-    return construct
-
-
-_OWN = {
-    "lenet-300-100": _Own(_lenet_300_100),
-    "lenet-5": _Own(_lenet_5, minimum_size=12),
-    "conv2": _Own(_conv_n(1), minimum_size=2),
-    "conv4": _Own(_conv_n(2), minimum_size=4),
-    "conv6": _Own(_conv_n(3), minimum_size=8),
-    "conv8": _Own(_conv_n(4), minimum_size=16),
-}
-
-
-def _require_timm(name: str) -> None:
-    import timm
-
-    known = timm.list_models()
-    # Only bare architecture names: a tag such as `.a1_in1k`, `hf-hub:` or `local-dir:` would name trained weights.
-    if name not in known:
-        raise UsageError(_unknown(name, [*_OWN, *known]))
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}?" if close else f"own models: {', '.join(_OWN)}; or any timm CNN"
-    return f"unknown model {name!r}: {hint}"
-
-
-def _build_timm(spec: ModelSpec) -> nn.Module:
-    import timm
-
-    _require_timm(spec.name)
-    module: nn.Module = timm.create_model(spec.name, pretrained=False, num_classes=spec.classes, in_chans=spec.channels)
-    if spec.small_input:
-        _adapt_stem(module)
-    return module
-
-
-def _adapt_stem(module: nn.Module) -> None:
-    """Replace a strided first convolution by a 3×3 one of stride 1, and drop the pooling right behind it."""
-    path = getattr(module, "pretrained_cfg", {}).get("first_conv")
-    conv = module.get_submodule(path) if isinstance(path, str) else None
-    if isinstance(path, str) and isinstance(conv, nn.Conv2d) and max(conv.stride) > 1:
-        parent, _, child = path.rpartition(".")
-        replacement = nn.Conv2d(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None)
-        setattr(module.get_submodule(parent), child, replacement)
-    for pool in ("maxpool", "features.pool0"):  # ResNets and their kin; DenseNets
-        parent, _, child = pool.rpartition(".")
-        try:
-            module.get_submodule(pool)
-        except AttributeError:
-            continue
-        setattr(module.get_submodule(parent), child, nn.Identity())

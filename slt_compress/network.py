@@ -77,8 +77,8 @@ def statistic_names(module: nn.Module) -> list[str]:
 def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, float]:
     """Return what each gated tensor's values are multiplied with, by name: `seeding.scale` of its fan-in.
 
-    Where no BatchNorm of the same width follows to undo it, a layer that keeps only `density` of its weights would
-    shrink its output by √density; its scale is divided by that.
+    Where no BatchNorm of the same width follows in the same block to undo it, a layer that keeps only `density` of its
+    weights would shrink its output by √density; its scale is divided by that.
     """
     found = {}
     layers = [
@@ -86,11 +86,15 @@ def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, flo
         for path, layer in module.named_modules()
         if any(True for _ in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)))
     ]
-    followers = {path: follower for (path, _), (_, follower) in itertools.pairwise(layers)}
+    followers = {path: follower for (path, _), follower in itertools.pairwise(layers)}
     for name in gated_names(module):
         weight = module.get_parameter(name)
-        follower = followers.get(name.rpartition(".")[0])
-        normalised = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == weight.shape[0]
+        path = name.rpartition(".")[0]
+        next_path, follower = followers.get(path, ("", None))
+        # The first norm of the next block comes after the residual sum, where the scale of this branch matters.
+        beside = next_path.rpartition(".")[0] == path.rpartition(".")[0]
+        norm = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == weight.shape[0]
+        normalised = beside and norm
         found[name] = seeding.scale(initialiser, weight[0].numel() * (1 if normalised else density))
     return found
 

@@ -118,7 +118,7 @@ def hold_out(train: Split) -> tuple[Split, Split]:
 def batch_indices(
     count: int, batch_size: int, shuffle: torch.Generator | None, drop_last: bool, skip: int = 0
 ) -> Iterator[torch.Tensor]:
-    """Yield the positions of the pictures of each batch but the first `skip`; the draw is the same whatever is left out."""
+    """Yield the positions of each batch's pictures, but for the first `skip`, which change nothing in the draw."""
     order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
     for batch in torch.split(order, batch_size)[skip:]:
         if not drop_last or len(batch) == batch_size:

@@ -1,4 +1,4 @@
-"""Checkpoints: a search that was killed ends as if it had not been, and no file of another search is mistaken for its own."""
+"""Checkpoints: a killed search ends as if it had not been, and no other search's file is mistaken for its own."""
 
 import itertools
 import random
@@ -103,6 +103,11 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path: Path) -> None:
         replace(kept, identity={"model": {"name": "resnet18"}}).find()
 
 
+def go_on(kept: Checkpoints) -> None:
+    assert kept.find() is not None
+    find(replace(kept, resume=True))
+
+
 def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
     kept = stopped(tmp_path / "ckpt", seed=0)
     whole = kept.file.read_bytes()
@@ -113,8 +118,7 @@ def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
         for content in (bytes(damaged), whole[:position]):
             kept.file.write_bytes(content)
             with pytest.raises((CheckpointError, UsageError), match="without --resume the search starts afresh"):
-                assert kept.find() is not None
-                find(replace(kept, resume=True))
+                go_on(kept)
 
 
 def test_a_finished_search_leaves_nothing(tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_the_state_is_complete_and_small() -> None:
     network = FlatNetwork(build(resolve("lenet-5", classes=10, channels=1, input_size=8)), 0, 0.1, CPU)
     method = methods.make("crbg", network, 0.1, 10, torch.Generator())
     state = State(method, method.optimiser(), torch.Generator(), network.module)
-    (gate := method.gate(0)).sum().backward()
+    (gate := method.gate(0)).sum().backward()  # type: ignore[no-untyped-call]
     state.optimiser.step()
     tensors = state.tensors()
     assert {"method.parameter", "optimiser.exp_avg", "optimiser.exp_avg_sq", "optimiser.step", "generator"} <= set(

@@ -26,6 +26,10 @@ SEARCH_KEYS = {
     *("artifact", "model", "dataset", "method", "seed", "sparsity", "accuracy", "validation_accuracy", "loss"),
     *("bytes", "mask_bytes", "mask_bound_bytes", "dense_bytes", "epochs", "seconds", "images_per_second"),
 }
+EXPORT_KEYS = {
+    *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
+    *("pictures", "predictions_equal", "accuracy_before", "accuracy_after", "calibration_pictures"),
+}
 Searched = tuple[Path, dict[str, Any]]
 
 
@@ -66,9 +70,11 @@ def test_the_whole_road_agrees(searched: Searched, tmp_path: Path) -> None:
     assert (torch_result["backend"], onnx_result["backend"]) == ("torch", "onnxruntime")
     assert torch_result["samples"] == 360
     assert torch_result["sparsity"] == onnx_result["sparsity"] == found["sparsity"]
-    assert set(exported) == {"onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense"}
+    assert set(exported) == EXPORT_KEYS
     assert exported["bytes"] == onnx_result["bytes"] == (tmp_path / "t.onnx").stat().st_size
     assert exported["max_abs_difference"] < 1e-4
+    assert exported["bit_identical_to_dense"]
+    assert exported["pictures"] == exported["predictions_equal"] == 360
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(cli: Run, tmp_path: Path) -> None:
@@ -310,6 +316,64 @@ def test_the_onnx_file_records_where_it_comes_from(searched: Searched, cli: Run,
     assert origin["classes"] == list("0123456789")
     assert origin["preprocessing"]["size"] == 8
     assert origin["ticket"] == document(cli("inspect", searched[0], "--json"))["digest"]
+
+
+@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "int8"])
+def test_every_form_of_weights_is_proven_on_real_pictures(
+    searched: Searched, cli: Run, tmp_path: Path, weights: str
+) -> None:
+    options = ("--weights", weights, "--include-preprocessing", "--output", "t.onnx", "--json")
+    found = document(cli("export", searched[0], *options))
+    assert found["weights"] == weights
+    assert found["bytes"] == (tmp_path / "t.onnx").stat().st_size
+    assert found["bit_identical_to_plain"]
+    assert found["bit_identical_to_dense"] == (weights != "int8")
+    assert found["pictures"] == 360
+    assert found["predictions_equal"] >= (350 if weights == "int8" else 360)
+    assert found["calibration_pictures"] == (256 if weights == "int8" else 0)
+    measured = document(cli("evaluate", "t.onnx", "--json"))
+    assert measured["accuracy"] == found["accuracy_after"]
+    assert abs(found["accuracy_after"] - found["accuracy_before"]) <= 0.01
+
+
+def test_an_edge_device_needs_three_packages(searched: Searched, cli: Run, tmp_path: Path) -> None:
+    """The example classifies digits as the evaluation does, and imports neither torch nor this package."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for index in range(10):
+        pixels = np.rint(digits.images[index] * (255 / 16)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    pictures = [f"{index}.png" for index in range(10)]
+    script = Path(__file__).parent.parent / "examples" / "edge" / "classify.py"
+    blocked = "import sys; sys.modules.update(torch=None, slt_compress=None); import runpy; sys.argv = sys.argv[1:]; "
+    for option in ((), ("--include-preprocessing",)):
+        assert cli("export", searched[0], "--output", "t.onnx", *option).returncode == 0
+        command = [sys.executable, "-c", f"{blocked}runpy.run_path(sys.argv[0], run_name='__main__')", str(script)]
+        done = subprocess.run(
+            [*command, "t.onnx", *pictures], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found = re.findall(r"(\d)\.png: (\d) \(", done.stdout)
+        assert len(found) == 10
+        assert sum(digits.target[int(index)] == int(label) for index, label in found) >= 9
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--weights", "int2", "--opset", 20), 2, "--weights int2 needs --opset 25"),
+        (("--weights", "int8", "--max-accuracy-drop", 2), 2, "max-accuracy-drop"),
+        (("--dataset", "mnits"), 2, "unknown data set 'mnits': did you mean mnist"),
+        (("--dataset", "imagefolder"), 1, "imagefolder needs --data-dir"),
+        (("--data-dir", "nowhere", "--dataset", "imagefolder"), 1, "nowhere"),
+    ],
+)
+def test_wrong_ways_to_export(
+    searched: Searched, cli: Run, tmp_path: Path, options: tuple[object, ...], code: int, words: str
+) -> None:
+    refused(cli("export", searched[0], "--output", "t.onnx", *options), code, words, tmp_path)
 
 
 def test_resnet18_on_a_folder_of_pictures(cli: Run, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_a_damaged_cell_is_run_again(
         ({"max_steps": 61}, r"steps is 60 there, 61 here"),
         ({"batch_size": 64}, "batch_size is 256 there, 64 here"),
         ({"model": "lenet-5"}, 'model is "lenet-300-100" there, "lenet-5" here'),
-        ({"initialiser": "uniform"}, 'initialiser is "signed-constant" there, "uniform" here'),
+        ({"initialiser": "uniform"}, 'initialiser is "default" there, "uniform" here'),
         ({"input_size": 10}, "preprocessing is"),
     ],
 )

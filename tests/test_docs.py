@@ -15,6 +15,7 @@ from tests.conftest import Run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for folder in (".", "docs") for path in (ROOT / folder).glob("*.md"))
 
 
 def shell_lines(text: str) -> list[str]:
@@ -45,7 +46,7 @@ def test_the_first_command_is_the_main_job() -> None:
         assert f'"{program}" {" ".join(arguments)}'.strip().replace('pip" install', 'pip" install --quiet') in ours
 
 
-@pytest.mark.parametrize("document", [*sorted(path.name for path in ROOT.glob("*.md")), "docs/methods.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
@@ -53,12 +54,25 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
 
 
 def test_defaults_in_the_help_are_those_of_the_code() -> None:
-    from slt_compress.export import DEFAULT_OPSET
+    from slt_compress.export import DEFAULT_OPSET, INT2_OPSET
     from slt_compress.search import MIN_STEPS
 
     source = Path(module.__file__).read_text()
-    assert f"[default: {DEFAULT_OPSET}]" in source
+    assert f"[default: {DEFAULT_OPSET}, for int2 {INT2_OPSET}]" in source
     assert f"more for {MIN_STEPS:,} steps" in source
+
+
+def test_the_page_of_models_shows_what_the_command_prints() -> None:
+    from slt_compress import catalogue
+    from slt_compress.console import size
+
+    page = (ROOT / "docs" / "models.md").read_text()
+    for entry in catalogue.entries(list(catalogue.SELECTION), classes=10, channels=3, input_size=32):
+        assert entry.gated_weights
+        assert entry.ticket_bytes
+        assert entry.dense_bytes
+        sizes = f"{size(entry.ticket_bytes)} | {size(entry.dense_bytes)}"
+        assert f"| `{entry.name}` | {entry.gated_weights:,} | {sizes} |" in page
 
 
 def test_the_example_classifies_a_picture(cli: Run, tmp_path: Path) -> None:

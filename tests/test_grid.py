@@ -1,23 +1,12 @@
 """What a comparison is asked for: lists, methods with options, and the cells they make."""
 
-from dataclasses import dataclass
-
 import pytest
 
-from slt_compress import grid
 from slt_compress.errors import UsageError
 from slt_compress.grid import Cell, Contender, Plan
 from slt_compress.jobs import Request
 
 REQUEST = Request("lenet-300-100", "digits", 1.0, max_steps=7)
-
-
-@dataclass(frozen=True)
-class WithOptions(Request):
-    """A request of methods that take options."""
-
-    scope: str = "layer"
-    recipe: str = "default"
 
 
 def test_cells_come_seed_by_seed_and_carry_their_request() -> None:
@@ -32,19 +21,18 @@ def test_cells_come_seed_by_seed_and_carry_their_request() -> None:
     assert not [cell for cell in Plan.parse(REQUEST, "crbg", "0.9", 1, dense=False).cells() if cell.is_dense]
 
 
-def test_options_of_a_method_reach_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "Request", WithOptions)
-    common = WithOptions("lenet-300-100", "digits", 1.0)
-    for text in ("crbg:global:paper", "crbg:paper:global"):
+def test_options_of_a_method_reach_its_request() -> None:
+    for text in ("edge-popup:global:paper", "edge-popup:paper:global"):
         cell = Cell(Contender.parse(text), 0.9, 3)
-        request = cell.request(common)
-        assert isinstance(request, WithOptions)
-        assert (request.method, request.scope, request.recipe) == ("crbg", "global", "paper")
-        assert (cell.contender.label, cell.name) == ("crbg:global:paper", "crbg-global-paper-0.9-3")
+        request = cell.request(REQUEST)
+        assert (request.method, request.scope, request.recipe) == ("edge-popup", "global", "paper")
+        assert (cell.contender.label, cell.name) == ("edge-popup:global:paper", "edge-popup-global-paper-0.9-3")
     with pytest.raises(UsageError, match="gives the scope twice"):
-        Contender.parse("crbg:global:layer")
-    with pytest.raises(UsageError, match="--methods names crbg:global:paper twice"):
-        Plan.parse(common, "crbg:global:paper,crbg:paper:global", "0.9", 1, dense=False)
+        Contender.parse("edge-popup:global:layer")
+    with pytest.raises(UsageError, match="--methods names edge-popup:global:paper twice"):
+        Plan.parse(REQUEST, "edge-popup:global:paper,edge-popup:paper:global", "0.9", 1, dense=False)
+    with pytest.raises(UsageError, match="--scope is for --method edge-popup alone"):
+        Contender.parse("crbg:global")
 
 
 @pytest.mark.parametrize(

@@ -6,54 +6,6 @@ from torch import nn
 
 from slt_compress import models
 from slt_compress.errors import TicketError, UsageError
-from slt_compress.network import FlatNetwork, freeze_ungated, gated_names
-
-OWN = ["lenet-300-100", "lenet-5", "conv2", "conv4", "conv6", "conv8"]
-
-
-@pytest.mark.parametrize("name", OWN)
-@pytest.mark.parametrize(("channels", "size"), [(1, 8), (1, 28), (3, 32)])
-def test_own_models_take_every_data_set(name: str, channels: int, size: int) -> None:
-    spec = models.resolve(name, classes=7, channels=channels, input_size=size)
-    module = models.build(spec)
-    freeze_ungated(module, 0)
-    assert module(torch.zeros(2, channels, spec.input_size, spec.input_size)).shape == (2, 7)
-
-
-@pytest.mark.parametrize(
-    ("name", "weights"),
-    [("lenet-300-100", 266_200), ("lenet-5", 61_470), ("conv2", 4_300_992), ("conv8", 5_275_840)],
-)
-def test_own_models_have_the_published_sizes(name: str, weights: int) -> None:
-    """LeNets on 28 px grey, Conv-n on 32 px colour: Frankle & Carbin 2019, Ramanujan et al. 2020."""
-    grey = name.startswith("lenet")
-    spec = models.resolve(name, classes=10, channels=1 if grey else 3, input_size=28 if grey else 32)
-    module = models.build(spec)
-    assert sum(module.get_parameter(gated).numel() for gated in gated_names(module)) == weights
-
-
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_050", "efficientnet_b0", "densenet121", "vgg11_bn"])
-def test_timm_networks_work_on_small_pictures(name: str) -> None:
-    spec = models.resolve(name, classes=10, channels=1, input_size=32)
-    assert spec.small_input
-    flat = FlatNetwork(models.build(spec), 0, 0.5, torch.device("cpu"))
-    flat.module.train()
-    loss = flat.module(torch.randn(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))).square().mean()
-    loss.backward()
-    dead = [slot.name for slot, part in zip(flat.slots, flat.split(flat.grad), strict=True) if not part.any()]
-    assert dead == []
-
-
-def test_the_stem_is_adapted_at_64_px_and_kept_above() -> None:
-    small = models.build(models.resolve("resnet18", classes=10, channels=3, input_size=64))
-    large = models.build(models.resolve("resnet18", classes=10, channels=3, input_size=224))
-    conv = small.get_submodule("conv1")
-    assert isinstance(conv, nn.Conv2d)
-    assert (conv.kernel_size, conv.stride) == ((3, 3), (1, 1))
-    assert isinstance(small.get_submodule("maxpool"), nn.Identity)
-    conv = large.get_submodule("conv1")
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.stride == (2, 2)
 
 
 def test_a_spec_survives_json_and_refuses_anything_else() -> None:
@@ -67,6 +19,7 @@ def test_a_spec_survives_json_and_refuses_anything_else() -> None:
         {"channels": 0},
         {"input_size": 5000},
         {"builder": "hub"},
+        {"builder": ["slt"]},
         {"small_input": 1},
         {"name": 3},
     ):
@@ -76,18 +29,70 @@ def test_a_spec_survives_json_and_refuses_anything_else() -> None:
         models.ModelSpec.from_json([])
 
 
+@pytest.mark.parametrize(
+    ("name", "builder"),
+    [
+        ("resnet20-w2", "slt"),
+        ("wide_resnet28_10", "slt"),
+        ("wide_resnet50_2", "timm"),
+        ("resnet18", "timm"),
+        ("torchvision/resnet18", "torchvision"),
+    ],
+)
+def test_a_name_leads_to_its_builder(name: str, builder: str) -> None:
+    spec = models.resolve(name, classes=10, channels=3, input_size=32)
+    assert spec.builder == builder
+    assert models.ModelSpec.from_json(spec.to_json()) == spec
+    assert models.library_version(spec).split()[0] == {"slt": "slt-compress"}.get(builder, builder)
+
+
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "hf-hub:timm/resnet18", "local-dir:/tmp/x", "resnet81", ""])
-def test_unknown_names_are_refused(name: str) -> None:
+@pytest.mark.parametrize("library", ["", "torchvision/"])
+def test_unknown_names_are_refused(name: str, library: str) -> None:
     with pytest.raises(UsageError, match="unknown model"):
-        models.resolve(name, classes=10, channels=3, input_size=32)
-    spec = models.ModelSpec("timm", name, 10, 3, 32)
+        models.resolve(library + name, classes=10, channels=3, input_size=32)
+    for builder in ("slt", "timm", "torchvision"):
+        with pytest.raises(UsageError, match="unknown model"):
+            models.build(models.ModelSpec(builder, name, 10, 3, 32))
+
+
+@pytest.mark.parametrize(
+    ("builder", "name"),
+    [
+        ("slt", "resnet18"),
+        ("timm", "resnet20"),
+        ("timm", "torchvision/resnet18"),
+        ("torchvision", "resnet20"),
+        ("torchvision", "vit_tiny_patch16_224"),
+        ("torchvision", "fcn_resnet50"),
+        ("torchvision", "raft_small"),
+    ],
+)
+def test_a_builder_builds_its_own_names_only(builder: str, name: str) -> None:
     with pytest.raises(UsageError, match="unknown model"):
-        models.build(spec)
+        models.build(models.ModelSpec(builder, name, 10, 3, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "works"),
+    [
+        ("mixer_s32_224", 28, 224),  # smaller than its patch: a layer without weights
+        ("torchvision/vit_b_16", 28, 224),
+        ("torchvision/inception_v3", 32, 299),
+        ("torchvision/maxvit_t", 32, 224),
+    ],
+)
+def test_a_network_that_cannot_adapt_names_a_size_that_works(name: str, size: int, works: int) -> None:
+    spec = models.resolve(name, classes=2, channels=1, input_size=size)
+    with pytest.raises(UsageError, match=rf"{name} cannot take pictures of {size} px \(.+\).* such as {works}"):
+        models.check_input(models.build(spec), spec)
 
 
 def test_close_names_are_suggested() -> None:
     with pytest.raises(UsageError, match="did you mean lenet-300-100"):
-        models.resolve("lenet300-100", classes=10, channels=1, input_size=28)
+        models.check_name("lenet300-100")
+    with pytest.raises(UsageError, match="did you mean torchvision/resnet18"):
+        models.check_name("torchvision/resnet-18")
 
 
 def test_building_draws_no_random_numbers_and_keeps_no_initial_value() -> None:

@@ -1,0 +1,66 @@
+"""The list of networks: what a filter finds, and that the estimated size of a ticket is what a ticket takes."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from slt_compress import catalogue, models
+from slt_compress.cli import app
+from slt_compress.errors import SltError
+from tests.conftest import make_ticket
+
+
+def entry(name: str, size: int = 32) -> catalogue.Entry:
+    (found,) = catalogue.entries([name], classes=10, channels=3, input_size=size)
+    return found
+
+
+@pytest.mark.parametrize("name", ["lenet-5", "resnet20", "resnet56", "resnet18", "test_vit", "mobilenetv3_small_050"])
+def test_the_estimate_is_close_to_a_real_ticket(name: str) -> None:
+    ticket = make_ticket(name, catalogue.DENSITY)
+    found = entry(name)
+    assert found.gated_weights == ticket.weights
+    assert found.ticket_bytes == pytest.approx(len(ticket.to_bytes()), rel=0.05)
+    module = ticket.restore()
+    assert found.dense_bytes == sum(tensor.nbytes for tensor in module.state_dict().values())
+
+
+def test_every_name_of_the_selection_is_there_once() -> None:
+    assert len(set(catalogue.SELECTION)) == len(catalogue.SELECTION)
+    for name in catalogue.SELECTION:
+        models.check_name(name)
+    assert catalogue.matching(None) == list(catalogue.SELECTION)
+
+
+def test_filters() -> None:
+    found = catalogue.matching("wide_resnet")
+    assert {"wide_resnet28_10", "torchvision/wide_resnet50_2", "wide_resnet50_2"} <= set(found)
+    assert all("wide_resnet" in name for name in found)
+    assert all(name.startswith("torchvision/") for name in catalogue.matching("torchvision/*"))
+    assert catalogue.matching("resnet56-w7") == ["resnet56-w7"]
+    with pytest.raises(
+        SltError, match="no model matches 'swin_tinny_patch4_window7_224'; closest: swin_tiny_patch4"
+    ) as error:
+        catalogue.matching("swin_tinny_patch4_window7_224")
+    assert error.value.exit_code == 1
+
+
+def test_what_cannot_be_built_says_why() -> None:
+    found = entry("torchvision/maxvit_t")
+    assert (found.gated_weights, found.ticket_bytes, found.dense_bytes) == (None, None, None)
+    assert "torchvision/maxvit_t cannot take pictures of 32 px" in str(found.problem)
+    assert "torchvision/swin_v2_t: this network keeps statistics" in str(entry("torchvision/swin_v2_t").problem)
+
+
+def test_the_command_lists_them() -> None:
+    done = CliRunner().invoke(app, ["models", "conv?", "--json"])
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["classes"], document["input_size"], document["sparsity"]) == (10, 32, 0.9)
+    assert [row["name"] for row in document["models"]] == ["conv2", "conv4", "conv6", "conv8"]
+    assert document["models"][0]["gated_weights"] == 4_300_992
+    unknown = CliRunner().invoke(app, ["models", "lenett-5"])
+    assert unknown.exit_code == 1
+    assert "closest: lenet-5" in unknown.stderr
+    assert unknown.stdout == ""
