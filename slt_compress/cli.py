@@ -211,7 +211,7 @@ def search(
 ) -> None:
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
     output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
-    folder = output.with_name(f"{output.name}.ckpt")
+    folder = Path(f"{output}.ckpt")
     with _exit_codes(lambda: _how_to_go_on(folder)):
         if not 0 <= sparsity < 1:
             raise UsageError(f"--sparsity must be at least 0 and below 1, got {sparsity:g}")

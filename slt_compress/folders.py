@@ -51,7 +51,7 @@ class FolderSplit:
         loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
             self,  # type: ignore[arg-type]
             batch_sampler=[indices.tolist() for indices in order],
-            num_workers=min(8, os.cpu_count() or 1),
+            num_workers=min(8, _cores()),
             pin_memory=self.device.type == "cuda",
         )
         for images, labels in loader:
@@ -87,6 +87,11 @@ def open_folder(folder: Path) -> Dataset:
         return TensorSplit(images, split.labels)
 
     return Dataset("imagefolder", classes, channels, size, None, read)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _part_folder(folder: Path, names: Sequence[str]) -> Path:

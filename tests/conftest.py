@@ -21,7 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_configure() -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # tests run side by side, see pyproject.toml
 
 
 def run_cli(*arguments: object, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -118,7 +118,7 @@ def test_inspect_accounts_for_every_byte(searched: Searched, cli: Run) -> None:
     assert set(shown["layers"][0]) >= {"name", "shape", "weights", "kept", "codec", "bytes", "bound_bytes"}
     assert shown["method"]["name"] == "crbg"
     text = cli("inspect", searched[0]).stdout
-    for word in ("1.weight", "300×64", "raw", "Shannon bound", "digits", "slt-compress evaluate"):
+    for word in ("1.weight", "300×64", "rice", "Shannon bound", "digits", "slt-compress evaluate"):
         assert word in text
 
 
@@ -260,7 +260,10 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "gated weights" in process.stderr.readline()
     time.sleep(1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted; nothing was written" in err
     assert out == ""

@@ -51,7 +51,7 @@ def test_predictions_are_identical_on_every_test_picture(ticket: Ticket, tmp_pat
     "name", ["lenet-5", "conv2", "resnet10t", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
 )
 def test_compact_is_dense_in_a_fraction_of_the_bytes(tmp_path: Path, name: str) -> None:
-    ticket = make_ticket(name, 0.1, size=224 if "224" in name else 32)
+    ticket = make_ticket(name, 0.1)
     module = ticket.restore()
     dense = export(module, ticket, tmp_path / "dense.onnx", {}, weights="dense")
     compact = export(module, ticket, tmp_path / "compact.onnx", {}, weights="compact")
@@ -136,8 +136,7 @@ def test_a_graph_that_takes_pixels_normalises_them_itself(ticket: Ticket, tmp_pa
 
 @pytest.mark.parametrize(("name", "static"), [("lenet-5", True), ("resnet10t", True), ("vit_tiny_patch16_224", False)])
 def test_int8_computes_in_8_bits(tmp_path: Path, name: str, static: bool) -> None:
-    size = 224 if "224" in name else 32
-    ticket = make_ticket(name, 0.2, size=size)
+    ticket = make_ticket(name, 0.2)
     some = noise(ticket, 16)
     exported = export(
         ticket.restore(), ticket, tmp_path / "m.onnx", {}, weights="int8", pictures=some, calibration=some,
