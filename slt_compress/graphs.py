@@ -18,6 +18,7 @@ Part = encodings.Part
 
 _OPTIONAL_BIAS = {"Conv", "Gemm", "LayerNormalization"}  # operators whose third input is added, and may be missing
 _SHORTENED = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64}
+_NAMED = {"Gather", "Slice"}  # onnxruntime 1.20 names what it fuses them into after them, and two names must differ
 _CHOICE = 256  # values: constants of two values are coded as masks from this size on
 _SMALL = 16  # values: shorter constants are left as they are
 
@@ -161,7 +162,7 @@ def _is_default(attribute: onnx.AttributeProto, schema: onnx.defs.OpSchema) -> b
 
 
 def shorten_names(model: onnx.ModelProto) -> None:
-    """Give every value between the inputs and the outputs a name of a letter or a few, and nodes none.
+    """Give every value between the inputs and the outputs a name of a letter or a few, and nodes none but for `_NAMED`.
 
     In functions, attributes too. Operators, functions, inputs and outputs keep their names.
     """
@@ -171,6 +172,9 @@ def shorten_names(model: onnx.ModelProto) -> None:
     for tensor in graph.initializer:
         tensor.name = names[tensor.name]
     _rename_values(graph.node, names)
+    for node in graph.node:
+        if node.op_type in _NAMED:
+            node.name = node.output[0]
     attributes = {}
     for function in model.functions:
         local, keys = _Names(()), _Names(())
@@ -214,6 +218,6 @@ def _short_names() -> Iterator[str]:
 
 def _rename_values(nodes: Iterable[NodeProto], names: "_Names") -> None:
     for node in nodes:
-        node.ClearField("name")
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
+        node.ClearField("name")
