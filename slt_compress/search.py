@@ -158,19 +158,7 @@ def _optimise(
     last_report, last_step = time.perf_counter(), first
     network.module.train()
     for step, (images, labels) in enumerate(budget.batches(train, order, first), first):
-        for group in optimiser.param_groups:
-            group["lr"] = searcher.learning_rate(step)
-        optimiser.zero_grad()
-        network.grad.zero_()
-        gate = searcher.gate(step)
-        network.set_gate(gate.detach())
-        loss = F.cross_entropy(network.module(preprocessing(images)), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        penalty = searcher.penalty(step)
-        losses = [gate] if penalty is None else [gate, penalty]
-        torch.autograd.backward(losses, [network.grad * network.weights, None][: len(losses)])
-        optimiser.step()
-        searcher.after_step(step)
+        loss = make_step(network, searcher, optimiser, step, preprocessing(images), labels)
         done = step + 1
         if report and (done % report_every == 0 or done == budget.steps):
             now = time.perf_counter()
@@ -181,6 +169,31 @@ def _optimise(
             report(Progress(done, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
             last_report, last_step = time.perf_counter(), done
         yield done
+
+
+def make_step(
+    network: FlatNetwork,
+    method: methods.Method,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> torch.Tensor:
+    """Move the method's parameter once, by what a batch of normalised pictures says; return the cross-entropy."""
+    for group in optimiser.param_groups:
+        group["lr"] = method.learning_rate(step)
+    optimiser.zero_grad()
+    network.grad.zero_()
+    gate = method.gate(step)
+    network.set_gate(gate.detach())
+    loss = F.cross_entropy(network.module(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    penalty = method.penalty(step)
+    losses = [gate] if penalty is None else [gate, penalty]
+    torch.autograd.backward(losses, [network.grad * network.weights, None][: len(losses)])
+    optimiser.step()
+    method.after_step(step)
+    return loss.detach()
 
 
 @torch.no_grad()
