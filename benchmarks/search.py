@@ -28,6 +28,7 @@ import time
 import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +97,7 @@ def _train(module: nn.Module) -> Step:
     return step
 
 
-def _subnet_conv(folder: Path) -> type[nn.Conv2d]:
+def _subnet_conv(folder: Path) -> Any:
     """Load their layer alone: their module of arguments reads the command line when it is imported."""
     sys.modules["args"] = types.ModuleType("args")
     sys.modules["args"].args = None  # type: ignore[attr-defined]
@@ -105,8 +106,7 @@ def _subnet_conv(folder: Path) -> type[nn.Conv2d]:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: type[nn.Conv2d] = module.SubnetConv
-    return found
+    return module.SubnetConv
 
 
 def build(name: str, size: int) -> nn.Module:
@@ -130,10 +130,10 @@ def show_steps(turns: int, batch: int, folder: Path | None) -> None:
         seconds: dict[str, list[float]] = {kind: [] for kind in steps}
         for turn in range(turns + 1):
             for kind, step in steps.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 step(images, labels)
                 if turn:  # the first step allocates
-                    seconds[kind].append(time.perf_counter() - start)
+                    seconds[kind].append(time.process_time() - start)
         base = seconds["dense"]
         above = {kind: statistics.median(a - b for a, b in zip(seconds[kind], base, strict=True)) for kind in steps}
         for kind in steps:
@@ -144,7 +144,7 @@ def show_steps(turns: int, batch: int, folder: Path | None) -> None:
 
 
 def show_memory() -> None:
-    print(f"{'network':22} {'px':>4} {'batch':>5} {'step':14} {'peak, MB':>9} {'/ dense':>8}  resident bytes per gated weight")
+    print(f"{'network':22} {'px':>4} {'batch':>5} {'step':14} {'peak, MB':>9} {'/ dense':>8}  bytes held / weight")
     for name, size, batch in PEAKS:
         base = 0.0
         for kind in ("dense", *METHODS):

@@ -18,6 +18,7 @@ from torch import nn
 from slt_compress import methods
 from slt_compress.checkpoint import Checkpoints, State
 from slt_compress.errors import UsageError
+from slt_compress.gates import Method
 from slt_compress.network import FlatNetwork, statistic_names
 from slt_compress.pictures import Batch, Preprocessing, Split
 from slt_compress.ranking import random_mask
@@ -173,7 +174,7 @@ def _optimise(
 
 def make_step(
     network: FlatNetwork,
-    method: methods.Method,
+    method: Method,
     optimiser: torch.optim.Optimizer,
     step: int,
     images: torch.Tensor,
@@ -182,17 +183,13 @@ def make_step(
     """Move the method's parameter once, by what a batch of normalised pictures says; return the cross-entropy."""
     for group in optimiser.param_groups:
         group["lr"] = method.learning_rate(step)
-    optimiser.zero_grad()
     network.grad.zero_()
-    gate = method.gate(step)
-    network.set_gate(gate.detach())
+    network.set_gate(method.gate(step))
     loss = F.cross_entropy(network.module(images), labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    penalty = method.penalty(step)
-    losses = [gate] if penalty is None else [gate, penalty]
-    torch.autograd.backward(losses, [network.grad * network.weights, None][: len(losses)])
+    method.backward(step)
+    method.parameter.grad = network.grad
     optimiser.step()
-    method.after_step(step)
     return loss.detach()
 
 
