@@ -94,22 +94,22 @@ class ContinuousSparsification:
             return s.learning_rate * 0.1 ** sum(progress >= drop for drop in s.drops)
         return s.learning_rate * (1 - progress)
 
+    @torch.no_grad()
     def gate(self, step: int) -> torch.Tensor:
         s = self._settings
         if s.steered:
             target = s.target_start + (self._density - s.target_start) * ramp(step / self._steps, 0, s.target_until)
             count = max(1, round(target * self._network.free_count))
             self._middle = threshold(self.parameter.detach(), count)
-        return torch.sigmoid(self._slope(step) * (self.parameter - self._middle))
+        gate = torch.sub(self.parameter, self._middle, out=self._network.effective)
+        return gate.mul_(self._slope(step)).sigmoid_()
 
-    def penalty(self, step: int) -> torch.Tensor | None:
-        s = self._settings
-        if not s.penalty:
-            return None
-        return s.penalty * torch.sigmoid(self._slope(step) * self.parameter).sum()
-
-    def after_step(self, step: int) -> None:
-        pass
+    @torch.no_grad()
+    def backward(self, step: int) -> None:
+        slope = self._slope(step)
+        for gradient, scores in self._network.blocks(self._network.gate_gradient(), self.parameter):
+            gate = scores.sub(self._middle).mul_(slope).sigmoid_()
+            gradient.add_(self._settings.penalty).mul_(gate).mul_(1 - gate).mul_(slope)
 
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() > self._middle

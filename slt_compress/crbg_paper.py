@@ -4,6 +4,7 @@ Tsayag & Lindenbaum (arXiv:2603.08914) after the stochastic gates of Yamada et a
 recipe, `gates.Crbg`, so that both objectives can be compared.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,18 +56,19 @@ class PaperCrbg:
     def learning_rate(self, step: int) -> float:  # noqa: ARG002
         return self._settings.learning_rate
 
+    @torch.no_grad()
     def gate(self, step: int) -> torch.Tensor:  # noqa: ARG002
-        noise = torch.randn(self.parameter.shape, generator=self._generator, device=self.parameter.device)
-        gate: torch.Tensor = (self.parameter + noise.mul_(self._settings.sigma)).clamp(0, 1)
-        return gate
+        noise = self._network.effective.normal_(generator=self._generator).mul_(self._settings.sigma)
+        return noise.add_(self.parameter).clamp_(0, 1)
 
-    def penalty(self, step: int) -> torch.Tensor | None:  # noqa: ARG002
-        above_zero = torch.special.ndtr(self.parameter / self._settings.sigma)
-        penalty: torch.Tensor = self._settings.penalty * (above_zero * self._network.free).sum()
-        return penalty
-
-    def after_step(self, step: int) -> None:
-        pass
+    @torch.no_grad()
+    def backward(self, step: int) -> None:  # noqa: ARG002
+        s, network = self._settings, self._network
+        network.gate_gradient()
+        network.stop_saturated()
+        price = s.penalty / (s.sigma * (2 * math.pi) ** 0.5)  # λ·φ(μ/σ)/σ at μ = 0
+        for gradient, means, free in network.blocks(network.grad, self.parameter, network.free):
+            gradient.add_((means / s.sigma).square_().mul_(-0.5).exp_().mul_(free), alpha=price)
 
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() > 0.5

@@ -79,20 +79,18 @@ class EdgePopup:
     def learning_rate(self, step: int) -> float:
         return self._settings.learning_rate * 0.5 * (1 + cos(pi * step / self._steps))
 
+    @torch.no_grad()
     def gate(self, step: int) -> torch.Tensor:
         self._step = step
-        magnitudes = self.parameter.abs()
-        gate: torch.Tensor = _StraightThrough.apply(magnitudes, self._top(magnitudes.detach()))
-        return gate
+        return self._choose(torch.abs(self.parameter, out=self._network.effective))
 
-    def penalty(self, step: int) -> torch.Tensor | None:  # noqa: ARG002
-        return None
-
-    def after_step(self, step: int) -> None:
-        pass
+    @torch.no_grad()
+    def backward(self, step: int) -> None:  # noqa: ARG002
+        for gradient, scores in self._network.blocks(self._network.gate_gradient(), self.parameter):
+            gradient.mul_(scores.sign())
 
     def hard_gate(self) -> torch.Tensor:
-        return self._top(self.parameter.detach().abs()) > 0
+        return self._choose(self.parameter.detach().abs()) > 0
 
     def mask(self) -> torch.Tensor:
         best = best_of_layers if self._settings.scope == "layer" else best_of_network
@@ -102,25 +100,11 @@ class EdgePopup:
         """Return the parts of a flat tensor that are ranked on their own, as views."""
         return list(self._network.split(flat)) if self._settings.scope == "layer" else [flat]
 
-    def _top(self, magnitudes: torch.Tensor) -> torch.Tensor:
-        """Return 1 for the highest magnitudes and those equal to the last of them, 0 for others: float, flat."""
+    def _choose(self, magnitudes: torch.Tensor) -> torch.Tensor:
+        """Replace the highest magnitudes and those equal to the last of them by 1, others by 0; return the tensor."""
         s = self._settings
         arrived = min(1.0, self._step / (s.target_until * self._steps)) if s.target_until else 1.0
-        gate = torch.zeros_like(magnitudes)
-        parts = zip(self._scopes(magnitudes), self._scopes(gate), self._free, self._counts, strict=True)
-        for part, gate_part, free, count in parts:
+        for part, free, count in zip(self._scopes(magnitudes), self._free, self._counts, strict=True):
             excess = max(0.0, s.target_start * free - count) * (1 - arrived)
-            torch.ge(part, threshold(part, count + round(excess)), out=gate_part)
-        return gate
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Returns the gate, and hands its gradient to the scores as if they had been the gate."""
-
-    @staticmethod
-    def forward(_ctx: Any, _scores: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        return gate
-
-    @staticmethod
-    def backward(_ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradients[0], None
+            torch.ge(part, threshold(part, count + round(excess)), out=part)
+        return magnitudes

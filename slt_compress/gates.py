@@ -34,13 +34,13 @@ class Method(Protocol):
     def learning_rate(self, step: int) -> float: ...
 
     def gate(self, step: int) -> torch.Tensor:
-        """Return z in [0, 1], flat, differentiable with respect to `parameter`."""
+        """Return z in [0, 1], flat, without a gradient; it may be the network's buffer of effective weights."""
 
-    def penalty(self, step: int) -> torch.Tensor | None:
-        """Return what is added to the loss, a scalar, or None; called after the loss has sent its gradient down."""
+    def backward(self, step: int) -> None:
+        """Turn the network's gradient, d loss/d (w·z) at this gate, into that of `parameter`, in place.
 
-    def after_step(self, step: int) -> None:
-        """Bring `parameter` back into its domain after the optimiser has moved it."""
+        What the method itself adds to the loss is included.
+        """
 
     def hard_gate(self) -> torch.Tensor:
         """Return the present 0/1 gate, flat bool, at whatever density the search has reached; any for frozen gates."""
@@ -121,26 +121,23 @@ class Crbg:
     def learning_rate(self, step: int) -> float:
         return self._settings.learning_rate * (1 - step / self._steps)
 
+    @torch.no_grad()
     def gate(self, step: int) -> torch.Tensor:
         s = self._settings
         self._settle(step)
-        annealed = ramp(step / self._steps, s.anneal_from, 1)
+        annealed, slope = ramp(step / self._steps, s.anneal_from, 1), self._slope(step)
         sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** annealed
-        noise = torch.randn(self.parameter.shape, generator=self._generator, device=self.parameter.device)
-        offset = noise.mul_(sigma).add_(0.5 - self._slope(step) * self._threshold)
-        return torch.add(offset, self.parameter, alpha=self._slope(step)).clamp(0, 1)
+        gate = self._network.effective.normal_(generator=self._generator).mul_(sigma)
+        return gate.add_(0.5 - slope * self._threshold).add_(self.parameter, alpha=slope).clamp_(0, 1)
 
-    def penalty(self, step: int) -> torch.Tensor:
+    @torch.no_grad()
+    def backward(self, step: int) -> None:
         s, count = self._settings, self._network.free_count
-        with torch.no_grad():
-            gradient = (self._network.grad * self._network.weights).norm() * count**0.5 / s.gradient_scale
-            memory = s.gradient_memory if step else 0.0
-            self._unit = memory * self._unit + (1 - memory) * gradient
-        centres = self._slope(step) * (self.parameter - self._threshold) + 0.5
-        return self._force * self._unit * centres.masked_fill(self._frozen, 0).sum() / count
-
-    def after_step(self, step: int) -> None:
-        """Means are brought within reach of the threshold when it is next set."""
+        gradient = self._network.gate_gradient()
+        memory = s.gradient_memory if step else 0.0
+        self._unit = memory * self._unit + (1 - memory) * gradient.norm() * count**0.5 / s.gradient_scale
+        self._network.stop_saturated()
+        gradient.add_(self._force * self._unit / count).mul_(self._slope(step)).masked_fill_(self._frozen, 0)
 
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() >= self._threshold
@@ -148,13 +145,12 @@ class Crbg:
     def mask(self) -> torch.Tensor:
         return best_of_network(self._network, self.parameter.detach(), self._asked, self._generator)
 
-    @torch.no_grad()
     def _settle(self, step: int) -> None:
         """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""
         s = self._settings
         start = max(s.target_start, self._density)
         target = start + (self._density - start) * ramp(step / self._steps, s.target_from, s.target_until)
-        self._threshold = threshold(self.parameter, max(1, round(target * self._network.free_count)))
+        self._threshold = threshold(self.parameter.detach(), max(1, round(target * self._network.free_count)))
         self.parameter.clamp_(self._threshold - s.below, self._threshold + s.above)
         self.parameter.masked_fill_(self._frozen, _LOWEST)
 

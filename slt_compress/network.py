@@ -8,6 +8,9 @@ All gated parameters of a module become views into one flat buffer, and so do th
 A search step writes `weights * gate` into the flat buffer, runs the module as it is, and finds the gradient with
 respect to every effective weight in the flat gradient. No module is replaced, so any architecture works, and gates,
 penalties and thresholds are single reductions over one tensor.
+
+Both buffers are used twice, since at this size fresh memory costs more than arithmetic: a gate is computed where its
+product with the weights then lies, and the gradient becomes, in place, that of the method's parameter.
 """
 
 import itertools
@@ -25,6 +28,7 @@ from slt_compress.ticket import Freeze
 EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
 EMBEDDING_SCALE = float(np.float32(3**0.5 * EMBEDDING_STD))  # of values uniform in (-1, 1)
 _ALIGN = 16  # float32 values in 64 bytes
+_BLOCK = 1 << 17  # values that stay in a cache of the CPU between two operations
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class FlatNetwork:
         slots: where each gated tensor lies.
         weights: the weights w that a gate z decides about, float32 of shape (length,); zero in the padding and where
             the seed has frozen the gate, so that neither a gate nor a gradient can do anything there.
+        effective: w·z, which the module computes with, float32 of shape (length,); until `set_gate`, room for z.
         grad: d loss / d (w·z), float32 of shape (length,); the module's backward pass adds to it.
         free: the gates to be searched, bool of shape (length,): neither padding nor frozen.
         locked: the gates frozen open, bool of shape (length,).
@@ -177,10 +182,10 @@ class FlatNetwork:
         self._always = (weights * locked).to(device) if self.locked_count else None  # added to every w·z
         self.weights = (weights * free).to(device)
         self.grad = torch.zeros_like(self.weights)
-        self._effective = self.weights.clone()
+        self.effective = self.weights.clone()
         for parameter in module.parameters():
             parameter.requires_grad_(False)
-        for slot, data, grad in zip(self.slots, self.split(self._effective), self.split(self.grad), strict=True):
+        for slot, data, grad in zip(self.slots, self.split(self.effective), self.split(self.grad), strict=True):
             parameter = module.get_parameter(slot.name)
             parameter.data = data.view(slot.shape)
             parameter.requires_grad_(True)
@@ -192,11 +197,30 @@ class FlatNetwork:
             yield flat[slot.offset : slot.offset + slot.size]
 
     def set_gate(self, gate: torch.Tensor) -> None:
-        """Write w·z into the module's weights; `gate` has shape (length,) and has no say about frozen gates."""
+        """Write w·z into the module's weights; `gate` has shape (length,) and has no say about frozen gates.
+
+        The gate may be the buffer of effective weights itself.
+        """
         if self._always is None:
-            torch.mul(self.weights, gate, out=self._effective)
+            torch.mul(self.weights, gate, out=self.effective)
         else:
-            torch.addcmul(self._always, self.weights, gate, out=self._effective)
+            torch.addcmul(self._always, self.weights, gate, out=self.effective)
+
+    def gate_gradient(self) -> torch.Tensor:
+        """Turn `grad` into d loss / d z, in place, and return it."""
+        return self.grad.mul_(self.weights)
+
+    def stop_saturated(self) -> None:
+        """Zero `grad` where the gate, clipped to [0, 1], is 0 or 1, and so does not move with what it is made of."""
+        for grad, weights, effective in self.blocks(self.grad, self.weights, self.effective):
+            grad.masked_fill_((effective == 0) | (effective == weights), 0)
+
+    def blocks(self, *flats: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield the same stretch of each of these flat tensors, one after the other: on a CPU so short that what is
+        computed from it needs no memory of the whole length; elsewhere the whole.
+        """
+        length = _BLOCK if self.weights.device.type == "cpu" else self.weights.numel()
+        yield from zip(*(torch.split(flat, length) for flat in flats), strict=True)
 
     def sparsity(self, gate: torch.Tensor) -> float:
         """Return the share of gated weights that a 0/1 gate makes zero; bool of shape (length,)."""

@@ -18,6 +18,7 @@ from torch import nn
 from slt_compress import methods
 from slt_compress.checkpoint import Checkpoints, State
 from slt_compress.errors import UsageError
+from slt_compress.gates import Method
 from slt_compress.network import FlatNetwork, statistic_names
 from slt_compress.pictures import Batch, Preprocessing, Split
 from slt_compress.ranking import random_mask
@@ -158,19 +159,7 @@ def _optimise(
     last_report, last_step = time.perf_counter(), first
     network.module.train()
     for step, (images, labels) in enumerate(budget.batches(train, order, first), first):
-        for group in optimiser.param_groups:
-            group["lr"] = searcher.learning_rate(step)
-        optimiser.zero_grad()
-        network.grad.zero_()
-        gate = searcher.gate(step)
-        network.set_gate(gate.detach())
-        loss = F.cross_entropy(network.module(preprocessing(images)), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        penalty = searcher.penalty(step)
-        losses = [gate] if penalty is None else [gate, penalty]
-        torch.autograd.backward(losses, [network.grad * network.weights, None][: len(losses)])
-        optimiser.step()
-        searcher.after_step(step)
+        loss = make_step(network, searcher, optimiser, step, preprocessing(images), labels)
         done = step + 1
         if report and (done % report_every == 0 or done == budget.steps):
             now = time.perf_counter()
@@ -181,6 +170,27 @@ def _optimise(
             report(Progress(done, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
             last_report, last_step = time.perf_counter(), done
         yield done
+
+
+def make_step(
+    network: FlatNetwork,
+    method: Method,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+) -> torch.Tensor:
+    """Move the method's parameter once, by what a batch of normalised pictures says; return the cross-entropy."""
+    for group in optimiser.param_groups:
+        group["lr"] = method.learning_rate(step)
+    network.grad.zero_()
+    network.set_gate(method.gate(step))
+    loss = F.cross_entropy(network.module(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    method.backward(step)
+    method.parameter.grad = network.grad
+    optimiser.step()
+    return loss.detach()
 
 
 @torch.no_grad()
