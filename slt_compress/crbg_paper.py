@@ -65,7 +65,7 @@ class PaperCrbg:
     def backward(self, step: int) -> None:  # noqa: ARG002
         s, network = self._settings, self._network
         network.gate_gradient()
-        network.stop_saturated()
+        network.damp_saturated(0)
         price = s.penalty / (s.sigma * (2 * math.pi) ** 0.5)  # λ·φ(μ/σ)/σ at μ = 0
         for gradient, means, free in network.blocks(network.grad, self.parameter, network.free):
             gradient.add_((means / s.sigma).square_().mul_(-0.5).exp_().mul_(free), alpha=price)

@@ -56,15 +56,17 @@ class CrbgSettings:
     learning_rate: float = 3e-2  # of Adam, falling linearly to 0
     initial_spread: float = 0.01  # standard deviation of the initial means
     sigma_start: float = 0.1
-    sigma_end: float = 0.02  # reached exponentially from `anneal_from` to the end
+    sigma_end: float = 0.02  # reached exponentially from `anneal_from` to `anneal_until`
     slope_end: float = 20.0  # likewise, from 1
-    anneal_from: float = 0.3
+    anneal_from: float = 0.1
+    anneal_until: float = 0.6
     target_start: float = 0.9  # the target density falls linearly from here (or from the asked one, if higher) …
     target_from: float = 0.05
     target_until: float = 0.35  # … to the asked one
     below: float = 0.75  # means are clamped to [τ - below, τ + above]
     above: float = 0.5
-    force: float = 0.4  # the price of a gate, in units of the network's gradient, for each e-fold below half density
+    saturated: float = 0.5  # share of the gradient that a gate of 0 or 1 gets
+    force: float = 0.15  # the price of a gate, in units of the network's gradient, for each e-fold below half density
     gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that the force is made for
     gradient_memory: float = 0.95  # of its running mean
 
@@ -85,9 +87,10 @@ class Crbg:
     strongest gradients, small ones at either end of a network most of all, then keep the most weights. With half of the
     weights kept that would leave these layers nothing to choose, so F = f·log(½ / density), and 0 above half.
 
-    Meanwhile σ falls and the slope rises, until only gates next to τ are neither 0 nor 1: the soft network becomes the
-    hard one before the search ends. Means are held within reach of τ, so that what the loss has opened or closed can
-    come back.
+    Meanwhile σ falls and the slope rises, until only gates next to τ are neither 0 nor 1: for the last part of the
+    search the soft network is nearly the hard one. Means are held within reach of τ, and a gate of 0 or 1, where the
+    clip has no gradient, still gets half of what it would get between: gates go on changing places to the end, and what
+    the loss has opened or closed can come back.
     """
 
     def __init__(
@@ -125,8 +128,8 @@ class Crbg:
     def gate(self, step: int) -> torch.Tensor:
         s = self._settings
         self._settle(step)
-        annealed, slope = ramp(step / self._steps, s.anneal_from, 1), self._slope(step)
-        sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** annealed
+        slope = self._slope(step)
+        sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step)
         gate = self._network.effective.normal_(generator=self._generator).mul_(sigma)
         return gate.add_(0.5 - slope * self._threshold).add_(self.parameter, alpha=slope).clamp_(0, 1)
 
@@ -136,7 +139,7 @@ class Crbg:
         gradient = self._network.gate_gradient()
         memory = s.gradient_memory if step else 0.0
         self._unit = memory * self._unit + (1 - memory) * gradient.norm() * count**0.5 / s.gradient_scale
-        self._network.stop_saturated()
+        self._network.damp_saturated(s.saturated)
         gradient.add_(self._force * self._unit / count).mul_(self._slope(step)).masked_fill_(self._frozen, 0)
 
     def hard_gate(self) -> torch.Tensor:
@@ -155,8 +158,10 @@ class Crbg:
         self.parameter.masked_fill_(self._frozen, _LOWEST)
 
     def _slope(self, step: int) -> float:
-        s = self._settings
-        return float(s.slope_end ** ramp(step / self._steps, s.anneal_from, 1))
+        return float(self._settings.slope_end ** self._annealed(step))
+
+    def _annealed(self, step: int) -> float:
+        return ramp(step / self._steps, self._settings.anneal_from, self._settings.anneal_until)
 
 
 def ramp(progress: float, start: float, end: float) -> float:

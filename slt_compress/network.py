@@ -210,10 +210,11 @@ class FlatNetwork:
         """Turn `grad` into d loss / d z, in place, and return it."""
         return self.grad.mul_(self.weights)
 
-    def stop_saturated(self) -> None:
-        """Zero `grad` where the gate, clipped to [0, 1], is 0 or 1, and so does not move with what it is made of."""
+    def damp_saturated(self, share: float) -> None:
+        """Leave a share of `grad` where the gate, clipped to [0, 1], is 0 or 1: a clip itself would leave nothing."""
         for grad, weights, effective in self.blocks(self.grad, self.weights, self.effective):
-            grad.masked_fill_((effective == 0) | (effective == weights), 0)
+            saturated = (effective == 0) | (effective == weights)
+            grad.mul_(torch.where(saturated, share, 1.0))
 
     def blocks(self, *flats: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield the same stretch of each of these flat tensors, one after the other: on a CPU so short that what is

@@ -1,7 +1,8 @@
 """Find a mask: the optimisation loop over gates, and the BatchNorm statistics of the network it leaves.
 
-The loss is the cross-entropy of the gated network plus the method's penalty. No weight is trained: the only parameter
-is the method's flat tensor. Choices are made on held-out training pictures; the test split is never seen here.
+The loss is the cross-entropy of the gated network, its logits doubled, plus the method's penalty. No weight is trained:
+the only parameter is the method's flat tensor. Choices are made on held-out training pictures; the test split is never
+seen here.
 """
 
 import itertools
@@ -25,6 +26,7 @@ from slt_compress.ranking import random_mask
 
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 RECALIBRATION_PICTURES = 10_000
+LOGIT_SCALE = 2.0  # frozen networks have small logits, often of unit variance, that no class can stand out from
 PEEK_PICTURES = 1_000  # validation pictures behind the accuracy shown while a search runs
 
 
@@ -185,12 +187,17 @@ def make_step(
         group["lr"] = method.learning_rate(step)
     network.grad.zero_()
     network.set_gate(method.gate(step))
-    loss = F.cross_entropy(network.module(images), labels)
+    loss = sharp_cross_entropy(network.module(images), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     method.backward(step)
     method.parameter.grad = network.grad
     optimiser.step()
     return loss.detach()
+
+
+def sharp_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return what is minimised: the mean cross-entropy of (n, classes) logits, multiplied by `LOGIT_SCALE`."""
+    return F.cross_entropy(LOGIT_SCALE * logits, labels)
 
 
 @torch.no_grad()
