@@ -67,6 +67,7 @@ class CrbgSettings:
     above: float = 0.5
     saturated: float = 0.5  # share of the gradient that a gate of 0 or 1 gets
     force: float = 0.15  # the price of a gate, in units of the network's gradient, for each e-fold below half density
+    force_steps: float = 2_000  # the number of steps that the force is made for; it falls as the root of more
     gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that the force is made for
     gradient_memory: float = 0.95  # of its running mean
 
@@ -85,7 +86,8 @@ class Crbg:
     follows, the force does not set the density. It sets who competes: Adam moves every mean alike, however little the
     loss cares for it, and the force lets those fall whose gradient is weak beside that of others. The layers with the
     strongest gradients, small ones at either end of a network most of all, then keep the most weights. With half of the
-    weights kept that would leave these layers nothing to choose, so F = f·log(½ / density), and 0 above half.
+    weights kept that would leave these layers nothing to choose, so F = f·log(½ / density), and 0 above half. What a
+    force moves grows with the number of steps, what noisy gradients move with its root, so f falls as 1/√steps.
 
     Meanwhile σ falls and the slope rises, until only gates next to τ are neither 0 nor 1: for the last part of the
     search the soft network is nearly the hard one. Means are held within reach of τ, and a gate of 0 or 1, where the
@@ -113,7 +115,7 @@ class Crbg:
         self.parameter: nn.Parameter = nn.Parameter(noise.mul_(s.initial_spread).masked_fill_(self._frozen, _LOWEST))
         self._threshold = torch.zeros((), device=device)  # τ
         self._unit = torch.zeros((), device=device)  # u
-        self._force = s.force * max(0.0, math.log(0.5 / self._density))  # F
+        self._force = s.force * math.sqrt(s.force_steps / steps) * max(0.0, math.log(0.5 / self._density))  # F
 
     def settings(self) -> dict[str, Any]:
         return asdict(self._settings)

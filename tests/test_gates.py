@@ -105,7 +105,7 @@ def test_the_force_is_the_same_on_every_free_gate_and_in_units_of_the_gradient(s
     if step:  # the running mean starts at zero here, and with the first gradient in a search
         unit *= 1 - s.gradient_memory
     free, count = method._network.free, method._network.free_count
-    force = s.force * math.log(0.5 / 0.1)
+    force = s.force * math.log(0.5 / 0.1) * (s.force_steps / STEPS) ** 0.5
     expected = torch.full((count,), force * unit * slope(step) / count)
     torch.testing.assert_close(gradient[free], expected, rtol=1e-3, atol=2e-5)
     assert not gradient[~free].any()
