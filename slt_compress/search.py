@@ -1,6 +1,6 @@
 """Find a mask: the optimisation loop over gates, and the BatchNorm statistics of the network it leaves.
 
-The loss is the cross-entropy of the gated network, its logits doubled, plus the method's penalty. No weight is trained:
+The loss is the cross-entropy of the gated network, sharpened, plus the method's penalty. No weight is trained:
 the only parameter is the method's flat tensor. Choices are made on held-out training pictures; the test split is never
 seen here.
 """
@@ -26,7 +26,7 @@ from slt_compress.ranking import random_mask
 
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 RECALIBRATION_PICTURES = 10_000
-LOGIT_SCALE = 2.0  # frozen networks have small logits, often of unit variance, that no class can stand out from
+LOGIT_SCALE = 1.5  # frozen networks have small logits, often of unit variance, that no class can stand out from
 PEEK_PICTURES = 1_000  # validation pictures behind the accuracy shown while a search runs
 
 
