@@ -9,7 +9,7 @@ memory  peak resident memory of a few steps, gated over dense, each in a process
 
 One thread. All kinds of steps of a network run in one process and take turns, batch by batch: figures are medians over
 the turns, ratios medians of each turn's ratio, so that none is favoured by what else the machine does. Pictures are
-noise. The gated steps are those at the end of a search at 90 % sparsity, where a gate can have any value.
+noise. The gated steps are those half-way through a search at 90 % sparsity.
 """
 
 import os
@@ -62,7 +62,7 @@ def gated_step(module: nn.Module, method: str) -> Step:
     optimiser = searcher.optimiser()
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return make_step(network, searcher, optimiser, STEPS // 2, images, labels)
+        return make_step(network, searcher, optimiser, STEPS // 2, images, labels, len(labels))
 
     return step
 
@@ -156,17 +156,17 @@ def show_memory() -> None:
                 f"{found['per_weight']:.1f}",
                 flush=True,
             )
-    print("MB: peak resident memory of a process above what it held after its imports, five steps")
+    print("MB: peak resident memory of a process above what it held after its imports, three steps")
 
 
 def print_peak(kind: str, name: str, size: str, batch: str) -> None:
-    """Print the MB that five steps add to this process, and the bytes of large flat tensors that stay, per weight."""
+    """Print the MB that three steps add to this process, and the bytes of large flat tensors that stay, per weight."""
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is resident now
     module = build(name, int(size))
     step = dense_step(module) if kind == "dense" else gated_step(module, kind)
     images, labels = pictures(int(size), int(batch))
-    for _ in range(5):
+    for _ in range(3):
         step(images, labels)
     peak = _memory("VmHWM")
     print(json.dumps({"peak": (peak - before) / 1024, "per_weight": _held(module)}))

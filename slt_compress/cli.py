@@ -219,7 +219,7 @@ def search(
         _check_budget(epochs, max_steps)
         if lr is not None and not (lr > 0 and math.isfinite(lr)):
             raise UsageError(f"--lr must be a positive number, got {lr:g}")
-        from slt_compress import data, files, methods
+        from slt_compress import data, files, methods, parallel
 
         data.check_name(dataset)
         methods.check(method, scope, lr)
@@ -229,7 +229,6 @@ def search(
         from slt_compress.console import Printer, size
         from slt_compress.jobs import Request, find_ticket
 
-        printer = Printer(json=json, quiet=quiet)
         request = Request(
             model=model,
             dataset=dataset,
@@ -251,7 +250,11 @@ def search(
             device=device.value,
         )
         checkpoints = Checkpoints(folder, checkpoint_every, resume)
-        outcome = find_ticket(request, printer, checkpoints=checkpoints)
+        with parallel.join() as team:
+            printer = Printer(json=json, quiet=quiet or not team.leads)
+            outcome = find_ticket(request, printer, checkpoints=checkpoints, team=team)
+        if not team.leads:
+            return
         ticket, found, test = outcome.ticket, outcome.found, outcome.test
         ticket.save(output)
         checkpoints.remove()
@@ -652,9 +655,11 @@ def compare(
     """Compare methods over sparsities and seeds: tickets, tables of mean ± std, plots. Goes on where it stopped."""
     with _exit_codes(lambda: f"interrupted; finished cells stay in {output}, run the same command again to go on"):
         _check_budget(epochs, max_steps)
-        from slt_compress import data
+        from slt_compress import data, parallel
 
         data.check_name(dataset)
+        if parallel.started_by_torchrun():
+            raise UsageError("compare runs in one process; torchrun is for search")
         from slt_compress.compare import compare as run
         from slt_compress.console import Printer
         from slt_compress.grid import Plan

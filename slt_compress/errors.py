@@ -11,6 +11,10 @@ class DataError(SltError):
     """Pictures are missing, unreadable, or do not fit the network."""
 
 
+class LostProcessError(SltError):
+    """Another process of the same search is gone."""
+
+
 class OutputError(SltError):
     """A result cannot be written where it was asked for."""
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from slt_compress.errors import VerificationError
+from slt_compress.parallel import ALONE, Team
 from slt_compress.pictures import Preprocessing, Report, Split, as_pixels
 
 Classifier = Callable[[torch.Tensor], torch.Tensor]  # preprocessed pictures -> logits (n, classes)
@@ -36,29 +37,34 @@ def evaluate(
     split: Split,
     preprocessing: Callable[[torch.Tensor], torch.Tensor],
     report: Report | None = None,
+    team: Team = ALONE,
 ) -> Evaluation:
     """Classify every picture of a split, in stored order. `report` gets the number done and the total.
 
-    `preprocessing` turns uint8 (n, channels, size, size) into what the classifier takes.
+    `preprocessing` turns uint8 (n, channels, size, size) into what the classifier takes. The processes of a `team`
+    share the pictures, and all get the same result.
     """
     start = time.perf_counter()
-    loss, predictions, labels = 0.0, [], []
+    loss, predictions, correct = 0.0, [], 0
+    part = team.part(split)
     done = 0
-    for images, truth in split.batches(BATCH_SIZE):
+    for images, truth in part.batches(BATCH_SIZE):
         logits = classifier(preprocessing(images)).float()
         loss += F.cross_entropy(logits, truth, reduction="sum").item()
         predictions.append(logits.argmax(1).cpu())
-        labels.append(truth.cpu())
+        correct += int((predictions[-1] == truth.cpu()).sum())
         done += len(truth)
         if report:
-            report(done, len(split))
-    predicted = torch.cat(predictions)
+            report(done, len(part))
+    predicted = torch.zeros(len(split), dtype=torch.int64)
+    predicted[team.rank :: team.size] = torch.cat(predictions)
+    sums = team.add_up(torch.tensor([correct, loss], dtype=torch.float64))
     return Evaluation(
-        accuracy=(predicted == torch.cat(labels)).double().mean().item(),
-        loss=loss / done,
-        samples=done,
+        accuracy=sums[0].item() / len(split),
+        loss=sums[1].item() / len(split),
+        samples=len(split),
         seconds=time.perf_counter() - start,
-        predictions=predicted,
+        predictions=team.add_up(predicted),
     )
 
 

@@ -45,9 +45,15 @@ class FolderSplit:
         return _decode(self.files[index], self.size, self.channels), self.labels[index]
 
     def batches(
-        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False, skip: int = 0
+        self,
+        batch_size: int,
+        *,
+        shuffle: torch.Generator | None = None,
+        drop_last: bool = False,
+        skip: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        order = batch_indices(len(self), batch_size, shuffle, drop_last, skip)
+        order = batch_indices(len(self), batch_size, shuffle, drop_last, skip, share)
         loader: torch.utils.data.DataLoader[Batch] = torch.utils.data.DataLoader(
             self,  # type: ignore[arg-type]
             batch_sampler=[indices.tolist() for indices in order],

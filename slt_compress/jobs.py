@@ -14,9 +14,10 @@ import torch
 
 from slt_compress import __version__, data, methods, models
 from slt_compress.checkpoint import Checkpoints
-from slt_compress.errors import DataError, UnreachableError, UsageError
+from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.network import FlatNetwork
+from slt_compress.parallel import ALONE, Team
 from slt_compress.pictures import Dataset, Part, Preprocessing, Report, Split, hold_out
 from slt_compress.ranking import searched_count
 from slt_compress.search import Budget, Found, Progress, search
@@ -89,11 +90,12 @@ class Prepared:
     budget: Budget
 
 
-def prepare(request: Request, watch: Watch) -> Prepared:
+def prepare(request: Request, watch: Watch, team: Team = ALONE) -> Prepared:
     """Read the pictures a request names, sized for its model, and plan its budget."""
-    device = choose_device(request.device)
+    device = team.place(choose_device(request.device))
     models.check_name(request.model)
-    pictures = data.open_dataset(request.dataset, request.data_dir)
+    with team.one_first():
+        pictures = data.open_dataset(request.dataset, request.data_dir)
     spec = models.resolve(
         request.model,
         classes=len(pictures.classes),
@@ -101,25 +103,34 @@ def prepare(request: Request, watch: Watch) -> Prepared:
         input_size=request.input_size or pictures.size or models.default_input_size(request.model),
     )
     models.check_input(models.build(spec), spec)
-    with watch.counter("reading training pictures") as report:
+    with team.one_first(), watch.counter("reading training pictures") as report:
         everything = pictures.read("train", spec.input_size, report)
     train, validation = (part.to(device) for part in hold_out(everything))
-    with watch.counter("reading test pictures") as report:
+    with team.one_first(), watch.counter("reading test pictures") as report:
         test = pictures.read("test", spec.input_size, report).to(device)
     preprocessing = pictures.preprocessing(spec.input_size, train)
     budget = Budget.plan(len(train), request.batch_size, DEFAULT_EPOCHS, request.epochs, request.max_steps)
+    if budget.batch_size < 2 * team.size:
+        raise UsageError(
+            f"{team.size} processes need batches of at least {2 * team.size} pictures, two for each, "
+            f"got {budget.batch_size}"
+        )
     return Prepared(pictures, spec, device, train, validation, test, preprocessing, budget)
 
 
 def find_ticket(
-    request: Request, watch: Watch, prepared: Prepared | None = None, checkpoints: Checkpoints | None = None
+    request: Request,
+    watch: Watch,
+    prepared: Prepared | None = None,
+    checkpoints: Checkpoints | None = None,
+    team: Team = ALONE,
 ) -> Outcome:
     """Search a ticket and measure it once on the test pictures, through the network that a reader of its file gets.
 
     `prepared` is what `prepare` returned for a request of the same model, pictures and budget; without it, it is made.
-    The last of `checkpoints` stays; delete it when the ticket is saved.
+    The last of `checkpoints` stays; delete it when the ticket is saved. All processes of a `team` get the same ticket.
     """
-    ready = prepared or prepare(request, watch)
+    ready = prepared or prepare(request, watch, team)
     spec, device, budget, preprocessing = ready.spec, ready.device, ready.budget, ready.preprocessing
     initialiser = request.initialiser or methods.initialiser(request.method, request.recipe)
     network = FlatNetwork(models.build(spec), request.seed, request.density, device, initialiser, request.freeze)
@@ -129,10 +140,11 @@ def find_ticket(
         f"{request.model} on {request.dataset}: {network.size:,} gated weights, "
         f"{len(ready.train):,} training pictures, "
         f"{budget.steps if optimised else 0:,} steps of {budget.batch_size} on {device}"
+        + (f", shared by {team.size} processes" if team.size > 1 else "")
     )
     if checkpoints:
         checkpoints = replace(checkpoints, identity=_identity(request, ready, initialiser))
-        checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, watch))
+        checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, watch, team))
     with watch.search_progress() as report_search:
         found = search(
             network,
@@ -148,6 +160,7 @@ def find_ticket(
             recipe=request.recipe,
             report=report_search,
             checkpoints=checkpoints,
+            team=team,
         )
     method = {"name": request.method, "steps": budget.steps if optimised else 0, "batch_size": budget.batch_size}
     ticket = Ticket.pack(
@@ -176,7 +189,7 @@ def find_ticket(
         evaluations = []
         for name, split in (("held-out", ready.validation), ("test", ready.test)):
             with watch.counter(f"evaluating on {name} pictures") as report:
-                evaluations.append(evaluate(classifier, split, preprocessing, report))
+                evaluations.append(evaluate(classifier, split, preprocessing, report, team))
         return evaluations
 
     if request.statistics == "fp16":
@@ -217,9 +230,15 @@ def _identity(request: Request, ready: Prepared, initialiser: str) -> dict[str, 
     }
 
 
-def _can_resume(checkpoints: Checkpoints, watch: Watch) -> bool:
-    """Return whether there is a checkpoint to go on from, and say so."""
+def _can_resume(checkpoints: Checkpoints, watch: Watch, team: Team) -> bool:
+    """Return whether there is a checkpoint to go on from, and say so.
+
+    Raises OutputError if this process of the team finds another one than the leader, or none.
+    """
     step = checkpoints.find()
+    reached = step or 0
+    if team.follow(reached) != reached:
+        raise OutputError(f"the leader's checkpoint is not in {checkpoints.folder} here: share the folder")
     if step is None:
         watch.note(f"no checkpoint in {checkpoints.folder}: the search starts afresh")
     else:

@@ -26,9 +26,18 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def batches(
-        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False, skip: int = 0
+        self,
+        batch_size: int,
+        *,
+        shuffle: torch.Generator | None = None,
+        drop_last: bool = False,
+        skip: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """Yield every picture once, in stored order, or in the order the generator draws, but for `skip` batches."""
+        """Yield every picture once, in stored order, or in the order the generator draws, but for `skip` batches.
+
+        A share (first, step) leaves of each batch every step-th picture, from the first on.
+        """
 
     def take(self, indices: torch.Tensor) -> "Split":
         """Return the pictures at these int64 positions, in this order."""
@@ -48,11 +57,17 @@ class TensorSplit:
         return len(self.labels)
 
     def batches(
-        self, batch_size: int, *, shuffle: torch.Generator | None = None, drop_last: bool = False, skip: int = 0
+        self,
+        batch_size: int,
+        *,
+        shuffle: torch.Generator | None = None,
+        drop_last: bool = False,
+        skip: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        for indices in batch_indices(len(self), batch_size, shuffle, drop_last, skip):
+        for indices in batch_indices(len(self), batch_size, shuffle, drop_last, skip, share):
             if shuffle is None:
-                part = slice(int(indices[0]), int(indices[-1]) + 1)
+                part = slice(int(indices[0]), int(indices[-1]) + 1, share[1])
                 yield self.images[part], self.labels[part]
             else:
                 chosen = indices.to(self.labels.device)
@@ -116,13 +131,21 @@ def hold_out(train: Split) -> tuple[Split, Split]:
 
 
 def batch_indices(
-    count: int, batch_size: int, shuffle: torch.Generator | None, drop_last: bool, skip: int = 0
+    count: int,
+    batch_size: int,
+    shuffle: torch.Generator | None,
+    drop_last: bool,
+    skip: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[torch.Tensor]:
-    """Yield the positions of each batch's pictures, but for the first `skip`, which change nothing in the draw."""
+    """Yield the positions of each batch's pictures, but for the first `skip`, which change nothing in the draw.
+
+    A share (first, step) leaves of each batch every step-th picture, from the first on.
+    """
     order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
     for batch in torch.split(order, batch_size)[skip:]:
         if not drop_last or len(batch) == batch_size:
-            yield batch
+            yield batch[share[0] :: share[1]]
 
 
 def resize(images: torch.Tensor, size: int) -> torch.Tensor:

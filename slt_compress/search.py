@@ -21,6 +21,7 @@ from slt_compress.checkpoint import Checkpoints, State
 from slt_compress.errors import UsageError
 from slt_compress.gates import Method
 from slt_compress.network import FlatNetwork, statistic_names
+from slt_compress.parallel import ALONE, Team
 from slt_compress.pictures import Batch, Preprocessing, Split
 from slt_compress.ranking import random_mask
 
@@ -50,13 +51,20 @@ class Budget:
         steps = max_steps or (epochs or max(default_epochs, math.ceil(MIN_STEPS / per_epoch))) * per_epoch
         return cls(steps, batch_size, steps / per_epoch)
 
-    def batches(self, train: Split, order: torch.Generator, first: int = 0) -> Iterator[Batch]:
-        """Yield a batch for every step from `first` on: passes over the training pictures, each in a new order."""
+    def batches(
+        self, train: Split, order: torch.Generator, first: int = 0, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        """Yield a batch for every step from `first` on: passes over the training pictures, each in a new order.
+
+        `share` as in `Split.batches`.
+        """
         finished, skip = divmod(first, len(train) // self.batch_size)
         for _ in range(finished):
             torch.randperm(len(train), generator=order)  # what the pass has drawn
         skips = itertools.chain([skip], itertools.repeat(0))
-        passes = (train.batches(self.batch_size, shuffle=order, drop_last=True, skip=skip) for skip in skips)
+        passes = (
+            train.batches(self.batch_size, shuffle=order, drop_last=True, skip=skip, share=share) for skip in skips
+        )
         return itertools.islice(itertools.chain.from_iterable(passes), self.steps - first)
 
 
@@ -98,15 +106,17 @@ def search(
     recipe: str = "default",
     report: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    team: Team = ALONE,
 ) -> Found:
     """Search a mask that keeps `density` of the gated weights, and leave the network hardened to it.
 
     The same arguments give the same mask on the same machine. `report` is called about a hundred times and has no
     influence on the result; without it nothing is measured on the way. `scope` and `recipe` as in `methods`. A search
-    that goes on from its checkpoint ends as if it had never stopped.
+    that goes on from its checkpoint ends as if it had never stopped. The processes of a `team` share each batch, and
+    all find the same mask; the leader alone saves checkpoints.
 
-    Raises UnreachableError, before any step, if the gates that the seed has frozen rule the density out, and
-    CheckpointError if the checkpoint is damaged.
+    Raises UnreachableError, before any step, if the gates that the seed has frozen rule the density out,
+    CheckpointError if the checkpoint is damaged, and VerificationError if the processes of a team have come apart.
     """
     generator = torch.Generator(network.weights.device).manual_seed(torch_seed(seed))
     order = torch.Generator().manual_seed(torch_seed(seed))
@@ -121,9 +131,11 @@ def search(
         if checkpoints and checkpoints.resume:
             first, spent = checkpoints.load(state)
             start -= spent
-        for done in _optimise(network, state, train, validation, preprocessing, budget, order, first, report):
-            if checkpoints and checkpoints.due(done, budget.steps):
+        for done in _optimise(network, state, train, validation, preprocessing, budget, order, first, report, team):
+            if team.leads and checkpoints and checkpoints.due(done, budget.steps):
                 checkpoints.save(state, done, time.perf_counter() - start)
+        if team.size > 1:
+            team.check_equal(searcher.parameter, "the gates")
         mask = searcher.mask()
         settings, steps = {"recipe": recipe, **searcher.settings()}, budget.steps
     seconds = time.perf_counter() - start
@@ -153,6 +165,7 @@ def _optimise(
     order: torch.Generator,
     first: int,
     report: Callable[[Progress], None] | None,
+    team: Team,
 ) -> Iterator[int]:
     """Make the steps from `first` on, and yield after each the number of those that are done."""
     searcher, optimiser = state.method, state.optimiser
@@ -160,8 +173,8 @@ def _optimise(
     report_every = max(1, budget.steps // 100)
     last_report, last_step = time.perf_counter(), first
     network.module.train()
-    for step, (images, labels) in enumerate(budget.batches(train, order, first), first):
-        loss = make_step(network, searcher, optimiser, step, preprocessing(images), labels)
+    for step, (images, labels) in enumerate(budget.batches(train, order, first, team.share), first):
+        loss = make_step(network, searcher, optimiser, step, preprocessing(images), labels, budget.batch_size, team)
         done = step + 1
         if report and (done % report_every == 0 or done == budget.steps):
             now = time.perf_counter()
@@ -181,14 +194,20 @@ def make_step(
     step: int,
     images: torch.Tensor,
     labels: torch.Tensor,
+    batch_size: int,
+    team: Team = ALONE,
 ) -> torch.Tensor:
-    """Move the method's parameter once, by what a batch of normalised pictures says; return the cross-entropy."""
+    """Move the method's parameter once, by what normalised pictures say, this process's share of a batch of
+    `batch_size`; return their cross-entropy.
+    """
     for group in optimiser.param_groups:
         group["lr"] = method.learning_rate(step)
     network.grad.zero_()
     network.set_gate(method.gate(step))
     loss = sharp_cross_entropy(network.module(images), labels)
-    loss.backward()  # type: ignore[no-untyped-call]
+    share: torch.Tensor = loss * (len(labels) / batch_size)  # of the mean over the whole batch
+    share.backward()  # type: ignore[no-untyped-call]
+    team.add_up(network.grad)
     method.backward(step)
     method.parameter.grad = network.grad
     optimiser.step()

@@ -1,0 +1,121 @@
+"""Several processes that make one search together, on one machine or on many, started by torchrun.
+
+Every process holds the whole network and the method's whole state, and draws the same gates: the noise comes from the
+common seed. Of each batch it sees its share of the pictures. The gradients of all shares, one flat tensor, are added up
+once a step, and since every process gets the same sum, all of them take the same step and need no other exchange.
+BatchNorm sees a process's own pictures while the search lasts; its statistics are measured at the end, in each process
+on the same pictures. Evaluations are shared out again. The leader alone writes files and speaks.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from slt_compress.errors import LostProcessError, UsageError, VerificationError
+from slt_compress.pictures import Split
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a search, `size` of them, and which one this is; a single one unless torchrun started more.
+
+    `local_rank` counts the processes of this machine. A method that exchanges anything is to be called by all.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(first, step) of this process's pictures in a batch."""
+        return self.rank, self.size
+
+    def place(self, device: torch.device) -> torch.device:
+        """Return this process's device: of several GPUs, each process of a machine has its own.
+
+        Raises UsageError if there are more processes than GPUs.
+        """
+        if device.type != "cuda" or self.size == 1:
+            return device
+        if self.local_rank >= torch.cuda.device_count():
+            raise UsageError(
+                f"process {self.local_rank} of this machine has no GPU of its own, torch finds "
+                f"{torch.cuda.device_count()}; lower --nproc-per-node"
+            )
+        return torch.device("cuda", self.local_rank)
+
+    def part(self, split: Split) -> Split:
+        """Return this process's share of a split: every `size`-th picture."""
+        return split if self.size == 1 else split.take(torch.arange(self.rank, len(split), self.size))
+
+    def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Replace a tensor by the sum over all processes, the same bits in each; return it.
+
+        Raises LostProcessError if one has ended.
+        """
+        if self.size > 1:
+            with _losses():
+                dist.all_reduce(tensor)
+        return tensor
+
+    def follow(self, value: int) -> int:
+        """Return the leader's value in all processes."""
+        return int(self.add_up(torch.tensor(value if self.leads else 0)))
+
+    def check_equal(self, values: torch.Tensor, what: str) -> None:
+        """Raise VerificationError in all processes unless all have the same bits in a tensor."""
+        content = values.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+        digest = int.from_bytes(hashlib.sha256(content).digest()[:7])
+        differs = torch.tensor(int(self.follow(digest) != digest))
+        if self.add_up(differs):
+            raise VerificationError(f"the {self.size} processes of this search do not agree about {what}")
+
+    @contextlib.contextmanager
+    def one_first(self) -> Iterator[None]:
+        """Let one process of each machine go through this block before the others, as what it downloads is theirs."""
+        if self.local_rank:
+            self.add_up(torch.zeros(()))
+        yield
+        if not self.local_rank:
+            self.add_up(torch.zeros(()))
+
+
+ALONE = Team()
+
+
+def started_by_torchrun() -> bool:
+    """Return whether torchrun has started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextlib.contextmanager
+def join() -> Iterator[Team]:
+    """Meet the other processes that torchrun's environment speaks of, by gloo between CPUs and nccl between GPUs."""
+    if not started_by_torchrun():
+        yield ALONE
+        return
+    with _losses():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _losses() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise LostProcessError(f"the processes of this search have lost touch, one may have ended: {first}") from error

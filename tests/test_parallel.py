@@ -1,0 +1,176 @@
+"""Several processes find what one finds, share the work, survive a killed one, and write and speak once."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from slt_compress.errors import LostProcessError, UsageError, VerificationError
+from slt_compress.evaluate import evaluate, torch_classifier
+from slt_compress.network import FlatNetwork
+from slt_compress.parallel import ALONE, Team, join
+from slt_compress.pictures import TensorSplit
+from slt_compress.search import Budget, search
+from tests.conftest import Run
+from tests.test_search import CPU, PREPROCESSING, TRAIN, VALIDATION
+
+ROOT = Path(__file__).parent.parent
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+SEARCH = ("-m", "slt_compress", "search")
+
+
+def torchrun(folder: Path, *words: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*TORCHRUN, *map(str, words)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def find_without_batch_norm(team: Team) -> tuple[torch.Tensor, float]:
+    """Search a network without any normalisation; return its mask, flat, and its held-out accuracy."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 300), nn.ReLU(), nn.Linear(300, 10))
+    network = FlatNetwork(module, 0, 0.1, CPU)
+    budget, options = Budget(150, 255, 30), {"method": "crbg", "density": 0.1, "seed": 0}
+    found = search(network, TRAIN, VALIDATION, PREPROCESSING, budget=budget, team=team, **options)  # type: ignore[arg-type]
+    accuracy = evaluate(torch_classifier(module, CPU), VALIDATION, PREPROCESSING, team=team).accuracy
+    return torch.cat([mask.flatten() for mask in found.masks.values()]), accuracy
+
+
+def test_without_batch_norm_two_processes_find_the_mask_of_one(tmp_path: Path) -> None:
+    process = torchrun(ROOT, "-m", "tests.test_parallel", tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    mask, accuracy = find_without_batch_norm(ALONE)
+    (first, first_accuracy), (second, second_accuracy) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert torch.equal(first, second)
+    assert float((first == mask).float().mean()) >= 0.99
+    assert first_accuracy == second_accuracy == pytest.approx(accuracy, abs=0.02)
+    assert accuracy > 0.9
+
+
+def test_a_killed_process_is_replaced_and_the_ticket_is_as_good(
+    searched: tuple[Path, dict[str, Any]], cli: Run, tmp_path: Path
+) -> None:
+    """BatchNorm sees half batches here."""
+    arguments = ("lenet-300-100", "--max-steps", 400, "--json", "--output", "t.safetensors")
+    process = torchrun(tmp_path, "--max-restarts", 1, *SEARCH, *arguments, "--checkpoint-every", 10, "--resume")
+    while not (tmp_path / "t.safetensors.ckpt" / "search.safetensors").exists() and process.poll() is None:
+        time.sleep(0.01)
+    follower = next(worker for worker in children(process.pid) if environment(worker).get("RANK") == "1")
+    os.kill(follower, signal.SIGKILL)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "going on from the checkpoint of step" in " ".join(errors.split())
+    found = json.loads(output)  # a single document
+    assert found["accuracy"] == pytest.approx(searched[1]["accuracy"], abs=0.03)
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+    assert cli("evaluate", "t.safetensors", "--min-accuracy", found["accuracy"]).returncode == 0
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def environment(process: int) -> dict[str, str]:
+    entries = Path(f"/proc/{process}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+def test_an_error_of_one_process_ends_all(tmp_path: Path) -> None:
+    process = torchrun(tmp_path, *SEARCH, "lenet-300-100", "--batch-size", 3)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert re.search("2 processes need batches of at least 4 pictures, two for each, got 3", " ".join(errors.split()))
+
+
+def test_a_comparison_is_refused(cli: Run) -> None:
+    done = cli("compare", "lenet-300-100", "--output", "grid", WORLD_SIZE="2")
+    assert done.returncode == 2
+    assert "compare runs in one process; torchrun is for search" in done.stderr
+
+
+def test_the_shares_are_the_batch() -> None:
+    shares = [
+        list(TRAIN.batches(101, shuffle=torch.Generator().manual_seed(0), drop_last=True, skip=2, share=(rank, 3)))
+        for rank in range(3)
+    ]
+    whole = list(TRAIN.batches(101, shuffle=torch.Generator().manual_seed(0), drop_last=True, skip=2))
+    for (images, labels), *parts in zip(whole, *shares, strict=True):
+        for rank, (part, part_labels) in enumerate(parts):
+            assert torch.equal(part, images[rank::3])
+            assert torch.equal(part_labels, labels[rank::3])
+
+
+def test_an_evaluation_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two members one after the other: what they add up to is the evaluation by one."""
+    weights = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
+
+    def classifier(images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1) @ weights
+
+    given: list[list[torch.Tensor]] = []
+
+    def keep(_: Team, tensor: torch.Tensor) -> torch.Tensor:
+        given[-1].append(tensor)
+        return tensor
+
+    whole = evaluate(classifier, VALIDATION, PREPROCESSING)
+    monkeypatch.setattr(Team, "add_up", keep)
+    for rank in range(2):
+        given.append([])
+        evaluate(classifier, VALIDATION, PREPROCESSING, team=Team(rank, 2))
+    sums, predictions = (first + second for first, second in zip(*given, strict=True))
+    assert torch.equal(predictions, whole.predictions)
+    assert sums[0].item() == round(whole.accuracy * whole.samples)
+    assert sums[1].item() == pytest.approx(whole.loss * whole.samples)
+
+
+def test_a_single_process_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with join() as team:
+        assert team is ALONE
+    split = TensorSplit(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3))
+    assert team.part(split) is split
+    assert team.add_up(torch.ones(2)).tolist() == [1, 1]
+    assert team.follow(7) == 7
+    assert team.place(torch.device("cuda")) == torch.device("cuda")
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert Team(5, 8, 1).place(torch.device("cuda")) == torch.device("cuda", 1)
+    assert Team(5, 8, 1).place(torch.device("cpu")) == torch.device("cpu")
+    with pytest.raises(UsageError, match="process 2 of this machine has no GPU of its own, torch finds 2"):
+        Team(6, 8, 2).place(torch.device("cuda"))
+
+
+def test_a_leader_that_never_comes_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: str) -> None:
+        raise RuntimeError("Connection refused\nand much more")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    with pytest.raises(LostProcessError, match=r"one may have ended: Connection refused$"), join():
+        pass
+
+
+if __name__ == "__main__":  # one of the two processes
+    torch.set_num_threads(1)
+    with join() as member:
+        torch.save(find_without_batch_norm(member), f"{sys.argv[1]}/{member.rank}.pt")
+        member.check_equal(torch.ones(3), "what is equal")
+        with pytest.raises(VerificationError, match="the 2 processes of this search do not agree about their rank"):
+            member.check_equal(torch.tensor([member.rank]), "their rank")
