@@ -106,10 +106,8 @@ def join() -> Iterator[Team]:
         return
     with _losses():
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield Team(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
-    finally:
-        dist.destroy_process_group()
+    yield Team(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    dist.destroy_process_group()  # not after an error: it would wait for a process that is gone
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from slt_compress.gates import Crbg, CrbgSettings, Method
+from slt_compress.gates import Crbg, CrbgSettings, Method, Noise
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
 from slt_compress.ranking import kept_count
@@ -68,6 +68,21 @@ def test_at_every_step_exactly_the_target_number_of_gates_is_open(density: float
         method.gate(step)
         assert int(method.hard_gate()[free].sum()) == pytest.approx(target * count, abs=1)
         assert not method.hard_gate()[~free].any()
+
+
+def test_noise_is_normal_new_at_every_step_and_follows_the_seed() -> None:
+    like = torch.empty(3 * (1 << 20) + 5)
+    noise, again = (Noise(torch.Generator().manual_seed(4), like) for _ in range(2))
+    first, second = noise.fill(like.clone()), noise.fill(like.clone())
+    assert torch.equal(first, again.fill(like.clone()))
+    assert torch.equal(second, again.fill(like.clone()))
+    for values in (first, second):
+        assert values.mean().item() == pytest.approx(0, abs=5e-3)
+        assert values.std().item() == pytest.approx(1, abs=5e-3)
+        assert (values.abs() > 3).float().mean().item() == pytest.approx(0.0027, rel=0.15)
+    assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 5e-3
+    blocks = first[: 24 << 17].view(24, -1)
+    assert torch.corrcoef(blocks).fill_diagonal_(0).abs().max() < 0.05  # no stretch beside itself
 
 
 def test_the_search_ends_with_the_mask_it_has_steered_for() -> None:
