@@ -1,15 +1,15 @@
 """Figures of the search step: time and memory against one dense Adam training step of the same network.
 
-    python -m benchmarks.search [step] [memory] [rivals --hidden-networks FOLDER]     step and memory without arguments
+    python -m benchmarks.search [step] [memory] [--hidden-networks FOLDER]     both parts if none is named
 
-step    seconds of a gated step over those of a dense one, and how many a step spends above the dense one
-rivals  the latter over that of the layers of allenai/hidden-networks (`SubnetConv`), in the same network under the same
-        optimiser; FOLDER is a clone of that repository
+step    seconds of a gated step over those of a dense one, and how many a step spends above the dense one; with a clone
+        of allenai/hidden-networks, also the latter over that of their layers (`SubnetConv`) in the same network under
+        the same optimiser
 memory  peak resident memory of a few steps, gated over dense, each in a process of its own
 
-One thread. All kinds of steps of a network run in one process and take turns, batch by batch: figures are medians over
-the turns, ratios medians of each turn's ratio, so that none is favoured by what else the machine does. Pictures are
-noise. The gated steps are those half-way through a search at 90 % sparsity.
+One thread; seconds are processor time. All kinds of steps of a network run in one process and take turns, batch by
+batch: figures are medians over the turns, ratios medians of each turn's ratio, so that none is favoured by what else the
+machine does. Pictures are noise. The gated steps are those half-way through a search at 90 % sparsity.
 """
 
 import os
@@ -195,7 +195,7 @@ def _memory(key: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=("step", "rivals", "memory"), metavar="PART")
+    parser.add_argument("parts", nargs="*", choices=("step", "memory"), metavar="PART")
     parser.add_argument("--hidden-networks", type=Path, metavar="FOLDER")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=BATCH)
