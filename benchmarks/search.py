@@ -8,8 +8,8 @@ step    seconds of a gated step over those of a dense one, and how many a step s
 memory  peak resident memory of a few steps, gated over dense, each in a process of its own
 
 One thread; seconds are processor time. All kinds of steps of a network run in one process and take turns, batch by
-batch: figures are medians over the turns, ratios medians of each turn's ratio, so that none is favoured by what else the
-machine does. Pictures are noise. The gated steps are those half-way through a search at 90 % sparsity.
+batch: figures are medians over the turns, ratios medians of each turn's ratio, so that none is favoured by what else
+the machine does. Pictures are noise. The gated steps are those half-way through a search at 90 % sparsity.
 """
 
 import os
