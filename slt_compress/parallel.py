@@ -94,8 +94,8 @@ ALONE = Team()
 
 
 def started_by_torchrun() -> bool:
-    """Return whether torchrun has started this process beside others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Return whether torchrun has started this process beside others; schedulers set WORLD_SIZE too."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 @contextlib.contextmanager

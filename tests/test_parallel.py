@@ -95,7 +95,7 @@ def test_an_error_of_one_process_ends_all(tmp_path: Path) -> None:
 
 
 def test_a_comparison_is_refused(cli: Run) -> None:
-    done = cli("compare", "lenet-300-100", "--output", "grid", WORLD_SIZE="2")
+    done = cli("compare", "lenet-300-100", "--output", "grid", TORCHELASTIC_RUN_ID="none", WORLD_SIZE="2")
     assert done.returncode == 2
     assert "compare runs in one process; torchrun is for search" in done.stderr
 
@@ -137,7 +137,7 @@ def test_an_evaluation_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_single_process_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # a scheduler's
     with join() as team:
         assert team is ALONE
     split = TensorSplit(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3))
@@ -159,6 +159,7 @@ def test_a_leader_that_never_comes_is_one_clear_error(monkeypatch: pytest.Monkey
     def refuse(_: str) -> None:
         raise RuntimeError("Connection refused\nand much more")
 
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
     with pytest.raises(LostProcessError, match=r"one may have ended: Connection refused$"), join():
