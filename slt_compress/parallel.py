@@ -10,14 +10,22 @@ on the same pictures. Evaluations are shared out again. The leader alone writes 
 import contextlib
 import hashlib
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from slt_compress.errors import LostProcessError, UsageError, VerificationError
 from slt_compress.pictures import Split
+
+_MEETING = timedelta(minutes=10)
+"""How long processes wait for each other at the start; each has only to import torch."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +113,36 @@ def join() -> Iterator[Team]:
         yield ALONE
         return
     with _losses():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, rank, size = next(rendezvous("env://", timeout=_MEETING))
+        backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backends, store=meet(store, rank, size), rank=rank, world_size=size)
     yield Team(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
     dist.destroy_process_group()  # not after an error: it would wait for a process that is gone
+
+
+def meet(store: Store, rank: int, size: int, patience: timedelta = _MEETING) -> Store:
+    """Return a part of the store in which nobody but the processes that meet now has written.
+
+    torchrun keeps its store when it replaces the processes, and with it the addresses of those that have ended, for
+    which new ones would wait forever. Its count of restarts is no help, as each machine counts its own. So the leader
+    writes a name that was never used; each other process signs under it, and believes in it once the leader has
+    confirmed that very signature. Raises RuntimeError if somebody does not come.
+    """
+    store.set_timeout(patience)
+    own = uuid.uuid4().hex
+    if rank == 0:
+        store.set("leader", own)
+        signatures = [store.get(f"{own}/{other}").decode() for other in range(1, size)]
+        store.set(f"{own}/confirmed", " ".join(signatures))
+        return PrefixStore(own, store)
+    end = time.monotonic() + patience.total_seconds()
+    while time.monotonic() < end:
+        leader = store.get("leader").decode()
+        store.set(f"{leader}/{rank}", own)
+        if store.check([f"{leader}/confirmed"]) and own in store.get(f"{leader}/confirmed").decode():
+            return PrefixStore(leader, store)
+        time.sleep(0.05)
+    raise RuntimeError(f"process {rank} waited {patience} for the leader")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Checkpoints: a killed search ends as if it had not been, and no other search's file is mistaken for its own."""
 
 import itertools
+import os
 import random
 import signal
 import subprocess
@@ -151,8 +152,12 @@ ARGUMENTS = ("search", "lenet-300-100", "--max-steps", 400, "--output", "t.safet
 
 
 def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
+    """Run `slt-compress` as `run_cli` does, without waiting for it; another number of threads adds up to other sums."""
     words = [sys.executable, "-m", "slt_compress", *map(str, arguments)]
-    return subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, cwd=folder, env=one_thread, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:

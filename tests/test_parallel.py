@@ -6,17 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
+from slt_compress import parallel
 from slt_compress.errors import LostProcessError, UsageError, VerificationError
 from slt_compress.evaluate import evaluate, torch_classifier
 from slt_compress.network import FlatNetwork
-from slt_compress.parallel import ALONE, Team, join
+from slt_compress.parallel import ALONE, Team, join, meet
 from slt_compress.pictures import TensorSplit
 from slt_compress.search import Budget, search
 from tests.conftest import Run
@@ -38,6 +42,15 @@ def torchrun(folder: Path, *words: object) -> "subprocess.Popen[str]":
     )
 
 
+def finish(process: "subprocess.Popen[str]") -> str:
+    """Wait for torchrun; return what it and its processes wrote to stderr."""
+    try:
+        return process.communicate(timeout=300)[1]
+    except subprocess.TimeoutExpired:
+        process.terminate()  # which ends its processes too
+        pytest.fail(f"torchrun has not ended within 300 s: {process.communicate()[1]}")
+
+
 def find_without_batch_norm(team: Team) -> tuple[torch.Tensor, float]:
     """Search a network without any normalisation; return its mask, flat, and its held-out accuracy."""
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 300), nn.ReLU(), nn.Linear(300, 10))
@@ -50,7 +63,7 @@ def find_without_batch_norm(team: Team) -> tuple[torch.Tensor, float]:
 
 def test_without_batch_norm_two_processes_find_the_mask_of_one(tmp_path: Path) -> None:
     process = torchrun(ROOT, "-m", "tests.test_parallel", tmp_path)
-    _, errors = process.communicate()
+    errors = finish(process)
     assert process.returncode == 0, errors
     mask, accuracy = find_without_batch_norm(ALONE)
     (first, first_accuracy), (second, second_accuracy) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
@@ -71,7 +84,7 @@ def test_a_killed_process_is_replaced_and_the_ticket_is_as_good(
         time.sleep(0.01)
     follower = next(worker for worker in children(process.pid) if environment(worker).get("RANK") == "1")
     os.kill(follower, signal.SIGKILL)
-    _, errors = process.communicate()
+    errors = finish(process)
     assert process.returncode == 0, errors
     assert "going on from the checkpoint of step" in " ".join(errors.split())
     assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
@@ -89,7 +102,7 @@ def environment(process: int) -> dict[str, str]:
 
 def test_an_error_of_one_process_ends_all(tmp_path: Path) -> None:
     process = torchrun(tmp_path, *SEARCH, "lenet-300-100", "--batch-size", 3)
-    _, errors = process.communicate()
+    errors = finish(process)
     assert process.returncode == 1
     assert re.search("2 processes need batches of at least 4 pictures, two for each, got 3", " ".join(errors.split()))
 
@@ -147,6 +160,30 @@ def test_a_single_process_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert team.place(torch.device("cuda")) == torch.device("cuda")
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)])
+def test_new_processes_meet_apart_from_what_ended_ones_left_in_the_store(order: tuple[int, ...]) -> None:
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    for _ in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            meetings = []
+            for rank in order:
+                meetings.append(pool.submit(meet, store, rank, 3))
+                time.sleep(0.1)
+            parts = [meeting.result(timeout=60) for meeting in meetings]
+        assert not any(part.check(["address"]) for part in parts)
+        parts[0].set("address", "mine")
+        assert all(part.get("address") == b"mine" for part in parts)
+
+
+def test_a_leader_that_does_not_come_is_waited_for_only_so_long() -> None:
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError):
+        meet(store, 1, 2, timedelta(seconds=1))
+    store.set("leader", "ended")
+    with pytest.raises(RuntimeError, match="process 1 waited 0:00:01 for the leader"):
+        meet(store, 1, 2, timedelta(seconds=1))
+
+
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert Team(5, 8, 1).place(torch.device("cuda")) == torch.device("cuda", 1)
@@ -156,12 +193,12 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.Monk
 
 
 def test_a_leader_that_never_comes_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("Connection refused\nand much more")
 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(torch.distributed, "init_process_group", refuse)
+    monkeypatch.setattr(parallel, "rendezvous", refuse)
     with pytest.raises(LostProcessError, match=r"one may have ended: Connection refused$"), join():
         pass
 
