@@ -62,6 +62,18 @@ class StatisticsName(StrEnum):
     FP16 = "fp16"
 
 
+class AugmentName(StrEnum):
+    NONE = "none"
+    CROP = "crop"
+    CROP_FLIP = "crop-flip"
+
+
+class PrecisionName(StrEnum):
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 class DeviceName(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
@@ -88,6 +100,17 @@ DataDir = Annotated[
     typer.Option(help="Folder of the pictures; imagefolder: with train/ and test/ (or val/), each a folder per class."),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+Augment = Annotated[
+    AugmentName,
+    typer.Option(
+        help="Random changes of training pictures: moved by up to an eighth, and mirrored. Worth it for long budgets.",
+        rich_help_panel="Training",
+    ),
+]
+Precision = Annotated[
+    PrecisionName,
+    typer.Option(help="Arithmetic of the search; auto takes bf16 on a GPU that has it.", rich_help_panel="Training"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 FreezeRatio = Annotated[
     float, typer.Option(help="Share of gated weights that the seed keeps or drops.", rich_help_panel="Gates")
@@ -179,6 +202,8 @@ def search(
         float | None,
         typer.Option(help="Learning rate of the gates. [default: the method's]", rich_help_panel="Training"),
     ] = None,
+    augment: Augment = AugmentName.NONE,
+    precision: Precision = PrecisionName.AUTO,
     device: Device = DeviceName.AUTO,
     codec: Annotated[CodecName, typer.Option(help="Code of the masks; auto takes the shorter.")] = CodecName.AUTO,
     statistics: Annotated[
@@ -247,6 +272,8 @@ def search(
             max_steps=max_steps,
             batch_size=batch_size,
             learning_rate=lr,
+            augment=augment.value,
+            precision=precision.value,
             device=device.value,
         )
         checkpoints = Checkpoints(folder, checkpoint_every, resume)
@@ -648,6 +675,8 @@ def compare(
         int | None, typer.Option(help="Optimiser steps instead of epochs.", rich_help_panel="Training")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures a step.", rich_help_panel="Training")] = 256,
+    augment: Augment = AugmentName.NONE,
+    precision: Precision = PrecisionName.AUTO,
     device: Device = DeviceName.AUTO,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -677,6 +706,8 @@ def compare(
             epochs=epochs,
             max_steps=max_steps,
             batch_size=batch_size,
+            augment=augment.value,
+            precision=precision.value,
             device=device.value,
         )
         plan = Plan.parse(request, methods, sparsities, seeds, dense)

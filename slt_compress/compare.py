@@ -31,7 +31,8 @@ from slt_compress.results import DENSE, Row, markdown, percent, summarise, to_cs
 from slt_compress.ticket import Ticket
 
 _OF_A_CELL = {"method", "scope", "recipe", "density", "seed"}  # fields of a request that differ within a grid
-_PLANNED = {"data_dir", "input_size", "epochs", "max_steps", "batch_size", "device"}  # recorded as what came of them
+_PLANNED = {"data_dir", "input_size", "epochs", "max_steps", "batch_size", "precision", "device"}
+"""Fields that are recorded as what came of them."""
 _FINGERPRINT_PICTURES = 100
 
 
@@ -70,7 +71,11 @@ def compare(plan: Plan, folder: Path, command: str, watch: GridWatch) -> dict[st
     with watch.grid_progress(len(cells), len(finished), sum(_steps(cell, prepared) for cell in missing)) as progress:
         for cell in missing:
             progress.begin(cell.name)
-            row = _train(cell, prepared, progress) if cell.is_dense else _search(cell, plan, prepared, folder, progress)
+            row = (
+                _train(cell, plan, prepared, progress)
+                if cell.is_dense
+                else _search(cell, plan, prepared, folder, progress)
+            )
             finished[cell] = {"settings": settings, "environment": _environment(prepared), "row": asdict(row)}
             files.write_atomically(folder / "cells" / f"{cell.name}.json", _json(finished[cell]))
             progress.finish(
@@ -115,8 +120,8 @@ def _search(cell: Cell, plan: Plan, prepared: Prepared, folder: Path, watch: Wat
     )
 
 
-def _train(cell: Cell, prepared: Prepared, watch: Watch) -> Row:
-    trained = train_dense(prepared, cell.seed, watch)
+def _train(cell: Cell, plan: Plan, prepared: Prepared, watch: Watch) -> Row:
+    trained = train_dense(prepared, cell.seed, watch, plan.request.augment)
     return Row(
         method=DENSE,
         scope=None,
@@ -157,6 +162,7 @@ def _settings(request: Request, prepared: Prepared) -> dict[str, Any]:
             "sha256": digest.hexdigest(),
         },
         **vars(prepared.budget),
+        "precision": prepared.precision,
         "device": prepared.device.type,
     }
     normalised: dict[str, Any] = json.loads(_json(document))  # as it is read back: tuples are lists

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from slt_compress import models
+from slt_compress.augment import Augmentation
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.jobs import Prepared, Watch
 from slt_compress.network import embedding_names, freeze_ungated, gated_names
-from slt_compress.pictures import Preprocessing, Split
-from slt_compress.search import PEEK_PICTURES, Budget, Progress, peek, recalibrate, torch_seed
+from slt_compress.pictures import Split
+from slt_compress.search import PEEK_PICTURES, Course, Progress, forward, peek, recalibrate, torch_seed
 
 LEARNING_RATE = 1e-2  # of Adam, falling to 0 as a cosine; chosen on validation pictures, see docs/methods.md
 EMBEDDING_STD = 0.02  # of embeddings and tokens: here they can learn their scale
@@ -34,15 +35,16 @@ class Trained:
     images_per_second: float
 
 
-def train_dense(prepared: Prepared, seed: int, watch: Watch) -> Trained:
-    """Train a network normally and measure it once on the test pictures."""
+def train_dense(prepared: Prepared, seed: int, watch: Watch, augment: str = "none") -> Trained:
+    """Train a network normally and measure it once on the test pictures. `augment` is one of `augment.NAMES`."""
     device, budget = prepared.device, prepared.budget
     module = models.build(prepared.spec)
     initialise(module, seed)
     module.to(device)
+    course = Course(budget, prepared.preprocessing, Augmentation(augment, seed), prepared.precision)
     start = time.perf_counter()
     with watch.search_progress() as report:
-        optimise(module, prepared.train, prepared.validation, prepared.preprocessing, seed, budget, report)
+        optimise(module, prepared.train, prepared.validation, course, seed, report)
     seconds = time.perf_counter() - start
     order = torch.Generator().manual_seed(torch_seed(seed))
     recalibrate(module, prepared.train, prepared.preprocessing, budget.batch_size, order)
@@ -73,28 +75,28 @@ def optimise(
     module: nn.Module,
     train: Split,
     validation: Split,
-    preprocessing: Preprocessing,
+    course: Course,
     seed: int,
-    budget: Budget,
     report: Callable[[Progress], None] | None = None,
     learning_rate: float = LEARNING_RATE,
 ) -> None:
     """Train all parameters with Adam; the pictures come in the order in which a search of this seed sees them."""
+    budget = course.budget
     order = torch.Generator().manual_seed(torch_seed(seed))
     optimiser = torch.optim.Adam(module.parameters(), fused=True)
     shown = next(validation.batches(PEEK_PICTURES))
     report_every = max(1, budget.steps // 100)
     start = time.perf_counter()
     module.train()
-    for step, (images, labels) in enumerate(budget.batches(train, order)):
+    for step, (images, labels) in enumerate(course.batches(train, order)):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * (1 + math.cos(math.pi * step / budget.steps)) / 2
         optimiser.zero_grad()
-        loss = F.cross_entropy(module(preprocessing(images)), labels)
+        loss = F.cross_entropy(forward(module, images, course.precision), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         done = step + 1
         if report and (done % report_every == 0 or done == budget.steps):
             rate = done * budget.batch_size / (time.perf_counter() - start)
-            accuracy = peek(module, shown, preprocessing)
+            accuracy = peek(module, shown, course.preprocessing)
             report(Progress(done, budget.steps, loss.item(), 0.0, accuracy, rate))

@@ -61,6 +61,8 @@ class Request:
     max_steps: int | None = None
     batch_size: int = 256
     learning_rate: float | None = None
+    augment: str = "none"
+    precision: str = "auto"
     device: str = "auto"
 
 
@@ -83,6 +85,7 @@ class Prepared:
     pictures: Dataset
     spec: models.ModelSpec
     device: torch.device
+    precision: str
     train: Split
     validation: Split
     test: Split
@@ -93,6 +96,7 @@ class Prepared:
 def prepare(request: Request, watch: Watch, team: Team = ALONE) -> Prepared:
     """Read the pictures a request names, sized for its model, and plan its budget."""
     device = team.place(choose_device(request.device))
+    precision = choose_precision(request.precision, device)
     models.check_name(request.model)
     with team.one_first():
         pictures = data.open_dataset(request.dataset, request.data_dir)
@@ -115,7 +119,7 @@ def prepare(request: Request, watch: Watch, team: Team = ALONE) -> Prepared:
             f"{team.size} processes need batches of at least {2 * team.size} pictures, two for each, "
             f"got {budget.batch_size}"
         )
-    return Prepared(pictures, spec, device, train, validation, test, preprocessing, budget)
+    return Prepared(pictures, spec, device, precision, train, validation, test, preprocessing, budget)
 
 
 def find_ticket(
@@ -140,6 +144,7 @@ def find_ticket(
         f"{request.model} on {request.dataset}: {network.size:,} gated weights, "
         f"{len(ready.train):,} training pictures, "
         f"{budget.steps if optimised else 0:,} steps of {budget.batch_size} on {device}"
+        + (" in bf16" if ready.precision == "bf16" else "")
         + (f", shared by {team.size} processes" if team.size > 1 else "")
     )
     if checkpoints:
@@ -158,6 +163,8 @@ def find_ticket(
             learning_rate=request.learning_rate,
             scope=request.scope,
             recipe=request.recipe,
+            augment=request.augment,
+            precision=ready.precision,
             report=report_search,
             checkpoints=checkpoints,
             team=team,
@@ -220,6 +227,8 @@ def _identity(request: Request, ready: Prepared, initialiser: str) -> dict[str, 
         "scope": request.scope,
         "recipe": request.recipe,
         "learning rate": request.learning_rate,
+        "augmentation": request.augment,
+        "precision": ready.precision,
         "density": request.density,
         "freezing": vars(request.freeze),
         "initialiser": initialiser,
@@ -299,3 +308,10 @@ def choose_device(name: str) -> torch.device:
     if not present[name]:
         raise UsageError(f"--device {name}: torch finds none on this machine; use --device cpu")
     return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return "fp32" or "bf16", the arithmetic of a search; "auto" takes bf16 on a GPU that has it."""
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return name

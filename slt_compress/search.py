@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from slt_compress import methods
+from slt_compress.augment import Augmentation
 from slt_compress.checkpoint import Checkpoints, State
 from slt_compress.errors import UsageError
 from slt_compress.gates import Method
@@ -51,21 +52,35 @@ class Budget:
         steps = max_steps or (epochs or max(default_epochs, math.ceil(MIN_STEPS / per_epoch))) * per_epoch
         return cls(steps, batch_size, steps / per_epoch)
 
+
+@dataclass(frozen=True)
+class Course:
+    """How a network is taught, whether by a search or by training all its weights; `precision` as in `forward`."""
+
+    budget: Budget
+    preprocessing: Preprocessing
+    augmentation: Augmentation = Augmentation()
+    precision: str = "fp32"
+
     def batches(
         self, train: Split, order: torch.Generator, first: int = 0, share: tuple[int, int] = (0, 1)
     ) -> Iterator[Batch]:
-        """Yield a batch for every step from `first` on: passes over the training pictures, each in a new order.
-
-        `share` as in `Split.batches`.
+        """Yield a batch, normalised, for every step from `first` on: passes over the training pictures, each in a new
+        order. `share` as in `Split.batches`.
         """
-        finished, skip = divmod(first, len(train) // self.batch_size)
+        steps, size = self.budget.steps, self.budget.batch_size
+        finished, skip = divmod(first, len(train) // size)
         for _ in range(finished):
             torch.randperm(len(train), generator=order)  # what the pass has drawn
         skips = itertools.chain([skip], itertools.repeat(0))
-        passes = (
-            train.batches(self.batch_size, shuffle=order, drop_last=True, skip=skip, share=share) for skip in skips
-        )
-        return itertools.islice(itertools.chain.from_iterable(passes), self.steps - first)
+        passes = (train.batches(size, shuffle=order, drop_last=True, skip=skip, share=share) for skip in skips)
+        for step, (images, labels) in zip(range(first, steps), itertools.chain.from_iterable(passes), strict=False):
+            yield self.preprocessing(self.augmentation(images, step, size, share)), labels
+
+    def settings(self) -> dict[str, str]:
+        """Return what of it is not the default, for a ticket to tell."""
+        chosen = {"augment": (self.augmentation.name, "none"), "precision": (self.precision, "fp32")}
+        return {name: value for name, (value, default) in chosen.items() if value != default}
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,8 @@ def search(
     learning_rate: float | None = None,
     scope: str | None = None,
     recipe: str = "default",
+    augment: str = "none",
+    precision: str = "fp32",
     report: Callable[[Progress], None] | None = None,
     checkpoints: Checkpoints | None = None,
     team: Team = ALONE,
@@ -111,9 +128,10 @@ def search(
     """Search a mask that keeps `density` of the gated weights, and leave the network hardened to it.
 
     The same arguments give the same mask on the same machine. `report` is called about a hundred times and has no
-    influence on the result; without it nothing is measured on the way. `scope` and `recipe` as in `methods`. A search
-    that goes on from its checkpoint ends as if it had never stopped. The processes of a `team` share each batch, and
-    all find the same mask; the leader alone saves checkpoints.
+    influence on the result; without it nothing is measured on the way. `scope` and `recipe` as in `methods`, `augment`
+    one of `augment.NAMES`, `precision` as in `forward`. A search that goes on from its checkpoint ends as if it had
+    never stopped. The processes of a `team` share each batch, and all find the same mask; the leader alone saves
+    checkpoints.
 
     Raises UnreachableError, before any step, if the gates that the seed has frozen rule the density out,
     CheckpointError if the checkpoint is damaged, and VerificationError if the processes of a team have come apart.
@@ -131,13 +149,14 @@ def search(
         if checkpoints and checkpoints.resume:
             first, spent = checkpoints.load(state)
             start -= spent
-        for done in _optimise(network, state, train, validation, preprocessing, budget, order, first, report, team):
+        course = Course(budget, preprocessing, Augmentation(augment, seed), precision)
+        for done in _optimise(network, state, train, validation, course, order, first, report, team):
             if team.leads and checkpoints and checkpoints.due(done, budget.steps):
                 checkpoints.save(state, done, time.perf_counter() - start)
         if team.size > 1:
             team.check_equal(searcher.parameter, "the gates")
         mask = searcher.mask()
-        settings, steps = {"recipe": recipe, **searcher.settings()}, budget.steps
+        settings, steps = {"recipe": recipe, **course.settings(), **searcher.settings()}, budget.steps
     seconds = time.perf_counter() - start
     network.set_gate(mask)
     recalibrate(network.module, train, preprocessing, budget.batch_size, order)
@@ -160,28 +179,29 @@ def _optimise(
     state: State,
     train: Split,
     validation: Split,
-    preprocessing: Preprocessing,
-    budget: Budget,
+    course: Course,
     order: torch.Generator,
     first: int,
     report: Callable[[Progress], None] | None,
     team: Team,
 ) -> Iterator[int]:
     """Make the steps from `first` on, and yield after each the number of those that are done."""
-    searcher, optimiser = state.method, state.optimiser
+    searcher, optimiser, budget = state.method, state.optimiser, course.budget
     shown = next(validation.batches(PEEK_PICTURES))
     report_every = max(1, budget.steps // 100)
     last_report, last_step = time.perf_counter(), first
     network.module.train()
-    for step, (images, labels) in enumerate(budget.batches(train, order, first, team.share), first):
-        loss = make_step(network, searcher, optimiser, step, preprocessing(images), labels, budget.batch_size, team)
+    for step, (images, labels) in enumerate(course.batches(train, order, first, team.share), first):
+        loss = make_step(
+            network, searcher, optimiser, step, images, labels, budget.batch_size, team, precision=course.precision
+        )
         done = step + 1
         if report and (done % report_every == 0 or done == budget.steps):
             now = time.perf_counter()
             rate = (done - last_step) * budget.batch_size / (now - last_report)
             hard = searcher.hard_gate()
             network.set_gate(hard)
-            accuracy = peek(network.module, shown, preprocessing)
+            accuracy = peek(network.module, shown, course.preprocessing)
             report(Progress(done, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
             last_report, last_step = time.perf_counter(), done
         yield done
@@ -196,15 +216,17 @@ def make_step(
     labels: torch.Tensor,
     batch_size: int,
     team: Team = ALONE,
+    *,
+    precision: str = "fp32",
 ) -> torch.Tensor:
     """Move the method's parameter once, by what normalised pictures say, this process's share of a batch of
-    `batch_size`; return their cross-entropy.
+    `batch_size`; return their cross-entropy. `precision` as in `forward`.
     """
     for group in optimiser.param_groups:
         group["lr"] = method.learning_rate(step)
     network.grad.zero_()
     network.set_gate(method.gate(step))
-    loss = sharp_cross_entropy(network.module(images), labels)
+    loss = sharp_cross_entropy(forward(network.module, images, precision), labels)
     share: torch.Tensor = loss * (len(labels) / batch_size)  # of the mean over the whole batch
     share.backward()  # type: ignore[no-untyped-call]
     team.add_up(network.grad)
@@ -212,6 +234,22 @@ def make_step(
     method.parameter.grad = network.grad
     optimiser.step()
     return loss.detach()
+
+
+def forward(module: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
+    """Return the float32 logits of a network in training.
+
+    "fp32" computes as the weights are stored; "bf16" lets torch's autocast multiply in bfloat16, and on a GPU lays the
+    pictures out as its matrix units want them. Weights, gates and gradients of gates are float32 either way.
+    """
+    if precision == "fp32":
+        logits: torch.Tensor = module(images)
+        return logits
+    if images.is_cuda:
+        images = images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        logits = module(images)
+    return logits.float()
 
 
 def sharp_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from slt_compress import methods
+from slt_compress.augment import Augmentation
 from slt_compress.checkpoint import Checkpoints, State
 from slt_compress.errors import CheckpointError, UsageError
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
-from slt_compress.search import Budget, search
+from slt_compress.search import Budget, Course, search
 from tests.conftest import Run, run_cli
 from tests.test_search import CPU, PREPROCESSING, TRAIN, VALIDATION
 
@@ -77,12 +78,13 @@ def test_saving_has_no_influence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [0, 1, 4, 5, 6, 12])
 def test_the_pictures_come_in_the_order_they_would_have(first: int) -> None:
-    budget = Budget(12, 256, 2.4)
+    course = Course(Budget(12, 256, 2.4), PREPROCESSING, Augmentation("crop"))
     whole, order = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    wanted = [labels for _, labels in budget.batches(TRAIN, whole)][first:]
-    given = [labels for _, labels in budget.batches(TRAIN, order, first)]
+    wanted = list(course.batches(TRAIN, whole))[first:]
+    given = list(course.batches(TRAIN, order, first))
     assert len(given) == len(wanted)
-    assert all(map(torch.equal, given, wanted))
+    for batch, wanted_batch in zip(given, wanted, strict=True):
+        assert all(map(torch.equal, batch, wanted_batch))
     if first < 12:
         assert torch.equal(whole.get_state(), order.get_state())
 

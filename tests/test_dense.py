@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from slt_compress import dense, jobs, models
-from slt_compress.search import Progress
+from slt_compress.search import Course, Progress
 from tests.test_jobs import Diary
 
 
@@ -28,11 +28,12 @@ def test_the_seed_decides_everything_and_watching_nothing() -> None:
     first, again, other = (dense.train_dense(ready, seed, diary) for seed in (1, 1, 2))
     assert first.test.loss == again.test.loss != other.test.loss
     assert [progress.step for progress in diary.steps] == [*range(1, 9)] * 3
+    course = Course(ready.budget, ready.preprocessing)
     weights = []
     for report in (None, list[Progress]().append):
         module = models.build(ready.spec)
         dense.initialise(module, 1)
-        dense.optimise(module, ready.train, ready.validation, ready.preprocessing, 1, ready.budget, report)
+        dense.optimise(module, ready.train, ready.validation, course, 1, report)
         weights.append(dict(module.named_parameters()))
     assert all(torch.equal(values, weights[1][name]) for name, values in weights[0].items())
 
@@ -46,5 +47,5 @@ def test_weights_start_with_the_variance_of_he_and_all_are_trained() -> None:
     assert convolution.std().item() == pytest.approx(math.sqrt(2 / convolution[0].numel()), rel=0.01)
     assert bool((before["bn1.weight"] == 1).all())
     assert bool((before["fc.bias"] == 0).all())
-    dense.optimise(module, ready.train, ready.validation, ready.preprocessing, 0, ready.budget)
+    dense.optimise(module, ready.train, ready.validation, Course(ready.budget, ready.preprocessing), 0)
     assert [name for name, values in module.named_parameters() if torch.equal(values, before[name])] == []

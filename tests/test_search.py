@@ -9,7 +9,7 @@ from slt_compress.errors import UsageError
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
 from slt_compress.pictures import hold_out
-from slt_compress.search import Budget, Found, Progress, recalibrate, search
+from slt_compress.search import Budget, Found, Progress, forward, recalibrate, search
 
 CPU = torch.device("cpu")
 DIGITS = data.open_dataset("digits", None)
@@ -18,7 +18,12 @@ PREPROCESSING = DIGITS.preprocessing(8, TRAIN)
 
 
 def find(
-    steps: int, density: float = 0.1, seed: int = 0, method: str = "crbg", reports: list[Progress] | None = None
+    steps: int,
+    density: float = 0.1,
+    seed: int = 0,
+    method: str = "crbg",
+    reports: list[Progress] | None = None,
+    **options: str,
 ) -> tuple[Found, FlatNetwork]:
     spec = resolve("lenet-300-100", classes=10, channels=1, input_size=8)
     network = FlatNetwork(build(spec), seed, density, CPU)
@@ -32,6 +37,7 @@ def find(
         seed=seed,
         budget=Budget(steps, 256, steps / 5),
         report=None if reports is None else reports.append,
+        **options,  # type: ignore[arg-type]
     )
     return found, network
 
@@ -128,3 +134,28 @@ def test_budgets(pictures: int, epochs: int | None, max_steps: int | None, steps
 def test_a_single_picture_is_no_training_split() -> None:
     with pytest.raises(UsageError, match="at least 2"):
         Budget.plan(1, 256, 12, None, None)
+
+
+def test_bf16_finds_as_good_a_ticket() -> None:
+    found, network = find(150, precision="bf16")
+    assert accuracy(network) > 0.9
+    assert found.settings["precision"] == "bf16"
+    assert all(parameter.dtype == torch.float32 for parameter in network.module.parameters())
+    assert "precision" not in find(1)[0].settings
+
+
+def test_bf16_multiplies_in_bfloat16_and_gives_float32_logits() -> None:
+    module = torch.nn.Linear(64, 10)
+    images = torch.randn(5, 64)
+    exact, short = (forward(module, images, precision) for precision in ("fp32", "bf16"))
+    assert exact.dtype == short.dtype == torch.float32
+    assert torch.equal(short, short.bfloat16().float())
+    assert not torch.equal(short, exact)
+    assert torch.allclose(short, exact, atol=0.05)
+
+
+def test_augmented_pictures_give_another_ticket_that_says_so() -> None:
+    plain, (found, network) = find(100)[0], find(100, augment="crop")
+    assert found.settings["augment"] == "crop"
+    assert any(not torch.equal(mask, plain.masks[name]) for name, mask in found.masks.items())
+    assert accuracy(network) > 0.8
