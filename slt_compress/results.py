@@ -149,8 +149,8 @@ def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
             "",
             f"{settings['steps']:,} steps of {settings['batch_size']} pictures ({settings['epochs']:.3g} epochs), "
             f"{seeds}; {pictures['train']:,} training, {pictures['validation']:,} held-out and {pictures['test']:,} "
-            f"test pictures of {settings['preprocessing']['size']} px. slt-compress {settings['tool']}. "
-            f"{'; '.join(environments)}.",
+            f"test pictures of {settings['preprocessing']['size']} px{_unusual(settings)}. "
+            f"slt-compress {settings['tool']}. {'; '.join(environments)}.",
             "",
             "Test accuracy in per cent, mean ± sample standard deviation over the seeds:",
             "",
@@ -173,3 +173,9 @@ def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
 
 def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in (heading, ["---"] * len(heading), *rows)]
+
+
+def _unusual(settings: Mapping[str, Any]) -> str:
+    """Return how pictures or arithmetic differ from the default, to be added to a sentence."""
+    usual = {"augment": "none", "precision": "fp32"}
+    return "".join(f", {settings[name]}" for name, value in usual.items() if settings[name] != value)
