@@ -41,7 +41,9 @@ class Augmentation:
         choices = np.array([2 * border + 1, 2 * border + 1, 2], np.uint32)
         first, stride = share
         draws = torch.from_numpy((words % choices[:, None]).astype(np.int64)[:, first::stride])
-        top, left, flipped = draws.to(images.device)[:, :, None]
+        if images.is_cuda:
+            draws = draws.pin_memory()  # else the host would wait for the copy
+        top, left, flipped = draws.to(images.device, non_blocking=True)[:, :, None]
         along = torch.arange(size, device=images.device)
         rows, columns = top + along, left + along
         if self.name == "crop-flip":

@@ -237,7 +237,7 @@ def search(
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
     output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
     folder = Path(f"{output}.ckpt")
-    with _exit_codes(lambda: _how_to_go_on(folder)):
+    with _exit_codes(lambda: _how_to_go_on(folder, bool(checkpoint_every or resume))):
         if not 0 <= sparsity < 1:
             raise UsageError(f"--sparsity must be at least 0 and below 1, got {sparsity:g}")
         freeze = _freeze(freeze_ratio, lock_ratio)
@@ -247,7 +247,7 @@ def search(
         from slt_compress import data, files, methods, parallel
 
         data.check_name(dataset)
-        methods.check(method, scope, lr)
+        methods.check(method, scope, recipe, lr)
         files.check_writable(output)
         files.check_folder(folder)
         from slt_compress.checkpoint import Checkpoints
@@ -284,7 +284,8 @@ def search(
             return
         ticket, found, test = outcome.ticket, outcome.found, outcome.test
         ticket.save(output)
-        checkpoints.remove()
+        if checkpoint_every or resume:  # another search's stays
+            checkpoints.remove()
         written = output.stat().st_size
         dense = outcome.dense_bytes
         empty = [layer.name for layer in ticket.layers if layer.kept <= 1]
@@ -300,7 +301,7 @@ def search(
                 "sparsity": ticket.sparsity,
                 "accuracy": test.accuracy,
                 "validation_accuracy": outcome.validation.accuracy,
-                "loss": test.loss,
+                "loss": test.finite_loss,
                 "bytes": written,
                 "mask_bytes": ticket.mask_bytes,
                 "mask_bound_bytes": ticket.mask_bound_bytes,
@@ -376,7 +377,7 @@ def evaluate(
         printer.result(
             {
                 "accuracy": result.accuracy,
-                "loss": result.loss,
+                "loss": result.finite_loss,
                 "samples": result.samples,
                 "seconds": result.seconds,
                 "backend": used,
@@ -812,8 +813,8 @@ def _exit_codes(interrupted: Callable[[], str] = lambda: "interrupted; nothing w
         raise typer.Exit(130) from interrupt
 
 
-def _how_to_go_on(folder: Path) -> str:
-    if any(folder.glob("*.safetensors")):
+def _how_to_go_on(folder: Path, checkpoints: bool) -> str:
+    if checkpoints and any(folder.glob("*.safetensors")):
         return f"interrupted; the same command with --resume goes on from the checkpoint in {folder}"
     return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the search)"
 

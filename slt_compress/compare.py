@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,11 +21,13 @@ from typing import Any, Protocol
 
 import torch
 
-from slt_compress import __version__, files, plots
+from slt_compress import __version__, files, models, plots
 from slt_compress.dense import train_dense
 from slt_compress.errors import SltError, UsageError
 from slt_compress.grid import Cell, Plan
 from slt_compress.jobs import Prepared, Request, Watch, find_ticket, prepare
+from slt_compress.network import FlatNetwork
+from slt_compress.ranking import searched_count
 from slt_compress.results import DENSE, Row, markdown, percent, summarise, to_csv
 from slt_compress.ticket import Ticket
 
@@ -62,12 +63,16 @@ def compare(plan: Plan, folder: Path, command: str, watch: GridWatch) -> dict[st
     for path in (folder / "cells", folder / "tickets"):
         files.make_folder(path)
     cells = plan.cells()
+    _check_densities(cells, plan.request, prepared)
     finished = {cell: document for cell in cells if (document := _read(folder, cell, watch))}
     missing = [cell for cell in cells if cell not in finished]
     watch.note(
         f"{settings['model']} on {settings['dataset']}: {len(cells)} cells, {len(finished)} of them finished, "
         f"{settings['steps']:,} steps of {settings['batch_size']} on {prepared.device}"
     )
+    unasked = len({path.stem for path in (folder / "cells").glob("*.json")} - {cell.name for cell in cells})
+    if unasked:
+        watch.note(f"{unasked} finished cells in {folder} are not asked for, and not part of the results")
     with watch.grid_progress(len(cells), len(finished), sum(_steps(cell, prepared) for cell in missing)) as progress:
         for cell in missing:
             progress.begin(cell.name)
@@ -86,6 +91,16 @@ def compare(plan: Plan, folder: Path, command: str, watch: GridWatch) -> dict[st
     labels = [*(one.label for one in plan.contenders), DENSE]
     cells.sort(key=lambda cell: (labels.index(cell.contender.label), cell.sparsity, cell.seed))
     return _write(folder, plan, command, [finished[cell] for cell in cells])
+
+
+def _check_densities(cells: Sequence[Cell], request: Request, prepared: Prepared) -> None:
+    """Raise UnreachableError, before any cell is run, if the gates frozen by a seed rule a density out."""
+    asked = {(cell.seed, 1 - cell.sparsity) for cell in cells if not cell.is_dense}
+    if request.freeze.ratio:
+        for seed in {seed for seed, _ in asked}:
+            network = FlatNetwork(models.build(prepared.spec), seed, 1.0, torch.device("cpu"), freeze=request.freeze)
+            for density in sorted(density for of, density in asked if of == seed):
+                searched_count(network, density)
 
 
 def _steps(cell: Cell, prepared: Prepared) -> int:
@@ -110,7 +125,7 @@ def _search(cell: Cell, plan: Plan, prepared: Prepared, folder: Path, watch: Wat
         seed=cell.seed,
         accuracy=outcome.test.accuracy,
         validation_accuracy=outcome.validation.accuracy,
-        loss=_finite(outcome.test.loss),
+        loss=outcome.test.finite_loss,
         bytes=path.stat().st_size,
         mask_bytes=outcome.ticket.mask_bytes,
         seconds=outcome.found.seconds,
@@ -131,7 +146,7 @@ def _train(cell: Cell, plan: Plan, prepared: Prepared, watch: Watch) -> Row:
         seed=cell.seed,
         accuracy=trained.test.accuracy,
         validation_accuracy=trained.validation.accuracy,
-        loss=_finite(trained.test.loss),
+        loss=trained.test.finite_loss,
         bytes=trained.bytes,
         mask_bytes=None,
         seconds=trained.seconds,
@@ -263,7 +278,3 @@ def _json(document: Mapping[str, Any]) -> bytes:
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _finite(loss: float) -> float | None:
-    return loss if math.isfinite(loss) else None

@@ -55,7 +55,7 @@ PAPER = ContinuousSparsificationSettings(
 class ContinuousSparsification:
     """z = sigmoid(β·(s - θ)), without noise; β grows exponentially, so that the gate becomes a step at θ.
 
-    As published, θ = 0 and loss += λ·Σ z. Steered, θ is at every step the score that as many scores exceed as the
+    As published, θ = 0 and loss += λ·Σ z. Steered, θ is at every step the score that as many scores reach as the
     target density wants gates open, and λ = 0: no score gains by all of them growing, only by passing others.
     """
 
@@ -112,7 +112,7 @@ class ContinuousSparsification:
             gradient.add_(self._settings.penalty).mul_(gate).mul_(1 - gate).mul_(slope)
 
     def hard_gate(self) -> torch.Tensor:
-        return self.parameter.detach() > self._middle
+        return self.parameter.detach() >= self._middle
 
     def mask(self) -> torch.Tensor:
         return best_of_network(self._network, self.parameter.detach(), self._asked, self._generator)

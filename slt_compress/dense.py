@@ -4,7 +4,6 @@ It leaves no file. It says what sparsity and frozen weights cost.
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
 from slt_compress.jobs import Prepared, Watch
 from slt_compress.network import embedding_names, freeze_ungated, gated_names
 from slt_compress.pictures import Split
-from slt_compress.search import PEEK_PICTURES, Course, Progress, forward, peek, recalibrate, torch_seed
+from slt_compress.search import PEEK_PICTURES, Clock, Course, Progress, forward, peek, recalibrate, torch_seed
 
 LEARNING_RATE = 1e-2  # of Adam, falling to 0 as a cosine; chosen on validation pictures, see docs/methods.md
 EMBEDDING_STD = 0.02  # of embeddings and tokens: here they can learn their scale
@@ -42,10 +41,8 @@ def train_dense(prepared: Prepared, seed: int, watch: Watch, augment: str = "non
     initialise(module, seed)
     module.to(device)
     course = Course(budget, prepared.preprocessing, Augmentation(augment, seed), prepared.precision)
-    start = time.perf_counter()
     with watch.search_progress() as report:
-        optimise(module, prepared.train, prepared.validation, course, seed, report)
-    seconds = time.perf_counter() - start
+        seconds = optimise(module, prepared.train, prepared.validation, course, seed, report)
     order = torch.Generator().manual_seed(torch_seed(seed))
     recalibrate(module, prepared.train, prepared.preprocessing, budget.batch_size, order)
     classifier = torch_classifier(module, device)
@@ -79,14 +76,17 @@ def optimise(
     seed: int,
     report: Callable[[Progress], None] | None = None,
     learning_rate: float = LEARNING_RATE,
-) -> None:
-    """Train all parameters with Adam; the pictures come in the order in which a search of this seed sees them."""
+) -> float:
+    """Train all parameters with Adam; the pictures come in the order in which a search of this seed sees them.
+
+    Return the seconds that the steps have taken.
+    """
     budget = course.budget
     order = torch.Generator().manual_seed(torch_seed(seed))
     optimiser = torch.optim.Adam(module.parameters(), fused=True)
-    shown = next(validation.batches(PEEK_PICTURES))
+    shown = next(validation.batches(min(PEEK_PICTURES, budget.batch_size)))
     report_every = max(1, budget.steps // 100)
-    start = time.perf_counter()
+    clock = Clock()
     module.train()
     for step, (images, labels) in enumerate(course.batches(train, order)):
         for group in optimiser.param_groups:
@@ -97,6 +97,10 @@ def optimise(
         optimiser.step()
         done = step + 1
         if report and (done % report_every == 0 or done == budget.steps):
-            rate = done * budget.batch_size / (time.perf_counter() - start)
-            accuracy = peek(module, shown, course.preprocessing)
-            report(Progress(done, budget.steps, loss.item(), 0.0, accuracy, rate))
+            cross_entropy = loss.item()  # waits for a GPU
+            rate = done * budget.batch_size / clock.seconds()
+            with clock.stopped():
+                accuracy = peek(module, shown, course.preprocessing)
+                report(Progress(done, budget.steps, cross_entropy, 0.0, accuracy, rate))
+    loss.item()
+    return clock.seconds()

@@ -1,6 +1,7 @@
 """Measure a classifier, whatever runs it: a torch module or an ONNX file under onnxruntime."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ class Evaluation:
     samples: int
     seconds: float
     predictions: torch.Tensor
+
+    @property
+    def finite_loss(self) -> float | None:
+        """The loss, None if it is not finite, as JSON can tell it."""
+        return self.loss if math.isfinite(self.loss) else None
 
 
 @torch.no_grad()

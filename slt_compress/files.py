@@ -60,8 +60,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         os.close(descriptor)
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a result is for sharing
         with temporary.open("rb+") as file:
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes files private; a result is for sharing
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:

@@ -34,7 +34,7 @@ class Contender:
             if _OPTIONS[word] in options:
                 raise UsageError(f"{text!r} in --methods gives the {_OPTIONS[word]} twice")
             options[_OPTIONS[word]] = word
-        known_methods.check(name, options.get("scope"), None)
+        known_methods.check(name, options.get("scope"), options.get("recipe", "default"), None)
         return cls(name, tuple(sorted(options.items(), reverse=True)))
 
     @property

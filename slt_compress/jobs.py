@@ -119,6 +119,11 @@ def prepare(request: Request, watch: Watch, team: Team = ALONE) -> Prepared:
             f"{team.size} processes need batches of at least {2 * team.size} pictures, two for each, "
             f"got {budget.batch_size}"
         )
+    if min(len(validation), len(test)) < team.size:
+        raise UsageError(
+            f"{team.size} processes need at least as many held-out and test pictures, found {len(validation)} and "
+            f"{len(test)}; lower --nproc-per-node"
+        )
     return Prepared(pictures, spec, device, precision, train, validation, test, preprocessing, budget)
 
 
@@ -149,6 +154,8 @@ def find_ticket(
     )
     if checkpoints:
         checkpoints = replace(checkpoints, identity=_identity(request, ready, initialiser))
+        if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
+            watch.note(f"the checkpoint in {checkpoints.folder} will be replaced; --resume would go on from it")
         checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, watch, team))
     with watch.search_progress() as report_search:
         found = search(
@@ -301,12 +308,18 @@ def pictures_for(
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of this name; "auto" takes a GPU if torch finds one. Raises UsageError if it finds none."""
+    """Return the device of this name; "auto" takes a GPU if torch finds one. Raises UsageError if it finds none.
+
+    On an Nvidia GPU convolutions then have the full precision of fp32, and the same result every time.
+    """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there))
+        name = next(kind for kind, there in present.items() if there)
     if not present[name]:
         raise UsageError(f"--device {name}: torch finds none on this machine; use --device cpu")
+    if name == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
     return torch.device(name)
 
 

@@ -53,11 +53,13 @@ RECIPES = ("default", "paper")
 SCOPES = ("layer", "global")
 
 
-def check(name: str, scope: str | None, learning_rate: float | None) -> None:
+def check(name: str, scope: str | None, recipe: str, learning_rate: float | None) -> None:
     """Raise UsageError if the method has no use for what is asked of it."""
     if scope is not None and name != "edge-popup":
         ranks = "draws from each layer" if name == "random" else "ranks the whole network"
         raise UsageError(f"--scope is for --method edge-popup alone; {name} {ranks}")
+    if recipe != "default" and name == "random":
+        raise UsageError("random has no published recipe")
     if learning_rate is not None and name == "random":
         raise UsageError("--lr has no meaning for --method random, which optimises nothing")
 

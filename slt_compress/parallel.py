@@ -51,8 +51,10 @@ class Team:
     def place(self, device: torch.device) -> torch.device:
         """Return this process's device: of several GPUs, each process of a machine has its own.
 
-        Raises UsageError if there are more processes than GPUs.
+        Raises UsageError if there are more processes than GPUs, or if gloo cannot send what is on the device.
         """
+        if device.type == "mps" and self.size > 1:
+            raise UsageError("several processes cannot share a search on Apple's GPUs; use --device cpu")
         if device.type != "cuda" or self.size == 1:
             return device
         if self.local_rank >= torch.cuda.device_count():

@@ -5,6 +5,7 @@ Pictures that fit into memory are one uint8 tensor, batched by indexing, which c
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol
 
 import torch
@@ -65,13 +66,11 @@ class TensorSplit:
         skip: int = 0,
         share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        for indices in batch_indices(len(self), batch_size, shuffle, drop_last, skip, share):
-            if shuffle is None:
-                part = slice(int(indices[0]), int(indices[-1]) + 1, share[1])
-                yield self.images[part], self.labels[part]
-            else:
-                chosen = indices.to(self.labels.device)
-                yield self.images[chosen], self.labels[chosen]
+        # Stored order is read off on the host; a shuffled one moves to the pictures at once, not batch by batch.
+        device = self.labels.device if shuffle else torch.device("cpu")
+        for indices in batch_indices(len(self), batch_size, shuffle, drop_last, skip, share, device):
+            part = indices if shuffle else slice(int(indices[0]), int(indices[-1]) + 1, share[1])
+            yield self.images[part], self.labels[part]
 
     def take(self, indices: torch.Tensor) -> "TensorSplit":
         return TensorSplit(self.images[indices], self.labels[indices])
@@ -91,8 +90,13 @@ class Preprocessing:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Turn uint8 (n, channels, size, size) into normalised float32 of the same shape and device."""
-        mean, std = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        mean, std = (_per_channel(tuple(values), images.device) for values in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
 
 
 def as_pixels(images: torch.Tensor) -> torch.Tensor:
@@ -137,13 +141,14 @@ def batch_indices(
     drop_last: bool,
     skip: int = 0,
     share: tuple[int, int] = (0, 1),
+    device: torch.device | None = None,
 ) -> Iterator[torch.Tensor]:
     """Yield the positions of each batch's pictures, but for the first `skip`, which change nothing in the draw.
 
     A share (first, step) leaves of each batch every step-th picture, from the first on.
     """
     order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
-    for batch in torch.split(order, batch_size)[skip:]:
+    for batch in torch.split(order.to(device), batch_size)[skip:]:
         if not drop_last or len(batch) == batch_size:
             yield batch[share[0] :: share[1]]
 
@@ -164,10 +169,10 @@ def measure(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:_STATISTICS_SAMPLE]
     count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for images, _ in train.take(order).batches(256):
-        pixels = images.double().div_(255)
+        pixels = images.cpu().double().div_(255)
         count += pixels[:, 0].numel()
-        total = total + pixels.sum((0, 2, 3)).cpu()
-        squares = squares + pixels.square().sum((0, 2, 3)).cpu()
+        total = total + pixels.sum((0, 2, 3))
+        squares = squares + pixels.square().sum((0, 2, 3))
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=1e-8).sqrt()
     return tuple(round(value, 4) for value in mean.tolist()), tuple(round(value, 4) for value in std.tolist())

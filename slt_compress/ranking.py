@@ -71,7 +71,7 @@ def threshold(scores: torch.Tensor, count: int) -> torch.Tensor:
     if count == 0:
         return scores.new_full((), torch.inf)
     if scores.device.type != "cpu":
-        return scores.sort(descending=True).values[count - 1]
+        return scores.sort(descending=True).values[count - 1].clone()  # lets go of the others
     size = scores.numel()
     if size > _SMALL:
         sample = scores[:: size // _SAMPLE].sort(descending=True).values

@@ -5,6 +5,7 @@ the only parameter is the method's flat tensor. Choices are made on held-out tra
 seen here.
 """
 
+import contextlib
 import itertools
 import math
 import time
@@ -29,7 +30,7 @@ from slt_compress.ranking import random_mask
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 RECALIBRATION_PICTURES = 10_000
 LOGIT_SCALE = 1.5  # frozen networks have small logits, often of unit variance, that no class can stand out from
-PEEK_PICTURES = 1_000  # validation pictures behind the accuracy shown while a search runs
+PEEK_PICTURES = 1_000  # validation pictures behind the accuracy shown while a search runs, or a batch if that is less
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,22 @@ class Progress:
     images_per_second: float
 
 
+class Clock:
+    """Counts the seconds of an optimisation, without those spent on showing how it goes."""
+
+    def __init__(self, spent: float = 0.0) -> None:
+        self._start = time.perf_counter() - spent
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        before = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - before
+
+
 @dataclass(frozen=True)
 class Found:
     """The outcome: bool masks of each gated tensor's shape, and the statistics by buffer name, on the CPU."""
@@ -138,26 +155,24 @@ def search(
     """
     generator = torch.Generator(network.weights.device).manual_seed(torch_seed(seed))
     order = torch.Generator().manual_seed(torch_seed(seed))
-    start = time.perf_counter()
+    clock = Clock()
     if method == "random":
         mask, settings, steps = random_mask(network, density, seed), {}, 0
     else:
         options: dict[str, Any] = {"recipe": recipe, "scope": scope, "learning_rate": learning_rate}
         searcher = methods.make(method, network, density, budget.steps, generator, **options)
         state = State(searcher, searcher.optimiser(), generator, network.module)
-        first = 0
-        if checkpoints and checkpoints.resume:
-            first, spent = checkpoints.load(state)
-            start -= spent
+        first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
+        clock = Clock(spent)
         course = Course(budget, preprocessing, Augmentation(augment, seed), precision)
-        for done in _optimise(network, state, train, validation, course, order, first, report, team):
+        for done in _optimise(network, state, train, validation, course, order, first, clock, report, team):
             if team.leads and checkpoints and checkpoints.due(done, budget.steps):
-                checkpoints.save(state, done, time.perf_counter() - start)
+                checkpoints.save(state, done, clock.seconds())
         if team.size > 1:
             team.check_equal(searcher.parameter, "the gates")
         mask = searcher.mask()
         settings, steps = {"recipe": recipe, **course.settings(), **searcher.settings()}, budget.steps
-    seconds = time.perf_counter() - start
+    seconds = clock.seconds()
     network.set_gate(mask)
     recalibrate(network.module, train, preprocessing, budget.batch_size, order)
     return Found(
@@ -182,14 +197,15 @@ def _optimise(
     course: Course,
     order: torch.Generator,
     first: int,
+    clock: Clock,
     report: Callable[[Progress], None] | None,
     team: Team,
 ) -> Iterator[int]:
     """Make the steps from `first` on, and yield after each the number of those that are done."""
     searcher, optimiser, budget = state.method, state.optimiser, course.budget
-    shown = next(validation.batches(PEEK_PICTURES))
+    shown = next(validation.batches(min(PEEK_PICTURES, budget.batch_size)))
     report_every = max(1, budget.steps // 100)
-    last_report, last_step = time.perf_counter(), first
+    last_report, last_step = clock.seconds(), first
     network.module.train()
     for step, (images, labels) in enumerate(course.batches(train, order, first, team.share), first):
         loss = make_step(
@@ -197,13 +213,15 @@ def _optimise(
         )
         done = step + 1
         if report and (done % report_every == 0 or done == budget.steps):
-            now = time.perf_counter()
+            cross_entropy = loss.item()  # waits for a GPU
+            now = clock.seconds()
             rate = (done - last_step) * budget.batch_size / (now - last_report)
-            hard = searcher.hard_gate()
-            network.set_gate(hard)
-            accuracy = peek(network.module, shown, course.preprocessing)
-            report(Progress(done, budget.steps, loss.item(), network.sparsity(hard), accuracy, rate))
-            last_report, last_step = time.perf_counter(), done
+            last_report, last_step = now, done
+            with clock.stopped():
+                hard = searcher.hard_gate()
+                network.set_gate(hard)
+                accuracy = peek(network.module, shown, course.preprocessing)
+                report(Progress(done, budget.steps, cross_entropy, network.sparsity(hard), accuracy, rate))
         yield done
 
 

@@ -306,8 +306,9 @@ class Ticket:
             )
 
     def with_metrics(self, **metrics: float) -> "Ticket":
-        """Return the same ticket with these metrics added to its provenance."""
-        provenance = replace(self.provenance, metrics={**self.provenance.metrics, **metrics})
+        """Return the same ticket with these metrics added to its provenance, but for those that are not finite."""
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        provenance = replace(self.provenance, metrics={**self.provenance.metrics, **finite})
         return replace(self, provenance=provenance)
 
     def with_half_statistics(self) -> "Ticket":

@@ -207,8 +207,12 @@ def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     damaged = run_cli(*ARGUMENTS, "--resume", cwd=tmp_path)
     assert damaged.returncode == 3
     assert "without --resume the search starts afresh" in damaged.stderr
-    afresh = run_cli(*ARGUMENTS, cwd=tmp_path)
+    without = run_cli(*ARGUMENTS, cwd=tmp_path)
+    assert without.returncode == 0
+    assert (folder / "search.safetensors").read_bytes() == b"damaged"  # not its own
+    afresh = run_cli(*ARGUMENTS, "--checkpoint-every", 100, cwd=tmp_path)
     assert afresh.returncode == 0
+    assert "the checkpoint in t.safetensors.ckpt will be replaced; --resume would go on from it" in afresh.stderr
     assert not folder.exists()
 
 

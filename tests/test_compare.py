@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 from slt_compress import Ticket, compare
 from slt_compress.cli import app
 from slt_compress.console import Printer
-from slt_compress.errors import OutputError, UsageError
+from slt_compress.errors import OutputError, UnreachableError, UsageError
 from slt_compress.grid import Plan
 from slt_compress.jobs import Request
+from slt_compress.ticket import Freeze
 from tests.conftest import run_cli
 
 GRID = ("compare", "lenet-300-100", "--methods", "random,crbg", "--sparsities", "0.95,0.5", "--seeds", "2")
@@ -213,6 +214,21 @@ def test_other_settings_are_refused_and_nothing_is_lost(copy: Path, change: dict
     with pytest.raises(UsageError, match=f"results of other settings: .*{words}.*; give another --output"):
         compare.compare(replace(PLAN, request=replace(REQUEST, **change)), copy, "command", Printer(quiet=True))
     assert before == {name: contents(copy / name) for name in ("cells", "tickets")}
+
+
+def test_what_frozen_gates_rule_out_is_refused_before_any_cell(tmp_path: Path) -> None:
+    request = replace(REQUEST, freeze=Freeze(0.7, 0.3))
+    plan = Plan.parse(request, "random,crbg", "0.5,0.9", 2, dense=False)
+    with pytest.raises(UnreachableError, match=r"sparsity 0\.9 cannot be reached"):
+        compare.compare(plan, tmp_path / "grid", "command", Printer(quiet=True))
+    assert not list(tmp_path.glob("grid/**/*.json"))
+
+
+def test_finished_cells_that_are_not_asked_for_are_told_of(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan.parse(REQUEST, "crbg", "0.5", 2, dense=False)
+    document = compare.compare(plan, copy, "command", Printer())
+    assert f"8 finished cells in {copy} are not asked for, and not part of the results" in capsys.readouterr().err
+    assert len(document["rows"]) == 2
 
 
 def test_another_way_to_ask_for_the_same_is_the_same(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

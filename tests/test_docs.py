@@ -15,7 +15,7 @@ from tests.conftest import Run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = sorted(str(path.relative_to(ROOT)) for folder in (".", "docs") for path in (ROOT / folder).glob("*.md"))
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/**/*.md") for path in ROOT.glob(pattern))
 
 
 def shell_lines(text: str) -> list[str]:
@@ -49,6 +49,7 @@ def test_the_first_command_is_the_main_job() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text()
+    assert "@@" not in text
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert ((ROOT / document).parent / target).exists(), target
 

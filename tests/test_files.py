@@ -24,6 +24,13 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
 
 
+def test_a_system_without_fchmod_writes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has it from Python 3.13 on."""
+    monkeypatch.delattr(os, "fchmod", raising=False)
+    files.write_atomically(tmp_path / "t.bin", b"new")
+    assert (tmp_path / "t.bin").read_bytes() == b"new"
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.bin"
     path.write_bytes(b"old")

@@ -12,6 +12,7 @@ from slt_compress import jobs
 from slt_compress.errors import DataError, UnreachableError, UsageError
 from slt_compress.evaluate import evaluate, torch_classifier
 from slt_compress.jobs import Request, choose_device, find_ticket, pictures_for, recorded
+from slt_compress.parallel import Team
 from slt_compress.search import Progress
 from slt_compress.ticket import Freeze, Ticket
 from tests.conftest import make_ticket
@@ -35,6 +36,13 @@ class Diary:
     @contextlib.contextmanager
     def search_progress(self) -> Iterator[Any]:
         yield self.steps.append
+
+
+class Lonely(Team):
+    """A process of a team that hears nothing of the others."""
+
+    def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
 
 
 def test_the_outcome_is_that_of_the_written_ticket() -> None:
@@ -138,6 +146,12 @@ def test_pictures_of_other_channels_are_refused(ticket: Ticket) -> None:
 def test_a_network_that_cannot_take_the_pictures_is_refused() -> None:
     with pytest.raises(UsageError, match=r"cannot take pictures of 8 px .* such as 224"):
         find_ticket(Request("mixer_s32_224", "digits", 0.2, max_steps=1), Diary())
+
+
+def test_more_processes_than_pictures_to_measure_are_refused() -> None:
+    """Digits: 143 pictures are held out."""
+    with pytest.raises(UsageError, match=r"200 processes need at least as many .* found 143 and 360; lower --nproc"):
+        jobs.prepare(Request("lenet-300-100", "digits", 0.2, batch_size=1000), Diary(), Lonely(3, 200))
 
 
 def test_devices() -> None:

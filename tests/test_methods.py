@@ -100,11 +100,13 @@ def test_what_frozen_gates_rule_out_is_refused(variant: Variant) -> None:
 
 
 def test_options_without_a_meaning_are_refused() -> None:
-    methods.check("edge-popup", "layer", 0.1)
+    methods.check("edge-popup", "layer", "paper", 0.1)
     with pytest.raises(UsageError, match="--scope is for --method edge-popup alone; crbg ranks the whole network"):
-        methods.check("crbg", "layer", None)
+        methods.check("crbg", "layer", "default", None)
     with pytest.raises(UsageError, match="--lr has no meaning"):
-        methods.check("random", None, 0.1)
+        methods.check("random", None, "default", 0.1)
+    with pytest.raises(UsageError, match="random has no published recipe"):
+        methods.check("random", None, "paper", None)
 
 
 def test_weights_that_a_recipe_expects() -> None:

@@ -1,5 +1,9 @@
 """The search loop: what it finds, that it is repeatable, and that reporting has no influence."""
 
+import time
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +12,8 @@ from slt_compress import data
 from slt_compress.errors import UsageError
 from slt_compress.models import build, resolve
 from slt_compress.network import FlatNetwork
-from slt_compress.pictures import hold_out
-from slt_compress.search import Budget, Found, Progress, forward, recalibrate, search
+from slt_compress.pictures import Batch, TensorSplit, hold_out
+from slt_compress.search import Budget, Clock, Found, Progress, forward, recalibrate, search
 
 CPU = torch.device("cpu")
 DIGITS = data.open_dataset("digits", None)
@@ -159,3 +163,34 @@ def test_augmented_pictures_give_another_ticket_that_says_so() -> None:
     assert found.settings["augment"] == "crop"
     assert any(not torch.equal(mask, plain.masks[name]) for name, mask in found.masks.items())
     assert accuracy(network) > 0.8
+
+
+def test_the_clock_does_not_count_what_watching_takes() -> None:
+    clock = Clock(5.0)
+    with clock.stopped():
+        time.sleep(0.2)
+    assert 5.0 <= clock.seconds() < 5.15
+
+
+def test_a_report_looks_at_no_more_pictures_than_a_step() -> None:
+    seen = []
+
+    class Watched(TensorSplit):
+        def batches(self, batch_size: int, **options: Any) -> Iterator[Batch]:
+            seen.append(batch_size)
+            return super().batches(batch_size, **options)
+
+    network = FlatNetwork(build(resolve("lenet-300-100", classes=10, channels=1, input_size=8)), 0, 0.1, CPU)
+    validation = Watched(*next(VALIDATION.batches(1000)))
+    search(
+        network,
+        TRAIN,
+        validation,
+        PREPROCESSING,
+        method="crbg",
+        density=0.1,
+        seed=0,
+        budget=Budget(2, 32, 0.1),
+        report=lambda _: None,
+    )
+    assert seen == [32]

@@ -77,6 +77,14 @@ def test_metrics_are_added_without_changing_the_original() -> None:
     assert Ticket.from_bytes(measured.to_bytes()).provenance.metrics == {"accuracy": 0.5}
 
 
+def test_a_metric_that_is_not_finite_is_left_out(ticket: Ticket) -> None:
+    measured = ticket.with_metrics(accuracy=0.1, loss=math.inf)
+    assert Ticket.from_bytes(measured.to_bytes()).provenance.metrics == {
+        **ticket.provenance.metrics,
+        "accuracy": 0.1,
+    }
+
+
 def test_an_unknown_layer_has_no_mask() -> None:
     with pytest.raises(KeyError):
         make().mask("c.weight")
