@@ -60,6 +60,8 @@ class CrbgSettings:
     slope_end: float = 20.0  # likewise, from 1
     anneal_from: float = 0.1
     anneal_until: float = 0.6
+    hard_slope: float = 100.0  # reached exponentially from `harden_from` to the end
+    harden_from: float = 0.9
     target_start: float = 0.9  # the target density falls linearly from here (or from the asked one, if higher) …
     target_from: float = 0.05
     target_until: float = 0.35  # … to the asked one
@@ -90,9 +92,9 @@ class Crbg:
     force moves grows with the number of steps, what noisy gradients move with its root, so f falls as 1/√steps.
 
     Meanwhile σ falls and the slope rises, until only gates next to τ are neither 0 nor 1: for the last part of the
-    search the soft network is nearly the hard one. Means are held within reach of τ, and a gate of 0 or 1, where the
-    clip has no gradient, still gets half of what it would get between: gates go on changing places to the end, and what
-    the loss has opened or closed can come back.
+    search the soft network is nearly the hard one, and at its very end, when the slope rises once more, quite. Means
+    are held within reach of τ, and a gate of 0 or 1, where the clip has no gradient, still gets half of what it would
+    get between: gates go on changing places to the end, and what the loss has opened or closed can come back.
     """
 
     def __init__(
@@ -168,7 +170,9 @@ class Crbg:
             means.masked_fill_(~free, _LOWEST)
 
     def _slope(self, step: int) -> float:
-        return float(self._settings.slope_end ** self._annealed(step))
+        s = self._settings
+        hardened = (s.hard_slope / s.slope_end) ** ramp(step / self._steps, s.harden_from, 1)
+        return float(s.slope_end ** self._annealed(step) * hardened)
 
     def _annealed(self, step: int) -> float:
         return ramp(step / self._steps, self._settings.anneal_from, self._settings.anneal_until)

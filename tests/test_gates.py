@@ -23,9 +23,15 @@ def crbg(density: float = 0.1, seed: int = 0) -> Crbg:
     return Crbg(network(), density, STEPS, torch.Generator().manual_seed(seed))
 
 
+def annealed(step: int) -> float:
+    s = CrbgSettings()
+    return min(1.0, max(0.0, (step / STEPS - s.anneal_from) / (s.anneal_until - s.anneal_from)))
+
+
 def slope(step: int) -> float:
     s = CrbgSettings()
-    return float(s.slope_end ** min(1.0, max(0.0, (step / STEPS - s.anneal_from) / (s.anneal_until - s.anneal_from))))
+    hardened = max(0.0, (step / STEPS - s.harden_from) / (1 - s.harden_from))
+    return float(s.slope_end ** annealed(step) * (s.hard_slope / s.slope_end) ** hardened)
 
 
 def passed(method: Method, step: int, gradient: torch.Tensor) -> torch.Tensor:
@@ -52,7 +58,7 @@ def test_gate_and_gradient_follow_the_definition(step: int) -> None:
     fallen = min(1.0, max(0.0, (step / STEPS - s.target_from) / (s.target_until - s.target_from)))
     means = sorted(method.parameter[free].tolist(), reverse=True)
     threshold = means[round((0.9 - 0.8 * fallen) * len(means)) - 1]
-    sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** (math.log(slope(step)) / math.log(s.slope_end))
+    sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** annealed(step)
     for index in range(0, count, 997):
         centre = slope(step) * (method.parameter[index].item() - threshold) + 0.5 + sigma * epsilon[index]
         assert gate[index].item() == pytest.approx(min(1.0, max(0.0, centre)), abs=1e-5)
