@@ -160,13 +160,13 @@ def test_a_single_process_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     assert team.place(torch.device("cuda")) == torch.device("cuda")
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)])
 def test_apples_gpus_are_refused_to_several() -> None:
     assert ALONE.place(torch.device("mps")) == torch.device("mps")
     with pytest.raises(UsageError, match="use --device cpu"):
         Team(1, 2, 1).place(torch.device("mps"))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)])
 def test_new_processes_meet_apart_from_what_ended_ones_left_in_the_store(order: tuple[int, ...]) -> None:
     store = dist.HashStore()  # type: ignore[attr-defined]
     for _ in range(3):
