@@ -7,7 +7,7 @@ step    seconds of a gated step over those of a dense one, and how many a step s
         the same optimiser
 memory  peak resident memory of a few steps, gated over dense, each in a process of its own
 
-One thread; seconds are processor time. All kinds of steps of a network run in one process and take turns, batch by
+One thread, and freed memory kept as a search on a CPU keeps it; seconds are processor time. All kinds of steps of a network run in one process and take turns, batch by
 batch: figures are medians over the turns, ratios medians of each turn's ratio, so that none is favoured by what else
 the machine does. Pictures are noise. The gated steps are those half-way through a search at 90 % sparsity.
 """
@@ -34,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from slt_compress import dense, methods, models
+from slt_compress import dense, heap, methods, models
 from slt_compress.network import FlatNetwork
 from slt_compress.search import make_step
 
@@ -161,6 +161,7 @@ def show_memory() -> None:
 
 def print_peak(kind: str, name: str, size: str, batch: str) -> None:
     """Print the MB that three steps add to this process, and the bytes of large flat tensors that stay, per weight."""
+    heap.keep_freed_memory()
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is resident now
     module = build(name, int(size))
@@ -201,6 +202,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    heap.keep_freed_memory()
     print(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread")
     parts = arguments.parts or ["step", "memory"]
     if "step" in parts:

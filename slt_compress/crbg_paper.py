@@ -59,7 +59,9 @@ class PaperCrbg:
     @torch.no_grad()
     def gate(self, step: int) -> torch.Tensor:  # noqa: ARG002
         noise = self._network.effective.normal_(generator=self._generator).mul_(self._settings.sigma)
-        return noise.add_(self.parameter).clamp_(0, 1)
+        gate = noise.add_(self.parameter).clamp_(0, 1)
+        self._network.remember_saturated(gate)
+        return gate
 
     @torch.no_grad()
     def backward(self, step: int) -> None:  # noqa: ARG002
@@ -67,8 +69,9 @@ class PaperCrbg:
         network.gate_gradient()
         network.damp_saturated(0)
         price = s.penalty / (s.sigma * (2 * math.pi) ** 0.5)  # λ·φ(μ/σ)/σ at μ = 0
-        for gradient, means, free in network.blocks(network.grad, self.parameter, network.free):
-            gradient.add_((means / s.sigma).square_().mul_(-0.5).exp_().mul_(free), alpha=price)
+        for gradient, means in network.blocks(network.grad, self.parameter):
+            gradient.add_((means / s.sigma).square_().mul_(-0.5).exp_(), alpha=price)
+        network.grad.index_fill_(0, network.closed, 0)
 
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() > 0.5

@@ -114,7 +114,7 @@ class Crbg:
         device = network.weights.device
         noise = torch.randn(network.weights.shape, generator=generator, device=device)
         self.parameter: nn.Parameter = nn.Parameter(noise.mul_(s.initial_spread))
-        self._hold_frozen()
+        self._hold_closed()
         self._noise = Noise(generator, network.weights)
         self._threshold = torch.zeros((), device=device)  # τ
         self._unit = torch.zeros((), device=device)  # u
@@ -136,7 +136,9 @@ class Crbg:
         slope = self._slope(step)
         sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step)
         gate = self._noise.fill(self._network.effective).mul_(sigma)
-        return gate.add_(0.5 - slope * self._threshold).add_(self.parameter, alpha=slope).clamp_(0, 1)
+        gate.add_(0.5 - slope * self._threshold).add_(self.parameter, alpha=slope).clamp_(0, 1)
+        self._network.remember_saturated(gate)
+        return gate
 
     @torch.no_grad()
     def backward(self, step: int) -> None:
@@ -146,8 +148,7 @@ class Crbg:
         self._unit = memory * self._unit + (1 - memory) * gradient.norm() * count**0.5 / s.gradient_scale
         self._network.damp_saturated(s.saturated)
         gradient.add_(self._force * self._unit / count).mul_(self._slope(step))
-        for part, free in self._network.blocks(gradient, self._network.free):
-            part.masked_fill_(~free, 0)
+        gradient.index_fill_(0, self._network.closed, 0)
 
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() >= self._threshold
@@ -161,13 +162,14 @@ class Crbg:
         start = max(s.target_start, self._density)
         target = start + (self._density - start) * ramp(step / self._steps, s.target_from, s.target_until)
         self._threshold = threshold(self.parameter.detach(), max(1, round(target * self._network.free_count)))
-        self.parameter.clamp_(self._threshold - s.below, self._threshold + s.above)
-        self._hold_frozen()
+        means = self.parameter.detach()
+        torch.maximum(means, self._threshold - s.below, out=means)  # twice as fast as a clamp between tensors
+        torch.minimum(means, self._threshold + s.above, out=means)
+        self._hold_closed()
 
-    def _hold_frozen(self) -> None:
-        """Close what the seed has frozen, and the padding: ranked last, and without gradient."""
-        for means, free in self._network.blocks(self.parameter.detach(), self._network.free):
-            means.masked_fill_(~free, _LOWEST)
+    def _hold_closed(self) -> None:
+        """Rank what the seed has frozen, and the padding, last."""
+        self.parameter.detach().index_fill_(0, self._network.closed, _LOWEST)
 
     def _slope(self, step: int) -> float:
         s = self._settings

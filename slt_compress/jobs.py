@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from slt_compress import __version__, data, methods, models
+from slt_compress import __version__, data, heap, methods, models
 from slt_compress.checkpoint import Checkpoints
 from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
 from slt_compress.evaluate import Evaluation, evaluate, torch_classifier
@@ -97,6 +97,8 @@ def prepare(request: Request, watch: Watch, team: Team = ALONE) -> Prepared:
     """Read the pictures a request names, sized for its model, and plan its budget."""
     device = team.place(choose_device(request.device))
     precision = choose_precision(request.precision, device)
+    if device.type == "cpu":
+        heap.keep_freed_memory()
     models.check_name(request.model)
     with team.one_first():
         pictures = data.open_dataset(request.dataset, request.data_dir)

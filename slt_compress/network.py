@@ -1,18 +1,20 @@
 """A network with one flat tensor of gated weights, so that a step needs no work per layer.
 
-All gated parameters of a module become views into one flat buffer, and so do their gradients:
+All gated parameters of a module become views into one flat buffer:
 
     flat      [ conv1 … |pad| layer1 … |pad| fc … |pad| ]     fp32, each tensor starts on a 64-byte boundary
-    module    conv1.weight = flat[0:n].view(shape), conv1.weight.grad = grad[0:n].view(shape)
+    module    conv1.weight = flat[0:n].view(shape)
 
 A search step writes `weights * gate` into the flat buffer, runs the module as it is, and finds the gradient with
-respect to every effective weight in the flat gradient. No module is replaced, so any architecture works, and gates,
+respect to every effective weight in the same buffer. No module is replaced, so any architecture works, and gates,
 penalties and thresholds are single reductions over one tensor.
 
-Both buffers are used twice, since at this size fresh memory costs more than arithmetic: a gate is computed where its
-product with the weights then lies, and the gradient becomes, in place, that of the method's parameter.
+One buffer serves a whole step, since at this size fresh memory costs more than arithmetic. It holds the gate, in place
+its product with the weights, then, layer by layer as the backward pass is done with them, their gradient, and in place
+that of the method's parameter. The weights themselves are signs of a byte each.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from slt_compress.ticket import Freeze
 
 EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
 EMBEDDING_SCALE = float(np.float32(3**0.5 * EMBEDDING_STD))  # of values uniform in (-1, 1)
-_ALIGN = 16  # float32 values in 64 bytes
+_ALIGN = 16  # float32 values in 64 bytes; such a row of the buffer belongs to one tensor
 _BLOCK = 1 << 17  # values that stay in a cache of the CPU between two operations
 
 
@@ -138,11 +140,12 @@ class FlatNetwork:
     Attributes:
         module: the network itself; its gated parameters are views of the buffer.
         slots: where each gated tensor lies.
-        weights: the weights w that a gate z decides about, float32 of shape (length,); zero in the padding and where
-            the seed has frozen the gate, so that neither a gate nor a gradient can do anything there.
+        weights: the weights w that a gate z decides about, each in units of its slot's scale; of shape (length,), int8
+            if they are signs, else float32. Zero in the padding and where the seed has frozen the gate, so that neither
+            a gate nor a gradient can do anything there.
         effective: w·z, which the module computes with, float32 of shape (length,); until `set_gate`, room for z.
-        grad: d loss / d (w·z), float32 of shape (length,); the module's backward pass adds to it.
-        free: the gates to be searched, bool of shape (length,): neither padding nor frozen.
+        grad: the same memory, which after `backward` holds d loss / d (w·z).
+        closed: the indices where there is no gate to be searched, int64: padding and what the seed has frozen.
         locked: the gates frozen open, bool of shape (length,).
         size: number of gated weights, frozen ones included.
         free_count, locked_count: the numbers of free and of locked ones among them.
@@ -166,30 +169,42 @@ class FlatNetwork:
             self.slots.append(Slot(name, tuple(parameter.shape), offset, parameter.numel(), scale))
             offset += -(-parameter.numel() // _ALIGN) * _ALIGN
         self.size = sum(slot.size for slot in self.slots)
-        weights = torch.zeros(offset)
+        weights = torch.zeros(offset, dtype=torch.int8 if initialiser == "signed-constant" else torch.float32)
+        scale_of_rows = torch.zeros(offset // _ALIGN, 1)
         free, locked = (torch.zeros(offset, dtype=torch.bool) for _ in range(2))
         parts = zip(self.slots, self.split(weights), self.split(free), self.split(locked), strict=True)
         for slot, weights_view, free_view, locked_view in parts:
-            values = seeding.INITIALISERS[initialiser](seed, slot.name, slot.size)
-            weights_view.copy_(torch.from_numpy(values * np.float32(slot.scale)))
+            weights_view.copy_(torch.from_numpy(seeding.INITIALISERS[initialiser](seed, slot.name, slot.size)))
+            scale_of_rows[slot.offset // _ALIGN : -(-(slot.offset + slot.size) // _ALIGN)] = slot.scale
             free_view.fill_(True)
             if freeze.ratio:
                 kept, pruned = seeding.frozen(seed, slot.name, slot.size, freeze.ratio, freeze.lock)
                 locked_view.copy_(torch.from_numpy(kept))
                 free_view.copy_(torch.from_numpy(~(kept | pruned)))
-        self.free, self.locked = free.to(device), locked.to(device)
+        self.closed = (~free).nonzero().squeeze(1).to(device)
         self.free_count, self.locked_count = int(free.sum()), int(locked.sum())
+        # Without locked gates a single False, seen everywhere, stands for all.
+        self.locked = (locked if self.locked_count else locked.new_zeros(1)).to(device).expand(offset)
         self._always = (weights * locked).to(device) if self.locked_count else None  # added to every w·z
         self.weights = (weights * free).to(device)
-        self.grad = torch.zeros_like(self.weights)
-        self.effective = self.weights.clone()
+        self._scale = scale_of_rows.to(device)
+        self._fractional: torch.Tensor | None = None  # int8, which a CPU is quicker to multiply with than bool
+        self._arrived: set[str] = set()  # the slots whose gradient is there
+        self.effective = self.grad = torch.empty(offset, device=device)
         for parameter in module.parameters():
             parameter.requires_grad_(False)
-        for slot, data, grad in zip(self.slots, self.split(self.effective), self.split(self.grad), strict=True):
+        for slot, data in zip(self.slots, self.split(self.effective), strict=True):
             parameter = module.get_parameter(slot.name)
             parameter.data = data.view(slot.shape)
             parameter.requires_grad_(True)
-            parameter.grad = grad.view(slot.shape)
+            take = functools.partial(self._take_gradient, slot.name)
+            parameter.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
+        self.set_gate(torch.ones(offset, device=device))
+
+    @property
+    def free(self) -> torch.Tensor:
+        """The gates to be searched, bool of shape (length,): neither padding nor frozen."""
+        return torch.ones_like(self.locked).index_fill_(0, self.closed, False)
 
     def split(self, flat: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield the part of a flat tensor that belongs to each slot, as a view of shape (size,)."""
@@ -201,20 +216,51 @@ class FlatNetwork:
 
         The gate may be the buffer of effective weights itself.
         """
-        if self._always is None:
-            torch.mul(self.weights, gate, out=self.effective)
-        else:
-            torch.addcmul(self._always, self.weights, gate, out=self.effective)
+        if gate is not self.effective:
+            self.effective.copy_(gate)
+        for effective, weights in self.blocks(self.effective, self.weights):
+            effective.mul_(weights)
+        if self._always is not None:
+            self.effective.add_(self._always)
+        self._rows().mul_(self._scale)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Replace the effective weights by d loss / d (w·z), zero where the loss does not depend on a tensor."""
+        self._arrived.clear()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for slot, part in zip(self.slots, self.split(self.grad), strict=True):
+            if slot.name not in self._arrived:
+                part.zero_()
+
+    def _take_gradient(self, name: str, parameter: torch.Tensor) -> None:
+        """Put the gradient of a tensor where the tensor lies: once it is complete, no layer needs the tensor again."""
+        assert parameter.grad is not None
+        parameter.data.copy_(parameter.grad)
+        parameter.grad = None
+        self._arrived.add(name)
 
     def gate_gradient(self) -> torch.Tensor:
         """Turn `grad` into d loss / d z, in place, and return it."""
-        return self.grad.mul_(self.weights)
+        for grad, weights in self.blocks(self.grad, self.weights):
+            grad.mul_(weights)
+        self._rows().mul_(self._scale)
+        return self.grad
+
+    def remember_saturated(self, gate: torch.Tensor) -> None:
+        """Note where a gate in [0, 1], flat, is 0 or 1, for `damp_saturated`."""
+        if self._fractional is None:
+            self._fractional = torch.empty(gate.shape, dtype=torch.int8, device=gate.device)
+        for fractional, part in self.blocks(self._fractional, gate):
+            fractional.view(torch.bool).copy_(part.frac())
 
     def damp_saturated(self, share: float) -> None:
-        """Leave a share of `grad` where the gate, clipped to [0, 1], is 0 or 1: a clip itself would leave nothing."""
-        for grad, weights, effective in self.blocks(self.grad, self.weights, self.effective):
-            saturated = (effective == 0) | (effective == weights)
-            grad.mul_(torch.where(saturated, share, 1.0))
+        """Leave a share of `grad` where the remembered gate was 0 or 1: a clip itself would leave nothing."""
+        assert self._fractional is not None
+        for grad, fractional in self.blocks(self.grad, self._fractional):
+            grad.mul_(fractional.mul(1 - share).add_(share))
+
+    def _rows(self) -> torch.Tensor:
+        return self.effective.view(-1, _ALIGN)
 
     def blocks(self, *flats: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield the same stretch of each of these flat tensors, one after the other: on a CPU so short that what is

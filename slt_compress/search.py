@@ -242,11 +242,10 @@ def make_step(
     """
     for group in optimiser.param_groups:
         group["lr"] = method.learning_rate(step)
-    network.grad.zero_()
     network.set_gate(method.gate(step))
     loss = sharp_cross_entropy(forward(network.module, images, precision), labels)
     share: torch.Tensor = loss * (len(labels) / batch_size)  # of the mean over the whole batch
-    share.backward()  # type: ignore[no-untyped-call]
+    network.backward(share)
     team.add_up(network.grad)
     method.backward(step)
     method.parameter.grad = network.grad

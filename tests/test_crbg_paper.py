@@ -39,6 +39,7 @@ def test_the_price_is_the_expected_number_of_gates_above_zero() -> None:
     searcher = method()
     with torch.no_grad():
         searcher.parameter.uniform_(-2, 2, generator=torch.Generator().manual_seed(1))
+    searcher.gate(0)
     gradient = passed(searcher, 0, torch.zeros(searcher.parameter.shape))
     for index in range(0, searcher._network.slots[0].size, 997):
         density = math.exp(-((searcher.parameter[index].item() / SETTINGS.sigma) ** 2) / 2) / (2 * math.pi) ** 0.5

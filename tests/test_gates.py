@@ -37,8 +37,8 @@ def slope(step: int) -> float:
 def passed(method: Method, step: int, gradient: torch.Tensor) -> torch.Tensor:
     """Return the gradient of the parameter, at the gate of this step, for d loss/d z of free gates."""
     network = method._network  # type: ignore[attr-defined]
-    network.set_gate(network.effective)
-    network.grad.copy_(gradient / network.weights.where(network.free, 1.0))
+    network.set_gate(torch.ones_like(network.effective))
+    network.grad.copy_(gradient / network.effective.where(network.free, 1.0))
     method.backward(step)
     return network.grad.clone()  # type: ignore[no-any-return]
 

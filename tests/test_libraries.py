@@ -29,8 +29,8 @@ def test_a_frozen_network_is_alive(name: str) -> None:
     images = torch.randn(4, 3, size, size, generator=generator)
     flat = FlatNetwork(build(name, size), 0, 0.1, CPU)
     flat.module.train()
-    flat.set_gate(torch.full_like(flat.weights, 0.5))
-    F.cross_entropy(flat.module(images), torch.arange(4)).backward()  # type: ignore[no-untyped-call]
+    flat.set_gate(torch.full_like(flat.effective, 0.5))
+    flat.backward(F.cross_entropy(flat.module(images), torch.arange(4)))
     assert flat.grad.isfinite().all()
     assert [slot.name for slot, part in zip(flat.slots, flat.split(flat.grad), strict=True) if not part.any()] == []
     for density in (0.1, 1.0):

@@ -72,7 +72,7 @@ def test_masks_keep_the_highest_scores(density: float, per_layer: bool) -> None:
 @pytest.mark.parametrize("value", [0.0, torch.nan, torch.inf])
 def test_a_draw_decides_among_equals(value: float) -> None:
     flat = network()
-    scores = torch.full_like(flat.weights, value)
+    scores = torch.full_like(flat.effective, value)
     mask = best_of_network(flat, scores, 0.3, generator(0))
     assert int(mask.sum()) == kept_count(flat.size, 0.3)
     assert torch.equal(mask, best_of_network(flat, scores, 0.3, generator(0)))
@@ -115,7 +115,8 @@ def test_frozen_gates_are_part_of_the_count(freeze: Freeze, density: float) -> N
 def test_a_layer_that_cannot_have_the_density_is_made_up_for_by_the_others() -> None:
     flat = network(Freeze(0.4, 0.0))
     last = flat.slots[2]
-    flat.free[last.offset : last.offset + 700] = False  # as if its pattern had come out so
+    frozen = torch.arange(last.offset, last.offset + 700)  # as if its pattern had come out so
+    flat.closed = torch.cat([flat.closed, frozen])
     flat.free_count = int(flat.free.sum())
     counts = layer_counts(flat, 0.5)
     free = [int(part.sum()) for part in flat.split(flat.free)]
@@ -138,7 +139,7 @@ def test_the_edge_of_what_is_reachable_is_taken_however_the_pattern_came_out() -
     for seed in range(6):
         flat = network(Freeze(0.5, 0.2), seed)
         for density in (0.2, 0.7):
-            kept = int(best_of_network(flat, flat.weights, density, generator()).sum())
+            kept = int(best_of_network(flat, flat.effective, density, generator()).sum())
             assert abs(kept / flat.size - density) <= ranking.TOLERANCE
             assert abs(int(random_mask(flat, density, 0).sum()) / flat.size - density) <= ranking.TOLERANCE
 
