@@ -7,9 +7,10 @@ step    seconds of a gated step over those of a dense one, and how many a step s
         the same optimiser
 memory  peak resident memory of a few steps, gated over dense, each in a process of its own
 
-One thread, and freed memory kept as a search on a CPU keeps it; seconds are processor time. All kinds of steps of a network run in one process and take turns, batch by
+One thread; seconds are processor time. All kinds of steps of a network run in one process and take turns, batch by
 batch: figures are medians over the turns, ratios medians of each turn's ratio, so that none is favoured by what else
-the machine does. Pictures are noise. The gated steps are those half-way through a search at 90 % sparsity.
+the machine does. All keep freed memory and lay pictures out as a search does. Pictures are noise. The gated steps are
+those half-way through a search at 90 % sparsity.
 """
 
 import os
@@ -36,7 +37,7 @@ from torch import nn
 
 from slt_compress import dense, heap, methods, models
 from slt_compress.network import FlatNetwork
-from slt_compress.search import make_step
+from slt_compress.search import forward, make_step
 
 DENSITY = 0.1
 STEPS = 1_000  # of the search whose middle is measured
@@ -89,7 +90,7 @@ def _train(module: nn.Module) -> Step:
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         optimiser.zero_grad()
-        loss = F.cross_entropy(module(images), labels)
+        loss = F.cross_entropy(forward(module, images, "fp32"), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return loss.detach()

@@ -254,16 +254,17 @@ def make_step(
 
 
 def forward(module: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
-    """Return the float32 logits of a network in training.
+    """Return the float32 logits of a network in training, for pictures of shape (n, channels, height, width).
 
-    "fp32" computes as the weights are stored; "bf16" lets torch's autocast multiply in bfloat16, and on a GPU lays the
-    pictures out as its matrix units want them. Weights, gates and gradients of gates are float32 either way.
+    "fp32" computes as the weights are stored; "bf16" lets torch's autocast multiply in bfloat16. Weights, gates and
+    gradients of gates are float32 either way. Where it makes convolutions quicker, on a CPU and for the matrix units of
+    a GPU, the channels of a pixel lie side by side.
     """
+    if images.device.type == "cpu" or (images.is_cuda and precision == "bf16"):
+        images = images.contiguous(memory_format=torch.channels_last)
     if precision == "fp32":
         logits: torch.Tensor = module(images)
         return logits
-    if images.is_cuda:
-        images = images.contiguous(memory_format=torch.channels_last)
     with torch.autocast(images.device.type, torch.bfloat16):
         logits = module(images)
     return logits.float()
