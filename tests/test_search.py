@@ -147,13 +147,24 @@ def test_bf16_finds_as_good_a_ticket() -> None:
 
 
 def test_bf16_multiplies_in_bfloat16_and_gives_float32_logits() -> None:
-    module = torch.nn.Linear(64, 10)
-    images = torch.randn(5, 64)
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    images = torch.randn(5, 1, 8, 8)
     exact, short = (forward(module, images, precision) for precision in ("fp32", "bf16"))
     assert exact.dtype == short.dtype == torch.float32
     assert torch.equal(short, short.bfloat16().float())
     assert not torch.equal(short, exact)
     assert torch.allclose(short, exact, atol=0.05)
+
+
+def test_on_a_cpu_the_channels_of_a_pixel_lie_side_by_side() -> None:
+    class Layout(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert images.is_contiguous(memory_format=torch.channels_last)
+            return images.flatten(1)
+
+    images = torch.randn(5, 3, 8, 8)
+    for precision in ("fp32", "bf16"):
+        assert torch.equal(forward(Layout(), images, precision), images.flatten(1))
 
 
 def test_augmented_pictures_give_another_ticket_that_says_so() -> None:
