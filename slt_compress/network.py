@@ -11,7 +11,7 @@ penalties and thresholds are single reductions over one tensor.
 
 One buffer serves a whole step, since at this size fresh memory costs more than arithmetic. It holds the gate, in place
 its product with the weights, then, layer by layer as the backward pass is done with them, their gradient, and in place
-that of the method's parameter. The weights themselves are signs of a byte each.
+that of the method's parameter. The weights themselves, signed constants, are signs of a byte each.
 """
 
 import functools
@@ -197,7 +197,7 @@ class FlatNetwork:
             parameter = module.get_parameter(slot.name)
             parameter.data = data.view(slot.shape)
             parameter.requires_grad_(True)
-            take = functools.partial(self._take_gradient, slot.name)
+            take = functools.partial(_take_gradient, slot.name, self._arrived)  # without self: no cycle keeps all alive
             parameter.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
         self.set_gate(torch.ones(offset, device=device))
 
@@ -232,13 +232,6 @@ class FlatNetwork:
             if slot.name not in self._arrived:
                 part.zero_()
 
-    def _take_gradient(self, name: str, parameter: torch.Tensor) -> None:
-        """Put the gradient of a tensor where the tensor lies: once it is complete, no layer needs the tensor again."""
-        assert parameter.grad is not None
-        parameter.data.copy_(parameter.grad)
-        parameter.grad = None
-        self._arrived.add(name)
-
     def gate_gradient(self) -> torch.Tensor:
         """Turn `grad` into d loss / d z, in place, and return it."""
         for grad, weights in self.blocks(self.grad, self.weights):
@@ -272,3 +265,12 @@ class FlatNetwork:
     def sparsity(self, gate: torch.Tensor) -> float:
         """Return the share of gated weights that a 0/1 gate makes zero; bool of shape (length,)."""
         return 1 - (int((gate & self.free).sum()) + self.locked_count) / self.size
+
+
+def _take_gradient(name: str, arrived: set[str], parameter: torch.Tensor) -> None:
+    """Put the gradient of a tensor where the tensor lies: once it is complete, no layer needs the tensor again."""
+    assert name not in arrived
+    assert parameter.grad is not None
+    parameter.data.copy_(parameter.grad)
+    parameter.grad = None
+    arrived.add(name)

@@ -49,7 +49,9 @@ def test_gate_and_gradient_follow_the_definition(step: int) -> None:
     method, twin = crbg(), torch.Generator().manual_seed(0)
     count = method.parameter.numel()
     torch.randn(count, generator=twin)  # the draw of the initial means
+    torch.randn(count, generator=twin)  # that of another gate before
     epsilon = torch.randn(count, generator=twin).tolist()
+    method.gate(0)
     gate = method.gate(step).clone()
     method._force = 0.0
     gradient = passed(method, step, torch.ones(count))

@@ -1,5 +1,8 @@
 """The flat network: which tensors are gated, how they lie, and that it computes what a plain network does."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -156,19 +159,21 @@ def test_a_tensor_that_the_loss_does_not_depend_on_has_no_gradient() -> None:
     class Idle(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.used, self.unused = nn.Linear(9, 7), nn.Linear(7, 5)
+            self.always, self.sometimes, self.both = nn.Linear(9, 7), nn.Linear(7, 5), True
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = self.used(images)
-            return out
+            out: torch.Tensor = self.always(images)
+            return self.sometimes(out) if self.both else out
 
-    flat = network.FlatNetwork(Idle(), 0, 0.5, CPU)
-    for _ in range(2):
+    module = Idle()
+    flat = network.FlatNetwork(module, 0, 0.5, CPU)
+    for both in (True, False, True):
+        module.both = both
         flat.set_gate(torch.ones_like(flat.effective))
         flat.backward(flat.module(torch.randn(4, 9)).square().sum())
-        used, unused = flat.split(flat.grad)
-        assert used.all()
-        assert not unused.any()
+        always, sometimes = flat.split(flat.grad)
+        assert always.all()
+        assert sometimes.all() if both else not sometimes.any()
 
 
 def test_a_shared_tensor_gets_the_gradient_of_all_its_uses() -> None:
@@ -193,7 +198,17 @@ def test_a_shared_tensor_gets_the_gradient_of_all_its_uses() -> None:
 def test_saturated_gates_leave_the_share_that_was_asked_for() -> None:
     flat = network.FlatNetwork(nn.Linear(8, 3), 0, 0.5, CPU)
     gate = torch.linspace(-1, 2, flat.effective.numel()).clamp_(0, 1)
-    flat.remember_saturated(gate)
-    flat.grad.fill_(2.0)
-    flat.damp_saturated(0.25)
-    assert torch.equal(flat.grad, torch.where((gate > 0) & (gate < 1), 2.0, 0.5))
+    for now in (gate, gate.roll(5)):
+        flat.remember_saturated(now)
+        flat.grad.fill_(2.0)
+        flat.damp_saturated(0.25)
+        assert torch.equal(flat.grad, torch.where((now > 0) & (now < 1), 2.0, 0.5))
+
+
+def test_a_network_that_nobody_uses_any_more_leaves_memory() -> None:
+    flat = network.FlatNetwork(nn.Linear(8, 3), 0, 0.5, CPU)
+    flat.backward(flat.module(torch.randn(4, 8)).square().sum())
+    alive = weakref.ref(flat), weakref.ref(flat.module)
+    del flat
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None]
