@@ -1,6 +1,7 @@
 """Memory that a step has freed stays with the process, for the next step to take."""
 
 import ctypes
+import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -12,11 +13,13 @@ def keep_freed_memory() -> bool:
     """Have the C library keep what the main thread frees instead of returning it to the system; return whether it does.
 
     glibc hands a large block back the moment it is freed. Every step of a search on a CPU then asks for all its
-    activations anew, and the system clears each page of them: a fifth of the time of a ResNet-18's step. The price is
-    a peak of up to a tenth more, as what is kept does not always fit what is asked for. It holds for the rest of the
-    process; glibc before 2.35 keeps no block above 32 MiB. Other C libraries (musl, macOS, Windows) are left alone.
+    activations anew, and the system clears each page of them: a fifth of the time of a ResNet-18's step. The price is a
+    peak of up to a fifth more, as what is kept does not always fit what is asked for (docs/speed.md).
+
+    It holds for the rest of the process. glibc before 2.35 keeps no block above 32 MiB. Nothing changes where the
+    environment has settings of its own (MALLOC_…), nor with other C libraries (musl, macOS, Windows).
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return False
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
