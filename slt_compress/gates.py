@@ -163,7 +163,7 @@ class Crbg:
         target = start + (self._density - start) * ramp(step / self._steps, s.target_from, s.target_until)
         self._threshold = threshold(self.parameter.detach(), max(1, round(target * self._network.free_count)))
         means = self.parameter.detach()
-        torch.maximum(means, self._threshold - s.below, out=means)  # twice as fast as a clamp between tensors
+        torch.maximum(means, self._threshold - s.below, out=means)  # a clamp between tensors takes four times as long
         torch.minimum(means, self._threshold + s.above, out=means)
         self._hold_closed()
 

@@ -1,4 +1,4 @@
-"""A network with one flat tensor of gated weights, so that a step needs no work per layer.
+"""A network with one flat tensor of gated weights, so that gates and thresholds need no work per layer.
 
 All gated parameters of a module become views into one flat buffer:
 
@@ -204,7 +204,9 @@ class FlatNetwork:
     @property
     def free(self) -> torch.Tensor:
         """The gates to be searched, bool of shape (length,): neither padding nor frozen."""
-        return torch.ones_like(self.locked).index_fill_(0, self.closed, False)
+        return torch.ones(self.locked.shape, dtype=torch.bool, device=self.locked.device).index_fill_(
+            0, self.closed, False
+        )
 
     def split(self, flat: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield the part of a flat tensor that belongs to each slot, as a view of shape (size,)."""
