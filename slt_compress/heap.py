@@ -5,6 +5,7 @@ import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+_OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")  # the same, from the environment
 _NEVER = -1
 _GIBIBYTE, _MOST_BEFORE_2_35 = 1 << 30, 1 << 25  # bytes
 
@@ -17,9 +18,9 @@ def keep_freed_memory() -> bool:
     peak of up to a fifth more, as what is kept does not always fit what is asked for (docs/speed.md).
 
     It holds for the rest of the process. glibc before 2.35 keeps no block above 32 MiB. Nothing changes where the
-    environment has settings of its own (MALLOC_…), nor with other C libraries (musl, macOS, Windows).
+    environment has settings of its own, nor with other C libraries (musl, macOS, Windows).
     """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+    if sys.platform != "linux" or any(name in os.environ for name in _OWN):
         return False
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):

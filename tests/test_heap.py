@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from slt_compress import heap
+
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 LIBRARY, VERSION = platform.libc_ver()
 MIB = 40  # more than glibc keeps of itself
@@ -25,7 +27,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(**environment: str) -> int:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    plain = {name: value for name, value in os.environ.items() if name not in heap._OWN}
     command = [sys.executable, "-c", FAULTS]
     return int(subprocess.run(command, env={**plain, **environment}, capture_output=True, text=True, check=True).stdout)
 
