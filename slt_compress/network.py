@@ -220,11 +220,7 @@ class FlatNetwork:
         """
         if gate is not self.effective:
             self.effective.copy_(gate)
-        for effective, weights in self.blocks(self.effective, self.weights):
-            effective.mul_(weights)
-        if self._always is not None:
-            self.effective.add_(self._always)
-        self._rows().mul_(self._scale)
+        self._weigh(self._always)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Replace the effective weights by d loss / d (w·z), zero where the loss does not depend on a tensor."""
@@ -236,9 +232,7 @@ class FlatNetwork:
 
     def gate_gradient(self) -> torch.Tensor:
         """Turn `grad` into d loss / d z, in place, and return it."""
-        for grad, weights in self.blocks(self.grad, self.weights):
-            grad.mul_(weights)
-        self._rows().mul_(self._scale)
+        self._weigh()
         return self.grad
 
     def remember_saturated(self, gate: torch.Tensor) -> None:
@@ -254,8 +248,13 @@ class FlatNetwork:
         for grad, fractional in self.blocks(self.grad, self._fractional):
             grad.mul_(fractional.mul(1 - share).add_(share))
 
-    def _rows(self) -> torch.Tensor:
-        return self.effective.view(-1, _ALIGN)
+    def _weigh(self, always: torch.Tensor | None = None) -> None:
+        """Multiply the buffer by the weights, in place; `always`, in their units, is added."""
+        for part, weights in self.blocks(self.effective, self.weights):
+            part.mul_(weights)
+        if always is not None:
+            self.effective.add_(always)
+        self.effective.view(-1, _ALIGN).mul_(self._scale)
 
     def blocks(self, *flats: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield the same stretch of each of these flat tensors, one after the other: on a CPU so short that what is
