@@ -24,12 +24,12 @@ from typing import Any
 import onnxruntime
 import torch
 
-from slt_compress.export import export
-from slt_compress.pictures import TensorSplit
-from tests.conftest import make_ticket
+from slt_compress.data.splits import TensorSplit
+from slt_compress.onnx_export.export import ExportConfig, export
+from slt_compress.ticket.sample import sample_ticket
 
 DEFAULT = ("resnet18:32:0.5,0.1,0.05", "deit_tiny_patch16_224:224:0.5,0.1,0.05")
-BATCHES = {1: 41, 32: 7}  # pictures a run -> turns
+BATCHES = {1: 41, 32: 7}  # images a run -> turns
 SESSIONS = 5  # fresh processes per file that only make a session
 
 _SERVER = """
@@ -118,11 +118,11 @@ def measure(paths: dict[str, Path], environment: dict[str, str]) -> dict[str, di
 
 
 def show(name: str, size: int, density: float, kinds: list[str], folder: Path, environment: dict[str, str]) -> None:
-    ticket = make_ticket(name, density, size=size)
+    ticket = sample_ticket(name, density, input_size=size)
     module = ticket.restore()
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(256, (32, 3, size, size), dtype=torch.uint8, generator=generator)
-    pictures = TensorSplit(noise, torch.zeros(32, dtype=torch.int64))
+    images = TensorSplit(noise, torch.zeros(32, dtype=torch.int64))
     paths, exported = {}, {}
     for kind in ("dense", *kinds):
         paths[kind] = folder / f"{name}-{density}-{kind}.onnx"
@@ -130,11 +130,9 @@ def show(name: str, size: int, density: float, kinds: list[str], folder: Path, e
             module,
             ticket,
             paths[kind],
-            {},
-            weights=kind,
-            pictures=pictures,
-            calibration=pictures,
-            max_accuracy_drop=1,
+            ExportConfig(weights=kind, max_accuracy_drop=1),
+            test=images,
+            calibration=images,
         )
     found = measure(paths, environment)
     base = found["dense"]

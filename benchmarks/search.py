@@ -8,9 +8,9 @@ step    seconds of a gated step over those of a dense one, and how many a step s
 memory  peak resident memory of a few steps, gated over dense, each in a process of its own
 
 One thread; seconds are processor time. All kinds of steps of a network run in one process and take turns, batch by
-batch: figures are medians over the turns, ratios medians of each turn's ratio, so that none is favoured by what else
-the machine does. All keep freed memory and lay pictures out as a search does. Pictures are noise. The gated steps are
-those half-way through a search at 90 % sparsity.
+batch, so that what else the machine does slows all of them. Figures are medians over the turns; a ratio is the median
+of the ratios of each turn. All keep freed memory and lay images out as a search does. Images are noise. The gated steps
+are those half-way through a search at 90 % sparsity.
 """
 
 import os
@@ -35,9 +35,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from slt_compress import dense, heap, methods, models
-from slt_compress.network import FlatNetwork
-from slt_compress.search import forward, make_step
+from slt_compress.comparison import dense
+from slt_compress.masking.flat_network import FlatNetwork
+from slt_compress.methods import registry
+from slt_compress.methods.base import Target
+from slt_compress.models.registry import build_model, resolve_model
+from slt_compress.training import malloc
+from slt_compress.training.loop import forward
+from slt_compress.training.search import GateTrainer
 
 DENSITY = 0.1
 STEPS = 1_000  # of the search whose middle is measured
@@ -56,14 +61,14 @@ def dense_step(module: nn.Module) -> Step:
     return _train(module.train())
 
 
-def gated_step(module: nn.Module, method: str) -> Step:
+def gated_step(module: nn.Module, method: str, batch: int) -> Step:
     """Return a step of our search, in the middle of its schedule."""
     network = FlatNetwork(module.train(), 0, DENSITY, CPU)
-    searcher = methods.make(method, network, DENSITY, STEPS, torch.Generator().manual_seed(0))
-    optimiser = searcher.optimiser()
+    gates = registry.make(method, network, Target(DENSITY, STEPS, 0, torch.Generator().manual_seed(0)))
+    trainer = GateTrainer(network, gates, gates.optimiser(), batch)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return make_step(network, searcher, optimiser, STEPS // 2, images, labels, len(labels))
+        return trainer.step(STEPS // 2, images, labels)
 
     return step
 
@@ -111,10 +116,10 @@ def _subnet_conv(folder: Path) -> Any:
 
 
 def build(name: str, size: int) -> nn.Module:
-    return models.build(models.resolve(name, classes=10, channels=3, input_size=size))
+    return build_model(resolve_model(name, classes=10, channels=3, input_size=size))
 
 
-def pictures(size: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def noise(size: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch, 3, size, size, generator=generator), torch.randint(10, (batch,), generator=generator)
 
@@ -124,10 +129,10 @@ def show_steps(turns: int, batch: int, folder: Path | None) -> None:
     print(heading + ("  / SubnetConv's" if folder else ""))
     for name, size in TIMED.items():
         steps = {"dense": dense_step(build(name, size))}
-        steps |= {method: gated_step(build(name, size), method) for method in METHODS}
+        steps |= {method: gated_step(build(name, size), method, batch) for method in METHODS}
         if folder and name == "resnet18":
             steps["SubnetConv"] = subnet_step(build(name, size), folder)
-        images, labels = pictures(size, batch)
+        images, labels = noise(size, batch)
         seconds: dict[str, list[float]] = {kind: [] for kind in steps}
         for turn in range(turns + 1):
             for kind, step in steps.items():
@@ -162,12 +167,12 @@ def show_memory() -> None:
 
 def print_peak(kind: str, name: str, size: str, batch: str) -> None:
     """Print the MB that three steps add to this process, and the bytes of large flat tensors that stay, per weight."""
-    heap.keep_freed_memory()
+    malloc.keep_freed_memory()
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is resident now
     module = build(name, int(size))
-    step = dense_step(module) if kind == "dense" else gated_step(module, kind)
-    images, labels = pictures(int(size), int(batch))
+    step = dense_step(module) if kind == "dense" else gated_step(module, kind, int(batch))
+    images, labels = noise(int(size), int(batch))
     for _ in range(3):
         step(images, labels)
     peak = _memory("VmHWM")
@@ -203,7 +208,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    heap.keep_freed_memory()
+    malloc.keep_freed_memory()
     print(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one thread")
     parts = arguments.parts or ["step", "memory"]
     if "step" in parts:

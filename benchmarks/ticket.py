@@ -32,7 +32,7 @@ import torch
 
 from slt_compress import Ticket
 from slt_compress.errors import SltError
-from tests.conftest import make_ticket
+from slt_compress.ticket.sample import sample_ticket
 
 DENSITIES = (0.5, 0.3, 0.1, 0.05, 0.02)
 ROUNDS = 15
@@ -43,7 +43,7 @@ KILLS = 200
 def show_sizes(_: Path) -> None:
     print(f"{'resnet18':>8}  {'file':>9}  {'masks':>9}  {'bound':>9}  {'statistics':>10}  {'header':>6}  ratio  codecs")
     for density in DENSITIES:
-        ticket = make_ticket("resnet18", density)
+        ticket = sample_ticket("resnet18", density)
         total, theory = len(ticket.to_bytes()), ticket.mask_bound_bytes + ticket.statistics_bytes
         header = total - ticket.mask_bytes - ticket.statistics_bytes
         codecs = dict(Counter(layer.codec for layer in ticket.layers))
@@ -52,7 +52,7 @@ def show_sizes(_: Path) -> None:
             f"{ticket.statistics_bytes:10,}  {header:6,}  {total / theory:.4f}  {codecs}"
         )
     for half in (False, True):
-        ticket = make_ticket("lenet-300-100", 0.05, size=28, channels=1)
+        ticket = sample_ticket("lenet-300-100", 0.05, input_size=28, channels=1)
         ticket = ticket.with_half_statistics() if half else ticket
         total = len(ticket.to_bytes())
         rest = total - ticket.mask_bytes - ticket.statistics_bytes
@@ -76,7 +76,7 @@ def load_dense(folder: Path, name: str) -> torch.nn.Module:
 def show_loading(folder: Path) -> None:
     print(f"\n{'network':22} density  ticket ms  dense ms  ratio  ticket MB  dense MB")
     for name, density in (("resnet18", 0.1), ("resnet18", 0.5), ("vit_base_patch16_224", 0.1)):
-        ticket = make_ticket(name, density, size=224)
+        ticket = sample_ticket(name, density, input_size=224)
         ticket.save(folder / f"{name}.ticket")
         safetensors.torch.save_file(ticket.restore().state_dict(), folder / f"{name}.dense")
         jobs: dict[Callable[[Path, str], torch.nn.Module], list[float]] = {restore_ticket: [], load_dense: []}
@@ -140,8 +140,8 @@ def damaged(content: bytes, other: bytes, draw: random.Random) -> tuple[str, byt
 
 
 def show_damage(folder: Path) -> None:
-    content = make_ticket("lenet-300-100", 0.05, size=28, channels=1).to_bytes()
-    other = make_ticket("lenet-300-100", 0.06, size=28, channels=1).to_bytes()
+    content = sample_ticket("lenet-300-100", 0.05, input_size=28, channels=1).to_bytes()
+    other = sample_ticket("lenet-300-100", 0.06, input_size=28, channels=1).to_bytes()
     draw = random.Random(0)
     kinds, slowest = Counter[str](), 0.0
     unchanged = 0
@@ -186,7 +186,7 @@ while True:
 def show_kills(folder: Path) -> None:
     paths = [folder / "old", folder / "new"]
     for path, density in zip(paths, (0.5, 0.3), strict=True):
-        make_ticket("resnet18", density).save(path)
+        sample_ticket("resnet18", density).save(path)
     contents = [path.read_bytes() for path in paths]
     target = folder / "target"
     target.write_bytes(contents[0])

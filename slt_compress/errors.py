@@ -1,4 +1,8 @@
-"""Everything the package raises on purpose, with the exit code the command line gives it."""
+"""Everything the package raises on purpose, with the exit code the command line gives it.
+
+Messages name arguments as a caller from Python knows them, between backticks: `sparsity`, or with a value
+`method=crbg`. The command line shows these as its own options, see `cli.flags`.
+"""
 
 
 class SltError(Exception):
@@ -8,7 +12,15 @@ class SltError(Exception):
 
 
 class DataError(SltError):
-    """Pictures are missing, unreadable, or do not fit the network."""
+    """Images are missing, unreadable, or do not fit the network."""
+
+
+class MissingDatasetError(DataError):
+    """A data set is not on this machine and cannot be downloaded."""
+
+    def __init__(self, dataset: str, message: str) -> None:
+        super().__init__(message)
+        self.dataset = dataset
 
 
 class LostProcessError(SltError):
@@ -27,6 +39,10 @@ class UsageError(SltError):
     """An argument is unknown, malformed or out of range."""
 
     exit_code = 2
+
+
+class UnknownModelError(UsageError):
+    """No model has this name."""
 
 
 class TicketError(SltError):

@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from slt_compress import cli as module
-from slt_compress.cli import app
-from tests.conftest import Run
+from tests.support.commands import commands, options
+from tests.support.process import Run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,9 +21,8 @@ def shell_lines(text: str) -> list[str]:
 
 
 def test_the_readme_shows_every_command() -> None:
-    commands = get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {line.split()[1] for line in shell_lines(README) if line.startswith("slt-compress")}
-    for name in commands:
+    assert set(commands()) == {line.split()[1] for line in shell_lines(README) if line.startswith("slt-compress")}
+    for name in commands():
         assert f"| `{name} " in README
 
 
@@ -55,17 +52,16 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
 
 
 def test_defaults_in_the_help_are_those_of_the_code() -> None:
-    from slt_compress.export import DEFAULT_OPSET, INT2_OPSET
-    from slt_compress.search import MIN_STEPS
+    from slt_compress.config import DEFAULT_EPOCHS, MIN_STEPS
+    from slt_compress.onnx_export.forms import DEFAULT_OPSET, INT2_OPSET
 
-    source = Path(module.__file__).read_text()
-    assert f"[default: {DEFAULT_OPSET}, for int2 {INT2_OPSET}]" in source
-    assert f"more for {MIN_STEPS:,} steps" in source
+    assert f"[default: {DEFAULT_OPSET}, for int2 {INT2_OPSET}]" in options("export")["--opset"].help
+    assert f"[default: {DEFAULT_EPOCHS}, or more for {MIN_STEPS:,} steps]" in options("search")["--epochs"].help
 
 
 def test_the_page_of_models_shows_what_the_command_prints() -> None:
-    from slt_compress import catalogue
-    from slt_compress.console import size
+    from slt_compress.cli.console import size
+    from slt_compress.models import catalogue
 
     page = (ROOT / "docs" / "models.md").read_text()
     for entry in catalogue.entries(list(catalogue.SELECTION), classes=10, channels=3, input_size=32):
@@ -76,16 +72,15 @@ def test_the_page_of_models_shows_what_the_command_prints() -> None:
         assert f"| `{entry.name}` | {entry.gated_weights:,} | {sizes} |" in page
 
 
-def test_the_example_classifies_a_picture(cli: Run, tmp_path: Path) -> None:
+def test_the_example_classifies_an_image(cli: Run, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
 
     done = cli("search", "lenet-300-100", "--max-steps", 100, "--sparsity", 0.8, "--output", "t.safetensors")
     assert done.returncode == 0
-    pictures = load_digits().images[:10]
-    for digit, picture in enumerate(pictures):
-        Image.fromarray(np.rint(picture * 255 / 16).astype(np.uint8)).save(tmp_path / f"{digit}.png")
+    for digit, image in enumerate(load_digits().images[:10]):
+        Image.fromarray(np.rint(image * 255 / 16).astype(np.uint8)).save(tmp_path / f"{digit}.png")
     names = [f"{digit}.png" for digit in range(10)]
     example = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "classify.py"), "t.safetensors", *names],

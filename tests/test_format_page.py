@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slt_compress.restore import masked_weights
-from slt_compress.ticket import Ticket
-from tests.conftest import make_ticket
+from slt_compress.ticket.restore import masked_weights
+from slt_compress.ticket.ticket import Ticket
 from tests.independent_reader import Contents, initialise, read, stream, words
+from tests.support.tickets import make_ticket
 
 PAGE = (Path(__file__).parent.parent / "docs" / "ticket-format.md").read_text()
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""The road on real pictures: MNIST and CIFAR-10 (JPEG), from the folder that SLT_COMPRESS_DATA names."""
+"""The road on real images: MNIST and CIFAR-10 (JPEG), from the folder that SLT_COMPRESS_DATA names."""
 
 import json
 import os
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from slt_compress import Ticket, data
-from slt_compress.evaluate import OnnxClassifier, evaluate, torch_classifier
-from slt_compress.pictures import Preprocessing
-from tests.conftest import Run
+from slt_compress import Ticket
+from slt_compress.data.datasets import open_dataset
+from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.evaluation.onnxruntime_backend import OnnxClassifier
+from tests.support.process import Run
 
 FOLDER = Path(os.environ.get("SLT_COMPRESS_DATA", "/nonexistent"))
 MNIST = pytest.mark.skipif(not (FOLDER / "MNIST").is_dir(), reason="SLT_COMPRESS_DATA names no folder with MNIST/raw")
@@ -31,17 +32,19 @@ def test_mnist_from_search_to_onnx(cli: Run, tmp_path: Path) -> None:
     assert cli("export", "t.safetensors").returncode == 0
 
     ticket = Ticket.load(tmp_path / "t.safetensors")
-    preprocessing = Preprocessing(**ticket.provenance.preprocessing)
-    pictures = data.open_dataset("mnist", FOLDER).read("test", 28)
-    with_torch = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), pictures, preprocessing)
-    with_onnx = evaluate(OnnxClassifier(tmp_path / "t.onnx"), pictures, preprocessing)
+    images = open_dataset("mnist", FOLDER).read("test", 28)
+    with_torch = evaluate(
+        torch_classifier(ticket.restore(), torch.device("cpu")), images, ticket.provenance.preprocessing
+    )
+    classifier = OnnxClassifier(tmp_path / "t.onnx")
+    with_onnx = evaluate(classifier, images, classifier.feed)
     assert with_torch.samples == 10_000
     assert torch.equal(with_torch.predictions, with_onnx.predictions)
     assert with_torch.accuracy == found["accuracy"]
 
 
 @CIFAR
-def test_cifar_as_a_folder_of_pictures(cli: Run) -> None:
+def test_cifar_as_a_folder_of_images(cli: Run) -> None:
     """A few steps learn something from 45,000 colour JPEGs."""
     arguments = ("--dataset", "imagefolder", "--data-dir", FOLDER / "cifar10-jpg", "--sparsity", 0.8)
     done = cli("search", "lenet-300-100", *arguments, "--max-steps", 200, "--json")

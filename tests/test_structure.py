@@ -1,72 +1,171 @@
 """The cut of the package: who may import what, and what must stay off the start-up path."""
 
 import ast
+import inspect
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import slt_compress
+from tests.support.import_graph import PACKAGE, Import, circles, edges, folder_of, imports, modules, reachable
 
-PACKAGE = Path(slt_compress.__file__).parent
-MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
+ROOT = PACKAGE.parent
+MODULES = modules()
+SUBPACKAGES = {folder_of(name) for name in MODULES if "." in name}
 
-ALLOWED = {  # package -> the only modules that may import it
-    "timm": {"libraries"},
-    "torchvision": {"data", "libraries"},
-    "sklearn": {"data"},
-    "PIL": {"folders"},
-    "onnx": {"export", "encodings", "graphs", "proof", "quantise", "trace"},
-    "onnxscript": {"trace"},
-    "onnxruntime": {"evaluate", "export", "proof", "quantise"},
-    "matplotlib": {"plots"},
-    "typer": {"cli"},
-    "rich": {"console"},
-    "safetensors": {"checkpoint", "container"},
+LAYERS = {  # folder or module at the top -> what of the package it may import, besides itself
+    "__init__": {"ticket", "version"},
+    "__main__": {"cli"},
+    "errors": set(),
+    "version": set(),
+    "progress": set(),
+    "prng": set(),
+    "files": {"errors"},
+    "masking": {"errors", "prng"},
+    "data": {"errors", "prng", "progress"},
+    "models": {"errors", "masking", "version"},
+    "ticket": {"data", "errors", "files", "masking", "models", "prng", "version"},
+    "methods": {"errors", "masking", "prng"},
+    "config": {"errors", "methods", "prng"},
+    "training": {"config", "data", "errors", "files", "masking", "methods", "prng", "progress"},
+    "evaluation": {"data", "errors", "progress", "ticket", "training"},
+    "onnx_export": {
+        *("data", "errors", "evaluation", "files", "masking", "models", "prng", "progress", "ticket", "version"),
+    },
+    "pipeline": {
+        *("config", "data", "errors", "evaluation", "masking", "methods", "models", "prng", "progress", "ticket"),
+        *("training", "version"),
+    },
+    "comparison": {
+        *("config", "data", "errors", "evaluation", "files", "masking", "methods", "models", "pipeline", "prng"),
+        *("progress", "ticket", "training", "version"),
+    },
+    "cli": {
+        *("comparison", "config", "data", "errors", "evaluation", "files", "methods", "models", "onnx_export"),
+        *("pipeline", "prng", "progress", "ticket", "training", "version"),
+    },
 }
-NO_TORCH = {
-    *("__init__", "__main__", "errors", "bits", "seeding", "files", "container", "ticket", "results", "plots"),
-    *("console", "cli"),
+
+LIBRARIES = {  # library -> the only modules that may import it
+    "timm": {"models.external"},
+    "torchvision": {"data.datasets", "models.external"},
+    "sklearn": {"data.datasets"},
+    "PIL": {"data.image_folder"},
+    "onnx": {name for name in MODULES if name.startswith("onnx_export.")},
+    "onnx_ir": {name for name in MODULES if name.startswith("onnx_export.")},
+    "onnxscript": {"onnx_export.trace"},
+    "onnxruntime": {
+        *("evaluation.onnxruntime_backend", "onnx_export.export", "onnx_export.parity", "onnx_export.quantise"),
+    },
+    "matplotlib": {"comparison.plots"},
+    "typer": {name for name in MODULES if name.startswith("cli.")},
+    "rich": {"cli.console"},
+    "safetensors": {"training.checkpoint", "ticket.container"},
 }
 
+NEEDS_NO_TORCH = {
+    *("config", "errors", "files", "prng", "progress", "version", "ticket.ticket", "ticket.record", "models.spec"),
+    *("masking.codecs", "methods.registry", "data.preprocessing", "comparison.results", "comparison.plots"),
+    *("comparison.grid", "cli.console"),
+}
+NEEDS_NOTHING_HEAVY = {"cli.main", "methods.registry", "errors", "progress", "version"}
+HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplotlib", "sklearn"}
 
-def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """Return the modules a file imports at run time, imports under TYPE_CHECKING left out."""
-    tree = ast.parse(path.read_text())
-    checking = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    nodes = ast.iter_child_nodes(tree) if top_level_only else ast.walk(tree)
-    found: set[str] = set()
-    for node in nodes:
-        if id(node) in checking:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+MOST_LINES = 400
+MOST_AT_THE_TOP = 10
+MOST_PARAMETERS = 8
+FUNCTIONS_TO_COME = {"search", "evaluate", "export", "compare", "prune", "train", "predict"}
 
 
-@pytest.mark.parametrize("library", ALLOWED)
+def libraries(found: set[Import], *, at_import: bool = False) -> set[str]:
+    """Return the libraries among imports that run."""
+    own = {"slt_compress", *(folder_of(name) for name in MODULES)}
+    chosen = {one.target.partition(".")[0] for one in found if not one.typing_only and (one.top_level or not at_import)}
+    return chosen - own
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_layers(name: str) -> None:
+    others = {folder_of(target) for target in edges()[name]} - {folder_of(name)}
+    assert others <= LAYERS[folder_of(name)]
+
+
+def test_layers_are_an_order() -> None:
+    assert set(LAYERS) == {folder_of(name) for name in MODULES}
+    assert not circles(LAYERS)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert not circles(edges())
+
+
+def test_a_circle_is_seen() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_each_library_has_its_place(library: str) -> None:
-    users = {name for name, path in MODULES.items() if any(found.split(".")[0] == library for found in imports(path))}
-    assert users <= ALLOWED[library]
+    users = {name for name, path in MODULES.items() if library in libraries(imports(path))}
+    assert users <= LIBRARIES[library]
 
 
-@pytest.mark.parametrize("name", sorted(NO_TORCH))
-def test_light_modules_do_not_import_torch_on_import(name: str) -> None:
-    assert not {found for found in imports(MODULES[name], top_level_only=True) if found.split(".")[0] == "torch"}
+@pytest.mark.parametrize("name", sorted(NEEDS_NO_TORCH))
+def test_light_modules_need_no_torch(name: str) -> None:
+    assert "torch" not in _libraries_at_import(name)
 
 
-@pytest.mark.parametrize("name", ["search", "evaluate", "export"])
-def test_the_three_jobs_do_not_know_each_other(name: str) -> None:
-    others = {"search", "evaluate", "export", "cli"} - {name}
-    assert not {found for found in imports(MODULES[name]) if found.split(".")[-1] in others}
+@pytest.mark.parametrize("name", sorted(NEEDS_NOTHING_HEAVY))
+def test_the_command_line_needs_nothing_heavy(name: str) -> None:
+    assert not _libraries_at_import(name) & HEAVY
+
+
+def _libraries_at_import(name: str) -> set[str]:
+    """Return all libraries that are loaded, through whichever modules of the package, when a module is imported."""
+    loaded = reachable(edges(lazy=False), name) | {"__init__"}
+    return set().union(*(libraries(imports(MODULES[module]), at_import=True) for module in loaded))
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    code = f"import sys, slt_compress.cli.main\nprint(sorted({HEAVY} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_top_is_small_and_its_names_are_free() -> None:
+    at_the_top = {name for name in MODULES if "." not in name and name not in SUBPACKAGES}
+    assert len(at_the_top) <= MOST_AT_THE_TOP
+    assert not FUNCTIONS_TO_COME & (at_the_top | SUBPACKAGES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_module_is_short_and_says_what_it_is(name: str) -> None:
+    text = MODULES[name].read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_every_module_has_a_test_file() -> None:
+    for name in MODULES:
+        if name in SUBPACKAGES or name in ("__init__", "__main__", "errors", "version"):
+            continue
+        folder, _, module = name.rpartition(".")
+        assert (ROOT / "tests" / folder / f"test_{module}.py").exists(), name
+
+
+def test_subpackages_say_what_they_may_import() -> None:
+    for folder in SUBPACKAGES:
+        assert "May import" in (PACKAGE / folder / "__init__.py").read_text(), folder
+
+
+def test_no_public_function_takes_many_parameters() -> None:
+    for name, path in MODULES.items():
+        commands = {name.rpartition(".")[2]} if name.startswith("cli.") else set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name not in commands:
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                counted = [argument for argument in arguments if argument.arg not in ("self", "cls")]
+                assert len(counted) <= MOST_PARAMETERS, f"{name}.{node.name}"
 
 
 def test_only_the_console_prints() -> None:
@@ -79,26 +178,24 @@ def test_only_the_console_prints() -> None:
     assert printers == set()
 
 
-def test_every_module_has_a_test_file_and_a_docstring() -> None:
-    for name, path in MODULES.items():
-        assert ast.get_docstring(ast.parse(path.read_text())), name
-        if not name.startswith("__") and name != "errors":
-            assert (Path(__file__).parent / f"test_{name}.py").exists(), name
-
-
-def test_help_imports_neither_torch_nor_numpy() -> None:
-    code = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom slt_compress.cli import app\n"
-        "for words in (['--help'], ['search', '--help'], ['models', '--help'], ['--version']):\n"
-        "    assert CliRunner().invoke(app, words).exit_code == 0\n"
-        "print(sorted({'torch', 'numpy', 'timm', 'onnx', 'onnxruntime'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_benchmarks_and_tests_stand_alone() -> None:
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert "tests" not in {one.target.partition(".")[0] for one in imports(path)}, path
+    for path in (ROOT / "tests").rglob("*.py"):
+        others = {one.target for one in imports(path) if one.target.partition(".")[0] in ("tests", "benchmarks")}
+        shared = {target for target in others if target.startswith(("tests.support.", "tests.independent_reader"))}
+        assert others == shared, path
 
 
 def test_the_facade_lists_the_product() -> None:
     assert slt_compress.__all__ == ["Ticket", "__version__"]
-    assert slt_compress.Ticket.__module__ == "slt_compress.ticket"
+    assert slt_compress.Ticket.__module__ == "slt_compress.ticket.ticket"
+    assert not inspect.ismodule(slt_compress.Ticket)
     with pytest.raises(AttributeError, match="has no attribute 'Tocket'"):
         slt_compress.Tocket  # noqa: B018
+
+
+def test_the_contributing_page_names_every_room() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    for name in {folder_of(name) for name in MODULES} - {"__init__", "__main__"}:
+        assert f"`{name}" in page, name

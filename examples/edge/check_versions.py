@@ -3,7 +3,7 @@
     python check_versions.py ticket.onnx … [--versions 1.20.1,1.22.1,latest] [--folder DIR]
 
 Each release is installed with pip into a folder of its own, under --folder or a temporary one, and run in a process of
-its own. A file agrees if all releases put random pictures into the same classes, with logits that differ by no more
+its own. A file agrees if all releases put random images into the same classes, with logits that differ by no more
 than kernels of another release round differently. Exits with 1 if one does not load or agree.
 """
 

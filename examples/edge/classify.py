@@ -1,8 +1,8 @@
-"""Classify pictures with an exported network. Needs numpy, pillow and onnxruntime, and nothing else.
+"""Classify images with an exported network. Needs numpy, pillow and onnxruntime, and nothing else.
 
-    python classify.py ticket.onnx picture.png …
+    python classify.py ticket.onnx image.png …
 
-Everything it must know of the pictures, their size, channels, mean, standard deviation and the names of the classes,
+Everything it must know of the images, their size, channels, mean, standard deviation and the names of the classes,
 stands in the file. Files exported with --include-preprocessing take raw pixels.
 """
 
@@ -27,10 +27,10 @@ def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     return session, json.loads(session.get_modelmeta().custom_metadata_map["slt_compress"])
 
 
-def prepare(picture: str, recorded: dict[str, Any]) -> npt.NDArray[Any]:
-    """Return a picture as the network expects it, with a batch dimension in front."""
+def prepare(file: str, recorded: dict[str, Any]) -> npt.NDArray[Any]:
+    """Return an image as the network expects it, with a batch dimension in front."""
     expected = recorded["preprocessing"]
-    with Image.open(picture) as image:
+    with Image.open(file) as image:
         mode = "L" if expected["channels"] == 1 else "RGB"
         resized = image.convert(mode).resize((expected["size"],) * 2, Image.Resampling.BILINEAR)
     pixels = np.asarray(resized).reshape(1, expected["size"], expected["size"], expected["channels"])
@@ -41,19 +41,19 @@ def prepare(picture: str, recorded: dict[str, Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
 
-def main(model: str, *pictures: str) -> None:
+def main(model: str, *files: str) -> None:
     start = time.perf_counter()
     session, recorded = load(model)
     print(f"{recorded['model']}, {recorded['sparsity']:.0%} sparse, loaded in {time.perf_counter() - start:.2f} s")
-    for picture in pictures:
-        images = prepare(picture, recorded)
+    for file in files:
+        images = prepare(file, recorded)
         start = time.perf_counter()
         logits = session.run(None, {"images": images})[0][0]
         seconds = time.perf_counter() - start
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
         best = int(probabilities.argmax())
-        print(f"{picture}: {recorded['classes'][best]} ({probabilities[best]:.1%}), {1e3 * seconds:.1f} ms")
+        print(f"{file}: {recorded['classes'][best]} ({probabilities[best]:.1%}), {1e3 * seconds:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,101 @@
+"""`slt-compress compare`: run methods over sparsities and seeds."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slt_compress.cli import options as shared
+from slt_compress.cli.failures import exit_codes
+from slt_compress.errors import UsageError
+from slt_compress.methods import registry
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "slt-compress compare lenet-300-100 --dataset digits --sparsities 0.9,0.98 --output digits\n\n"
+    "slt-compress compare conv4 --dataset cifar10 --methods crbg,random --seeds 5 --epochs 20 --output conv4"
+)
+
+
+def compare(
+    model: shared.Model,
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for tickets, tables and plots; finished cells of the same settings in it are kept.",
+            show_default=False,
+        ),
+    ],
+    dataset: shared.Dataset = "digits",
+    data_dir: shared.DataDir = None,
+    input_size: shared.InputSize = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help=f"Of {', '.join(registry.METHODS)}, with commas between; options of a method follow as NAME:OPTION.",
+            rich_help_panel="Grid",
+        ),
+    ] = ",".join(registry.METHODS),
+    sparsities: Annotated[
+        str, typer.Option(help="Shares of zero weights in [0, 1), with commas between.", rich_help_panel="Grid")
+    ] = "0.5,0.8,0.9,0.95,0.98",
+    seeds: Annotated[
+        int, typer.Option(help="Runs of each method at each sparsity, with seeds from 0.", rich_help_panel="Grid")
+    ] = 3,
+    dense: Annotated[
+        bool,
+        typer.Option("--dense/--no-dense", help="Also train all weights, as the baseline.", rich_help_panel="Grid"),
+    ] = True,
+    freeze_ratio: shared.FreezeRatio = 0.0,
+    lock_ratio: shared.LockRatio = 0.0,
+    init: shared.Init = None,
+    epochs: shared.Epochs = None,
+    max_steps: shared.MaxSteps = None,
+    batch_size: shared.BatchSize = 256,
+    augment: shared.Augment = "none",
+    precision: shared.Precision = "auto",
+    device: shared.Device = "auto",
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+) -> None:
+    """Compare methods over sparsities and seeds: tickets, tables of mean ± std, plots. Resumes where it stopped."""
+    with exit_codes(lambda: f"interrupted; finished cells stay in {output}, run the same command again to continue"):
+        config = shared.search_config(
+            dataset=dataset,
+            data_dir=data_dir,
+            input_size=input_size,
+            sparsity=0.0,
+            freeze_ratio=freeze_ratio,
+            lock_ratio=lock_ratio,
+            initialiser=init,
+            epochs=epochs,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            augment=augment,
+            precision=precision,
+            device=device,
+        )
+        from slt_compress.training import distributed
+
+        if distributed.started_by_torchrun():
+            raise UsageError("compare runs in one process; torchrun is for search")
+        from slt_compress.cli.console import Printer
+        from slt_compress.comparison.grid import Plan
+        from slt_compress.comparison.results import accuracy_table, read_summaries
+        from slt_compress.comparison.run import compare as run
+
+        plan = Plan.parse(model, config, methods=methods, sparsities=sparsities, seeds=seeds, dense=dense)
+        printer = Printer(json=json, quiet=quiet)
+        document = run(plan, output, shlex.join(["slt-compress", *sys.argv[1:]]), printer)
+        printer.table(*accuracy_table(read_summaries(document)))
+        printer.result(
+            document,
+            [
+                ("accuracy", f"test, in per cent, {'mean ± std' if seeds > 1 else 'one seed'}"),
+                ("table", f"{output / 'results.csv'}, {output / 'results.json'}, {output / 'results.md'}"),
+                ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
+                ("tickets", str(output / "tickets")),
+            ],
+        )

@@ -1,0 +1,191 @@
+"""The sole printer: results on stdout, everything else on stderr, one JSON document where it is asked for."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from slt_compress.cli.flags import as_flags
+
+if TYPE_CHECKING:
+    from slt_compress.progress import ReportCount, ReportTraining, TrainingProgress
+
+_PATIENCE = 2.0  # seconds before a progress bar appears
+
+
+class Printer:
+    """Where a command's words go. With `json` or `quiet`, or away from a terminal, no progress is shown."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self._json = json
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.shows_progress = self._err.is_terminal and not (json or quiet)
+        self._talks = not (json or quiet)
+
+    def note(self, text: str) -> None:
+        """Say what happens next, on stderr."""
+        if self._talks:
+            self._err.print(plain(as_flags(text)), style="dim")
+
+    def result(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]], advice: str = "") -> None:
+        """Print a result: the JSON document if asked for, else one line per (label, value), then the next command."""
+        if self._json:
+            sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+            return
+        width = max(len(label) for label, _ in lines)
+        for label, value in lines:
+            self._out.print(f"[bold]{escape(label.ljust(width))}[/bold]  {plain(value)}")
+        if advice:
+            self._out.print(f"\n{plain(advice)}")
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table, its first column to the left and the others to the right; nothing with JSON."""
+        if self._json:
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, heading in enumerate(headings):
+            table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(plain, row))
+        # A table never wraps its rows: piped into a file it would lose its columns.
+        Console(highlight=False, width=max(self._out.width, 160)).print(table)
+
+    @contextlib.contextmanager
+    def training_progress(self) -> Iterator["ReportTraining | None"]:
+        """Show a search or dense training: loss, sparsity, accuracy of the hard mask, speed, time left."""
+        if not self.shows_progress:
+            yield None
+            return
+        columns = (
+            TextColumn("searching"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._err, transient=True) as bar:
+            task = bar.add_task("", total=None, state="")
+
+            def show(progress: "TrainingProgress") -> None:
+                bar.update(task, completed=progress.step, total=progress.steps, state=_training_state(progress))
+
+            yield show
+
+    @contextlib.contextmanager
+    def counter(self, what: str) -> Iterator["ReportCount | None"]:
+        """Show how many of a total are done, once it has taken two seconds."""
+        if not self.shows_progress:
+            yield None
+            return
+        columns = (TextColumn(what), BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"))
+        with Progress(*columns, TimeRemainingColumn(), console=self._err, transient=True) as bar:
+            task = bar.add_task("", total=None, visible=False)
+            start = time.monotonic()
+
+            def show(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total, visible=time.monotonic() - start > _PATIENCE)
+
+            yield show
+
+    @contextlib.contextmanager
+    def grid_progress(self, cells: int, finished: int, steps: int) -> Iterator["GridProgress"]:
+        """Show a running comparison: cells finished of all, time left for `steps` more, the running cell beneath."""
+        if not self.shows_progress:
+            yield GridProgress(self.note, None, cells, finished, steps)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        )
+        # Cells of one grid differ in speed: the time left is judged by the whole run, not by the last seconds.
+        with Progress(*columns, console=self._err, transient=True, speed_estimate_period=86_400) as bar:
+            yield GridProgress(self.note, bar, cells, finished, steps)
+
+
+class GridProgress:
+    """Progress over a grid of runs; each run tells it how it goes. Away from a terminal, one line per finished cell."""
+
+    def __init__(
+        self, note: Callable[[str], None], bar: Progress | None, cells: int, finished: int, steps: int
+    ) -> None:
+        self._note = note
+        self._bar = bar
+        self._cells, self._finished, self._steps_done = cells, finished, 0
+        if bar:
+            self._grid = bar.add_task("comparing", total=steps, state=self._state())
+            self._run = bar.add_task("", total=None, state="")
+
+    def _state(self) -> str:
+        return f"{self._finished}/{self._cells} cells"
+
+    def begin(self, cell: str) -> None:
+        if self._bar:
+            self._bar.reset(self._run, total=None, description=plain(cell), state="")
+
+    def finish(self, result: str, steps: int) -> None:
+        """Count a cell of so many optimiser steps as finished and say what came of it."""
+        self._finished += 1
+        self._steps_done += steps
+        if self._bar:
+            self._bar.update(self._grid, completed=self._steps_done, state=self._state())
+        self._note(f"{self._state()}  {result}")
+
+    def note(self, text: str) -> None:
+        """Stay silent: a run of a grid has its line when it is finished."""
+
+    @contextlib.contextmanager
+    def counter(self, what: str) -> Iterator["ReportCount | None"]:
+        """Show what the running cell does beside searching, such as evaluating."""
+        bar = self._bar
+        if bar is None:
+            yield None
+            return
+        yield lambda done, total: bar.update(self._run, completed=done, total=total, state=f"{what} {done}/{total}")
+
+    @contextlib.contextmanager
+    def training_progress(self) -> Iterator["ReportTraining | None"]:
+        bar = self._bar
+        if bar is None:
+            yield None
+            return
+
+        def show(progress: "TrainingProgress") -> None:
+            bar.update(self._run, completed=progress.step, total=progress.steps, state=_training_state(progress))
+            bar.update(self._grid, completed=self._steps_done + progress.step)
+
+        yield show
+
+
+def _training_state(progress: "TrainingProgress") -> str:
+    return (
+        f"{progress.step}/{progress.steps} steps  loss {progress.loss:.3f}  sparsity {progress.sparsity:.3f}  "
+        f"accuracy {progress.accuracy:.3f}  {progress.images_per_second:,.0f} images/s"
+    )
+
+
+def error(text: str) -> None:
+    """Print one failure on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/bold red] {plain(text)}")
+
+
+def plain(text: str) -> str:
+    """Make text from a file or a user safe for a terminal: no markup, control characters as escapes."""
+    shown = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+    return escape(shown)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as a person reads it, powers of 1000."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}" if count < 1000 * factor else f"{count / factor:.0f} {unit}"
+    return f"{count} bytes"

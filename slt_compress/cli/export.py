@@ -1,0 +1,134 @@
+"""`slt-compress export`: write a ticket as ONNX."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from slt_compress.cli import options as shared
+from slt_compress.cli.failures import exit_codes, require_file
+
+if TYPE_CHECKING:
+    from slt_compress.cli.console import Printer
+    from slt_compress.data.splits import Split
+    from slt_compress.onnx_export.export import ExportResult
+    from slt_compress.ticket.ticket import Ticket
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "slt-compress export ticket.safetensors --output ticket.onnx\n\n"
+    "slt-compress export ticket.safetensors --weights int8 --include-preprocessing --data-dir images"
+)
+
+FormName = Literal["compact", "dense", "int2", "int8"]
+
+
+def export(
+    ticket_file: shared.TicketFile,
+    output: Annotated[
+        Path | None, typer.Option(help="ONNX file to write. [default: the ticket's name with .onnx]")
+    ] = None,
+    weights: Annotated[
+        FormName,
+        typer.Option(
+            help="compact: seed and masks, regenerated while onnxruntime loads the file; dense: fp32; int2: 2-bit "
+            "constants; int8: seed and masks, computed in 8 bits, calibrated on training images."
+        ),
+    ] = "compact",
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set. [default: 20, for int2 25]")] = None,
+    include_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--include-preprocessing", help="Let the graph take raw pixels, uint8 (batch, height, width, channels)."
+        ),
+    ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Images to prove the file on and to calibrate int8. [default: what the ticket records]"),
+    ] = None,
+    data_dir: shared.DataDir = None,
+    max_accuracy_drop: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="int8: exit with 3 if the test accuracy falls by more than this fraction."),
+    ] = 0.01,
+    json: shared.Json = False,
+) -> None:
+    """Write a ticket as ONNX and prove that onnxruntime computes what torch does."""
+    with exit_codes():
+        output = output or ticket_file.with_suffix(".onnx")
+        require_file(ticket_file)
+        from slt_compress import files
+        from slt_compress.ticket.ticket import Ticket
+
+        files.check_writable(output)
+        ticket = Ticket.load(ticket_file)
+        module = ticket.restore()
+        from slt_compress.cli.console import Printer
+        from slt_compress.onnx_export.export import ExportConfig, check
+        from slt_compress.onnx_export.export import export as write_onnx
+
+        config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop)
+        check(ticket, config)
+        printer = Printer(json=json)
+        test, calibration = _images(ticket, config.weights, dataset, data_dir, printer)
+        printer.note(f"exporting {ticket_file} with {config.weights} weights")
+        result = write_onnx(module, ticket, output, config, test=test, calibration=calibration, counter=printer.counter)
+        _render(printer, config.weights, result, output)
+
+
+def _images(
+    ticket: "Ticket", weights: str, dataset: str | None, data_dir: Path | None, printer: "Printer"
+) -> "tuple[Split | None, Split | None]":
+    """Return the test images that an export is proven on and the training images it is calibrated on.
+
+    None where they might have to be downloaded, or are not needed.
+    """
+    from slt_compress.data.datasets import DIGITS
+    from slt_compress.onnx_export.export import CALIBRATION_IMAGES, EXACT_IMAGES, MEASURED_IMAGES
+    from slt_compress.onnx_export.forms import FORMS
+    from slt_compress.pipeline import images_for
+    from slt_compress.ticket.record import NetworkRecord
+
+    record = NetworkRecord.of(ticket)
+    name = dataset or record.dataset
+    if not (dataset or data_dir or name == DIGITS):
+        printer.note(f"no images of {record.dataset} to prove the file on; name their folder with --data-dir")
+        return None, None
+    exact = FORMS[weights].exact
+    test = images_for(record, name, data_dir, printer, most=EXACT_IMAGES if exact else MEASURED_IMAGES)
+    if exact:
+        return test, None
+    return test, images_for(record, name, data_dir, printer, part="train", most=CALIBRATION_IMAGES)
+
+
+def _render(printer: "Printer", weights: str, result: "ExportResult", output: Path) -> None:
+    from slt_compress.cli.console import size
+
+    agreement = result.agreement
+    parity = f"logits within {result.max_abs_difference:.1e} of torch's"
+    if result.bit_identical_to_dense:
+        parity += ", identical to the dense graph's"
+    lines = [("onnx", f"{output}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
+    if agreement:
+        parity += f", the same class for {agreement.equal:,} of {agreement.images:,} test images"
+        lines[1] = ("parity", parity)
+        if result.calibration_images is not None and weights == "int8":
+            lines.append(("accuracy", f"{agreement.accuracy_torch:.2%} before, {agreement.accuracy_onnx:.2%} after"))
+    printer.result(
+        {
+            "onnx": str(output),
+            "bytes": result.bytes,
+            "weights": weights,
+            "opset": result.opset,
+            "max_abs_difference": result.max_abs_difference,
+            "bit_identical_to_dense": result.bit_identical_to_dense,
+            "bit_identical_to_plain": result.bit_identical_to_plain,
+            "pictures": agreement.images if agreement else 0,
+            "predictions_equal": agreement.equal if agreement else None,
+            "accuracy_before": agreement.accuracy_torch if agreement else None,
+            "accuracy_after": agreement.accuracy_onnx if agreement else None,
+            "calibration_pictures": result.calibration_images,
+        },
+        lines,
+        advice=f"next: slt-compress evaluate {output}",
+    )

@@ -1,0 +1,46 @@
+"""From an expected failure to one message, the next command to try, and an exit code. A bug keeps its traceback."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import typer
+
+from slt_compress.cli.flags import as_flags
+from slt_compress.errors import MissingDatasetError, SltError, UnknownModelError, UsageError
+
+INTERRUPTED = 130
+
+
+def _advice(failure: SltError) -> str:
+    """Return what to do next, to be added to the message."""
+    if isinstance(failure, UnknownModelError) and "did you mean" not in str(failure):
+        return "; slt-compress models lists what there is"
+    if isinstance(failure, MissingDatasetError):
+        return (
+            f"; on a machine with internet run: slt-compress search MODEL --dataset {failure.dataset} "
+            "--data-dir FOLDER, copy FOLDER here and name it with --data-dir; --dataset digits needs no download"
+        )
+    return ""
+
+
+@contextlib.contextmanager
+def exit_codes(interrupted: Callable[[], str] = lambda: "interrupted; nothing was written") -> Iterator[None]:
+    """Run a command: an expected failure ends it with its message and exit code, an interrupt with 130."""
+    from slt_compress.cli import console
+
+    try:
+        yield
+    except SltError as failure:
+        console.error(as_flags(str(failure)) + _advice(failure))
+        raise typer.Exit(failure.exit_code) from failure
+    except KeyboardInterrupt as interrupt:
+        console.error(interrupted())
+        raise typer.Exit(INTERRUPTED) from interrupt
+
+
+def require_file(path: Path) -> None:
+    """Raise UsageError, with the command that makes a ticket, if there is no such file."""
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"{path} {kind}, expected a file; make one with: slt-compress search MODEL --dataset NAME")

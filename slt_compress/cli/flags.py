@@ -1,0 +1,21 @@
+"""Arguments of the package as the options of the command line.
+
+Messages of the package name arguments as Python callers know them, between backticks: `sparsity`, or with a value
+`weights=dense`.
+"""
+
+import re
+
+# Arguments that the command line knows under another name than Python.
+_OPTIONS = {"learning_rate": "lr", "initialiser": "init"}
+
+
+def as_flags(text: str) -> str:
+    """Return a message with `name` as --name, and `name=value` as --name value."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        option = "--" + _OPTIONS.get(name, name).replace("_", "-")
+        return option if value is None else f"{option} {value}"
+
+    return re.sub(r"`([a-z][a-z_]*)(?:=([\w.-]+))?`", flag, text)

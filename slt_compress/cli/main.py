@@ -1,0 +1,47 @@
+"""The application: its commands, and what holds for all of them. Nothing heavy is imported before a command runs."""
+
+from typing import Annotated
+
+import typer
+
+from slt_compress.cli import compare, evaluate, export, inspect, models, search, verify
+from slt_compress.cli.options import with_method_options
+from slt_compress.version import __version__
+
+app = typer.Typer(
+    name="slt-compress",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"slt-compress {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Find strong lottery tickets and ship them as a seed plus at most one mask bit per weight."""
+
+
+app.command(epilog=search.EXAMPLES)(with_method_options(search.search))
+app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=export.EXAMPLES)(export.export)
+app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
+app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=models.EXAMPLES)(models.models)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

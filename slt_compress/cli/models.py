@@ -1,0 +1,69 @@
+"""`slt-compress models`: list networks and the sizes of their tickets."""
+
+from typing import Annotated
+
+import typer
+
+from slt_compress.cli import options as shared
+from slt_compress.cli.failures import exit_codes
+from slt_compress.cli.flags import as_flags
+
+EXAMPLES = (
+    "Examples:\n\nslt-compress models\n\nslt-compress models wide_resnet\n\n"
+    "slt-compress models 'torchvision/*' --input-size 224 --classes 1000 --json"
+)
+
+
+def models(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILTER]",
+            help="Part of a name, or a pattern with *. [default: a selection]",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[int, typer.Option(min=2, max=100_000, help="Logits of the network.")] = 10,
+    channels: Annotated[int, typer.Option(min=1, max=64, help="Planes of the images: 3 for colour.")] = 3,
+    input_size: Annotated[int, typer.Option(min=1, max=4096, help="Size of the images, in px.")] = 32,
+    json: shared.Json = False,
+) -> None:
+    """List networks with their gated weights and the size of a ticket at 90 % sparsity."""
+    with exit_codes():
+        from slt_compress.cli.console import Printer, size
+        from slt_compress.models import catalogue
+
+        printer = Printer(json=json)
+        names = catalogue.matching(pattern)
+        with printer.counter("building") as report:
+            entries = list(
+                catalogue.entries(names, classes=classes, channels=channels, input_size=input_size, report=report)
+            )
+        printer.table(
+            ("model", "gated weights", "ticket", "dense"),
+            [
+                (entry.name, f"{entry.gated_weights:,}", size(entry.ticket_bytes), size(entry.dense_bytes))
+                for entry in entries
+                if entry.gated_weights and entry.ticket_bytes and entry.dense_bytes
+            ],
+        )
+        for entry in entries:
+            if entry.problem:
+                printer.note(entry.problem)
+        printer.result(
+            {
+                "classes": classes,
+                "channels": channels,
+                "input_size": input_size,
+                "sparsity": 1 - catalogue.DENSITY,
+                "models": [{**vars(entry), "problem": as_flags(entry.problem or "") or None} for entry in entries],
+            },
+            [
+                (
+                    "models",
+                    f"{len(entries)}, for {classes} classes and images of {channels}×{input_size}×{input_size}; "
+                    "ticket: estimated, at 90 % sparsity",
+                )
+            ],
+            advice="next: slt-compress search MODEL" if pattern else "more: slt-compress models FILTER",
+        )

@@ -1,0 +1,116 @@
+"""Options that several commands share, each with one type and one help text, and those that methods bring along."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import typer
+
+from slt_compress.methods import registry
+
+if TYPE_CHECKING:
+    from slt_compress.config import SearchConfig
+
+if TYPE_CHECKING:
+    MethodName: TypeAlias = str
+    RecipeName: TypeAlias = str
+else:
+    MethodName = Literal[tuple(registry.METHODS)]
+    RecipeName = Literal[tuple(registry.recipes())]
+InitialiserName = Literal["signed-constant", "kaiming-uniform", "uniform", "kaiming-normal"]
+AugmentName = Literal["none", "crop", "crop-flip"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+DATASETS = "digits, mnist, fashion-mnist, cifar10, cifar100, svhn or imagefolder"
+
+Model = Annotated[
+    str,
+    typer.Argument(help="resnet20, vit_tiny_patch16_224, … See: slt-compress models.", show_default=False),
+]
+TicketFile = Annotated[Path, typer.Argument(metavar="TICKET", help="A ticket (.safetensors).", show_default=False)]
+Dataset = Annotated[str, typer.Option(help=f"Images: {DATASETS}.", rich_help_panel="Model")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the images; imagefolder: with train/ and test/ (or val/), each a folder per class."),
+]
+InputSize = Annotated[
+    int | None,
+    typer.Option(min=1, max=4096, help="Images are resized to this, in px.", rich_help_panel="Model"),
+]
+FreezeRatio = Annotated[
+    float, typer.Option(help="Share of gated weights whose gate the seed fixes.", rich_help_panel="Gates")
+]
+LockRatio = Annotated[
+    float,
+    typer.Option(help="Share of gated weights that the seed keeps, part of --freeze-ratio.", rich_help_panel="Gates"),
+]
+Init = Annotated[
+    InitialiserName | None,
+    typer.Option(
+        help="Distribution of the frozen weights. [default: signed-constant; uniform for crbg --recipe paper]",
+        rich_help_panel="Gates",
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        help="Passes over the training images. [default: 12, or more for 1,000 steps]", rich_help_panel="Training"
+    ),
+]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option(
+        help="Optimiser steps instead of epochs; every schedule is scaled to them.", rich_help_panel="Training"
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=2, help="Images a step.", rich_help_panel="Training")]
+Augment = Annotated[
+    AugmentName,
+    typer.Option(
+        help="Random changes of training images: moved by up to an eighth, mirrored. Costs accuracy in few epochs.",
+        rich_help_panel="Training",
+    ),
+]
+Precision = Annotated[
+    PrecisionName,
+    typer.Option(help="Arithmetic of the search; auto takes bf16 on a GPU that has it.", rich_help_panel="Training"),
+]
+Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+def with_method_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, which takes them as `options`, an option for each that a registered method understands."""
+    signature = inspect.signature(command)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != "options"]
+    brought = [_parameter(option) for option in registry.options().values()]
+
+    def run(**arguments: Any) -> None:
+        given = {parameter.name: arguments.pop(parameter.name) for parameter in brought}
+        command(**arguments, options={name: value for name, value in given.items() if value is not None})
+
+    run.__doc__ = command.__doc__
+    run.__name__ = command.__name__
+    run.__signature__ = signature.replace(parameters=[*own, *brought])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *brought)}
+    return run
+
+
+def search_config(*, freeze_ratio: float, lock_ratio: float, **fields: Any) -> "SearchConfig":
+    """Return what a search is asked for; `fields` are the other fields of the config.
+
+    Raises UsageError for what no search can do.
+    """
+    from slt_compress.config import SearchConfig
+    from slt_compress.prng import Freeze
+
+    return SearchConfig(freeze=Freeze(freeze_ratio, lock_ratio), **fields)
+
+
+def _parameter(option: registry.Option) -> inspect.Parameter:
+    kind: Any = Literal[option.choices] if option.choices else option.type
+    annotation = Annotated[kind | None, typer.Option(help=option.help, rich_help_panel="Gates")]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

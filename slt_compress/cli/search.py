@@ -1,0 +1,179 @@
+"""`slt-compress search`: find a ticket and write it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from slt_compress.cli import options as shared
+from slt_compress.cli.failures import exit_codes
+from slt_compress.cli.options import MethodName, RecipeName
+
+if TYPE_CHECKING:
+    from slt_compress.cli.console import Printer
+    from slt_compress.config import SearchConfig
+    from slt_compress.pipeline import SearchResult
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "slt-compress search lenet-300-100 --dataset digits\n\n"
+    "slt-compress search resnet18 --dataset cifar10 --sparsity 0.95 --output resnet18.safetensors\n\n"
+    "slt-compress search conv4 --dataset imagefolder --data-dir images --max-steps 200 --json"
+)
+
+CodecName = Literal["auto", "raw", "rice"]
+StatisticsName = Literal["auto", "fp32", "fp16"]
+
+
+def search(
+    model: shared.Model,
+    *,
+    dataset: shared.Dataset = "digits",
+    data_dir: shared.DataDir = None,
+    input_size: shared.InputSize = None,
+    method: Annotated[MethodName, typer.Option(help="How the mask is found.", rich_help_panel="Gates")] = ("crbg"),
+    recipe: Annotated[
+        RecipeName, typer.Option(help="Our settings, or those the method was published with.", rich_help_panel="Gates")
+    ] = "default",
+    sparsity: Annotated[
+        float, typer.Option(help="Share of gated weights that is zero, in [0, 1).", rich_help_panel="Gates")
+    ] = 0.9,
+    freeze_ratio: shared.FreezeRatio = 0.0,
+    lock_ratio: shared.LockRatio = 0.0,
+    init: shared.Init = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**64 - 1, help="Of weights, gates and data order.", rich_help_panel="Gates"),
+    ] = 0,
+    epochs: shared.Epochs = None,
+    max_steps: shared.MaxSteps = None,
+    batch_size: shared.BatchSize = 256,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate of the gates. [default: the method's]", rich_help_panel="Training"),
+    ] = None,
+    augment: shared.Augment = "none",
+    precision: shared.Precision = "auto",
+    device: shared.Device = "auto",
+    codec: Annotated[CodecName, typer.Option(help="Code of the masks; auto takes the shorter.")] = "auto",
+    statistics: Annotated[
+        StatisticsName,
+        typer.Option(help="Form of the BatchNorm statistics; auto takes fp16 if it changes not one prediction."),
+    ] = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Ticket to write. [default: MODEL-DATASET-SPARSITY-SEED.safetensors]"),
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="STEPS",
+            help="Save the state of the search after every so many steps, in OUTPUT.ckpt/ until the search ends.",
+            rich_help_panel="Long runs",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue from the checkpoint of the same search, if there is one.",
+            rich_help_panel="Long runs",
+        ),
+    ] = False,
+    json: shared.Json = False,
+    quiet: shared.Quiet = False,
+    options: dict[str, Any],
+) -> None:
+    """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
+    output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
+    folder = Path(f"{output}.ckpt")
+    with exit_codes(lambda: _how_to_resume(folder, bool(checkpoint_every or resume))):
+        config = shared.search_config(
+            dataset=dataset,
+            data_dir=data_dir,
+            input_size=input_size,
+            method=method,
+            recipe=recipe,
+            options=options,
+            sparsity=sparsity,
+            freeze_ratio=freeze_ratio,
+            lock_ratio=lock_ratio,
+            initialiser=init,
+            seed=seed,
+            epochs=epochs,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            learning_rate=lr,
+            augment=augment,
+            precision=precision,
+            device=device,
+            codec=codec,
+            statistics=statistics,
+        )
+        from slt_compress import files
+
+        files.check_writable(output)
+        files.check_folder(folder)
+        from slt_compress.cli.console import Printer
+        from slt_compress.pipeline import find_ticket
+        from slt_compress.training import distributed
+        from slt_compress.training.checkpoint import Checkpoints
+
+        checkpoints = Checkpoints(folder, checkpoint_every, resume)
+        with distributed.join() as context:
+            printer = Printer(json=json, quiet=quiet or not context.is_main_process)
+            result = find_ticket(model, config, printer, checkpoints=checkpoints, context=context)
+        if not context.is_main_process:
+            return
+        result.ticket.save(output)
+        if checkpoint_every or resume:  # another search's stays
+            checkpoints.remove()
+        _render(printer, model, config, result, output)
+
+
+def _render(printer: "Printer", model: str, config: "SearchConfig", result: "SearchResult", output: Path) -> None:
+    from slt_compress.cli.console import size
+
+    ticket, test, validation = result.ticket, result.test, result.validation
+    written, dense = output.stat().st_size, result.dense_bytes
+    empty = [layer.name for layer in ticket.layers if layer.kept <= 1]
+    if empty:
+        printer.note(f"at most one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
+    printer.result(
+        {
+            "artifact": str(output),
+            "model": model,
+            "dataset": config.dataset,
+            "method": config.method,
+            "seed": config.seed,
+            "sparsity": ticket.sparsity,
+            "accuracy": test.accuracy,
+            "validation_accuracy": validation.accuracy,
+            "loss": test.finite_loss,
+            "bytes": written,
+            "mask_bytes": ticket.mask_bytes,
+            "mask_bound_bytes": ticket.mask_bound_bytes,
+            "dense_bytes": dense,
+            "epochs": result.epochs,
+            "seconds": result.seconds,
+            "images_per_second": result.images_per_second,
+        },
+        [
+            (
+                "accuracy",
+                f"{test.accuracy:.2%} of {test.samples:,} test images ({validation.accuracy:.2%} of the held-out ones)",
+            ),
+            ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
+            ("size", f"{size(written)} against {size(dense)} dense, {dense / written:.0f}× smaller"),
+            ("time", f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s"),
+            ("ticket", str(output)),
+        ],
+        advice=f"next: slt-compress export {output}",
+    )
+
+
+def _how_to_resume(folder: Path, checkpoints: bool) -> str:
+    if checkpoints and any(folder.glob("*.safetensors")):
+        return f"interrupted; the same command with --resume continues from the checkpoint in {folder}"
+    return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the search)"

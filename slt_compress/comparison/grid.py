@@ -1,0 +1,150 @@
+"""The grid of a comparison: what is asked for, and the cells it makes."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from slt_compress.comparison.results import DENSE, method_label
+from slt_compress.config import SearchConfig
+from slt_compress.errors import UsageError
+from slt_compress.methods import registry
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method in a recipe, with options by name; the method `DENSE` is the dense network."""
+
+    method: str
+    recipe: str = registry.DEFAULT_RECIPE
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> "Contender":
+        """Read NAME[:WORD…], such as crbg or edge-popup:global:paper; NAME:option=value for an option without choices.
+
+        Raises UsageError for what is not known, or given twice.
+        """
+        name, *words = text.split(":")
+        if name not in registry.METHODS:
+            close = difflib.get_close_matches(name, registry.METHODS, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(registry.METHODS)}"
+            raise UsageError(f"unknown method {name!r} in `methods`: {hint}")
+        chosen: dict[str, Any] = {}
+        for word in words:
+            key, value = _read_word(word, text)
+            if key in chosen:
+                raise UsageError(f"{text!r} in `methods` gives the {key} twice")
+            chosen[key] = value
+        recipe = chosen.pop("recipe", registry.DEFAULT_RECIPE)
+        registry.check(name, recipe, chosen, None)
+        return cls(name, recipe, chosen)
+
+    @property
+    def label(self) -> str:
+        return method_label(self.method, self.recipe, self.options)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared. `config` holds what all cells share; its method, sparsity and seed are not looked at."""
+
+    model: str
+    config: SearchConfig
+    contenders: tuple[Contender, ...]
+    sparsities: tuple[float, ...]
+    seeds: int
+    dense: bool
+
+    @classmethod
+    def parse(
+        cls, model: str, config: SearchConfig, *, methods: str, sparsities: str, seeds: int, dense: bool
+    ) -> "Plan":
+        """Read comma-separated lists. Raises UsageError naming what is empty, unknown, out of range or given twice."""
+        contenders = [Contender.parse(word) for word in _words("methods", methods)]
+        shares = [_sparsity(word) for word in _words("sparsities", sparsities)]
+        for argument, values in (("methods", [one.label for one in contenders]), ("sparsities", shares)):
+            twice = [value for index, value in enumerate(values) if value in values[:index]]
+            if twice:
+                raise UsageError(f"`{argument}` names {twice[0]} twice")
+        if seeds < 1:
+            raise UsageError(f"`seeds` must be at least 1, got {seeds}")
+        return cls(model, config, tuple(contenders), tuple(shares), seeds, dense)
+
+    def cells(self) -> list["Cell"]:
+        """Return all cells, seed by seed, so that an interrupted grid already compares something."""
+        found = []
+        for seed in range(self.seeds):
+            found += [Cell(one, sparsity, seed) for sparsity in self.sparsities for one in self.contenders]
+            if self.dense:
+                found.append(Cell(Contender(DENSE), 0.0, seed))
+        return found
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid."""
+
+    contender: Contender
+    sparsity: float
+    seed: int
+
+    @property
+    def is_dense(self) -> bool:
+        return self.contender.method == DENSE
+
+    @property
+    def optimises(self) -> bool:
+        """Whether the run makes optimiser steps."""
+        return self.is_dense or registry.METHODS[self.contender.method].optimises
+
+    @property
+    def name(self) -> str:
+        """The name of its files, without suffix, and its name in a grid."""
+        sparsity = "" if self.is_dense else f"-{self.sparsity}"
+        return f"{self.contender.label.replace(':', '-')}{sparsity}-{self.seed}"
+
+    def config(self, common: SearchConfig) -> SearchConfig:
+        """Return what a search of this cell is asked for."""
+        one = self.contender
+        return replace(
+            common,
+            method=one.method,
+            recipe=one.recipe,
+            options=one.options,
+            sparsity=self.sparsity,
+            seed=self.seed,
+        )
+
+
+def _read_word(word: str, text: str) -> tuple[str, Any]:
+    """Return the name and the value that a word behind a method stands for."""
+    if word in registry.recipes():
+        return "recipe", word
+    options = registry.options()
+    name, given, value = word.partition("=")
+    if given and name in options:
+        return name, options[name].parse(value)
+    for option in options.values():
+        if word in option.choices:
+            return option.name, word
+    known = [choice for option in options.values() for choice in option.choices or (f"{option.name}=VALUE",)]
+    extra = [name for name in registry.recipes() if name != registry.DEFAULT_RECIPE]
+    raise UsageError(f"unknown option {word!r} of {text!r} in `methods`; known: {', '.join([*known, *extra])}")
+
+
+def _words(argument: str, text: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"`{argument}` must be a list with commas between its members, got {text!r}")
+    return words
+
+
+def _sparsity(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value < 1:
+        raise UsageError(f"`sparsities` must be numbers of at least 0 and below 1, got {text}")
+    return value

@@ -1,0 +1,240 @@
+"""Results of a comparison: one row per finished run, their mean ± standard deviation, and the files that show them."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from slt_compress.methods import registry
+
+DENSE = "dense"  # the method of a row that is no ticket: all weights trained
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Accuracies and sparsities are fractions.
+
+    Attributes:
+        method: name, `DENSE` for the dense network.
+        recipe, options: of the method, as in `config.SearchConfig`.
+        target_sparsity: what was asked for; in files it is `asked_sparsity`.
+        accuracy, loss: on the test split; a loss that is not finite is None.
+        bytes: of the ticket file, or of the state dict of a dense run.
+        ticket: file name relative to the folder of the results, None for a dense run.
+        digest: of the ticket.
+    """
+
+    method: str
+    target_sparsity: float
+    sparsity: float
+    seed: int
+    accuracy: float
+    validation_accuracy: float
+    loss: float | None
+    bytes: int
+    mask_bytes: int | None
+    seconds: float
+    images_per_second: float
+    ticket: str | None
+    digest: str | None
+    recipe: str = registry.DEFAULT_RECIPE
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The method as it is asked for: NAME[:OPTION…]."""
+        return method_label(self.method, self.recipe, self.options)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as files hold it: with a column for every option that a method has, None where not given."""
+        return {
+            "method": self.method,
+            **{name: self.options.get(name) for name in registry.options()},
+            "recipe": None if self.recipe == registry.DEFAULT_RECIPE else self.recipe,
+            "asked_sparsity": self.target_sparsity,
+            **{name: getattr(self, name) for name in _SAME_IN_FILES},
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Row":
+        """Read a row back. Raises KeyError if a field is missing, ValueError if a figure is no finite number."""
+        row = cls(
+            method=document["method"],
+            recipe=document["recipe"] or registry.DEFAULT_RECIPE,
+            options={name: document[name] for name in registry.options() if document.get(name) is not None},
+            target_sparsity=document["asked_sparsity"],
+            **{name: document[name] for name in _SAME_IN_FILES},
+        )
+        numbers = (row.target_sparsity, row.sparsity, row.seed, row.accuracy, row.validation_accuracy, row.bytes)
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in (*numbers, row.seconds)):
+            raise ValueError(f"expected finite numbers, found {numbers}")
+        return row
+
+
+_SAME_IN_FILES = (
+    "sparsity",
+    "seed",
+    "accuracy",
+    "validation_accuracy",
+    "loss",
+    "bytes",
+    "mask_bytes",
+    "seconds",
+    "images_per_second",
+    "ticket",
+    "digest",
+)
+
+
+def method_label(method: str, recipe: str, options: Mapping[str, Any]) -> str:
+    """Return NAME[:OPTION…], as `compare` reads it: a value of a choice stands alone, another behind its name."""
+    known = registry.options()
+    words = [str(value) if known[name].choices else f"{name}={value}" for name, value in sorted(options.items())]
+    return ":".join([method, *words, *([] if recipe == registry.DEFAULT_RECIPE else [recipe])])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation over the seeds of one method at one sparsity; None for a single seed."""
+
+    label: str
+    target_sparsity: float
+    runs: int
+    accuracy: float
+    accuracy_std: float | None
+    validation_accuracy: float
+    validation_accuracy_std: float | None
+    bytes: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary as files hold it, where the target is `asked_sparsity`."""
+        fields = asdict(self)
+        return {"label": fields.pop("label"), "asked_sparsity": fields.pop("target_sparsity"), **fields}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Summary":
+        """Read what `to_json` returned."""
+        fields = dict(document)
+        return cls(target_sparsity=fields.pop("asked_sparsity"), **fields)
+
+
+def summarise(rows: Sequence[Row]) -> list[Summary]:
+    """Return one summary per method and target sparsity, in the order of their first rows."""
+    groups: dict[tuple[str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.label, row.target_sparsity), []).append(row)
+    summaries = []
+    for (label, sparsity), group in groups.items():
+        accuracy, accuracy_std = _spread([row.accuracy for row in group])
+        validation, validation_std = _spread([row.validation_accuracy for row in group])
+        summaries.append(
+            Summary(
+                label=label,
+                target_sparsity=sparsity,
+                runs=len(group),
+                accuracy=accuracy,
+                accuracy_std=accuracy_std,
+                validation_accuracy=validation,
+                validation_accuracy_std=validation_std,
+                bytes=statistics.fmean(row.bytes for row in group),
+                seconds=statistics.fmean(row.seconds for row in group),
+            )
+        )
+    return summaries
+
+
+def read_summaries(document: Mapping[str, Any]) -> list[Summary]:
+    """Return the summaries in a JSON document of results."""
+    return [Summary.from_json(summary) for summary in document["summary"]]
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV with a heading, numbers in full precision, an absent value as nothing."""
+    text = io.StringIO()
+    documents = [row.to_json() for row in rows]
+    writer = csv.DictWriter(text, list(documents[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(documents)
+    return text.getvalue()
+
+
+def accuracy_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Return (headings, rows): sparsities down, methods across, test accuracy in per cent, mean ± std."""
+    return _table(summaries, lambda summary: percent(summary.accuracy, summary.accuracy_std))
+
+
+def _table(summaries: Sequence[Summary], show: Callable[[Summary], str]) -> tuple[list[str], list[list[str]]]:
+    labels = list(dict.fromkeys(summary.label for summary in summaries))
+    sparsities = sorted({summary.target_sparsity for summary in summaries if summary.label != DENSE})
+    found = {(summary.label, summary.target_sparsity): summary for summary in summaries}
+    rows = []
+    for sparsity in sparsities:
+        cells = (found[label, 0.0 if label == DENSE else sparsity] for label in labels)
+        rows.append([f"{100 * sparsity:.6g} %", *map(show, cells)])
+    return ["sparsity", *labels], rows
+
+
+def percent(mean: float, std: float | None = None) -> str:
+    """Return a fraction, or mean ± std of some, in per cent with two decimals."""
+    return f"{100 * mean:.2f}" + ("" if std is None else f" ± {100 * std:.2f}")
+
+
+def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
+    """Return a page: the command, the tables, and what is needed to make them again."""
+    settings, images = document["settings"], document["settings"]["pictures"]
+    seeds = f"seeds 0 to {document['seeds'] - 1}" if document["seeds"] > 1 else "seed 0"
+    environments = [
+        f"{found['machine']}, Python {found['python']}, torch {found['torch']}, timm {found['timm']}"
+        for found in document["environments"]
+    ]
+    heading, rows = accuracy_table(summaries)
+    _, sizes = _table(summaries, lambda summary: f"{summary.bytes / 1000:,.1f}")
+    _, seconds = _table(summaries, lambda summary: f"{summary.seconds:.1f}")
+    return "\n".join(
+        [
+            f"# {settings['model']} on {settings['dataset']}",
+            "",
+            "```sh",
+            document["command"],
+            "```",
+            "",
+            f"{settings['steps']:,} steps of {settings['batch_size']} images ({settings['epochs']:.3g} epochs), "
+            f"{seeds}; {images['train']:,} training, {images['validation']:,} held-out and {images['test']:,} "
+            f"test images of {settings['preprocessing']['size']} px{_unusual(settings)}. "
+            f"slt-compress {settings['tool']}. {'; '.join(environments)}.",
+            "",
+            "Test accuracy in per cent, mean ± sample standard deviation over the seeds:",
+            "",
+            *_markdown_table(heading, rows),
+            "",
+            "File in KB, mean (dense: fp32 weights):",
+            "",
+            *_markdown_table(heading, sizes),
+            "",
+            "Time of the optimisation in seconds, mean:",
+            "",
+            *_markdown_table(heading, seconds),
+            "",
+            "![accuracy against sparsity](accuracy-sparsity.png)",
+            "![accuracy against bytes](accuracy-bytes.png)",
+            "",
+        ]
+    )
+
+
+def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return ["| " + " | ".join(line) + " |" for line in (heading, ["---"] * len(heading), *rows)]
+
+
+def _unusual(settings: Mapping[str, Any]) -> str:
+    """Return how images or arithmetic differ from the default, to be added to a sentence."""
+    usual = {"augment": "none", "precision": "fp32"}
+    return "".join(f", {settings[name]}" for name, value in usual.items() if settings[name] != value)

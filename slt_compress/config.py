@@ -1,0 +1,100 @@
+"""What a search is asked for. Needs no torch: the command line checks a request before anything heavy loads."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slt_compress.errors import UsageError
+from slt_compress.methods import registry
+from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
+
+DEFAULT_EPOCHS = 12
+MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
+
+CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
+    "initialiser": tuple(INITIALISERS),
+    "augment": ("none", "crop", "crop-flip"),
+    "precision": ("auto", "fp32", "bf16"),
+    "codec": ("auto", "raw", "rice"),
+    "statistics": ("auto", "fp32", "fp16"),
+}
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Everything a search is asked for besides its model; None stands for the default.
+
+    Raises UsageError, when made, for what no search can do.
+
+    Attributes:
+        dataset: a name in `data.datasets.DATASET_NAMES`.
+        data_dir: folder of the images; None: the cache, from which missing data sets are downloaded.
+        input_size: side in px that images are resized to; None: the data set's own, or the model's.
+        method: a name in `methods.registry.METHODS`.
+        recipe: settings of the method: "default" are ours, "paper" the published ones.
+        options: further options of the method, by name, as its registry entry lists them.
+        sparsity: target share of gated weights that are zero, in [0, 1).
+        freeze: the part of the mask that the seed fixes before the search.
+        initialiser: distribution of the frozen weights, a key of `prng.INITIALISERS`; None: the method's.
+        seed: of weights, gates and the order of the images, a u64.
+        epochs, max_steps: length of the search, in passes over the training images or in optimiser steps; at most one.
+        batch_size: images a step.
+        learning_rate: of the gates; None: the method's.
+        augment: random changes of training images, "none", "crop" or "crop-flip", see `data.augment`.
+        precision: arithmetic of the search: "fp32", "bf16", or "auto": bf16 on a GPU that has it.
+        device: "auto", "cpu", "cuda" or "mps".
+        codec: code of the masks, "raw", "rice", or "auto": whichever is shorter.
+        statistics: form of the BatchNorm statistics in the file, "fp32", "fp16", or "auto": fp16 if that changes not
+            one prediction on the held-out and the test images.
+    """
+
+    dataset: str = "digits"
+    data_dir: Path | None = None
+    input_size: int | None = None
+    method: str = "crbg"
+    recipe: str = "default"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sparsity: float = 0.9
+    freeze: Freeze = Freeze()
+    initialiser: str | None = None
+    seed: int = 0
+    epochs: int | None = None
+    max_steps: int | None = None
+    batch_size: int = 256
+    learning_rate: float | None = None
+    augment: str = "none"
+    precision: str = "auto"
+    device: str = "auto"
+    codec: str = "auto"
+    statistics: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sparsity < 1:
+            raise UsageError(f"`sparsity` must be at least 0 and below 1, got {self.sparsity:g}")
+        if not 0 <= self.freeze.ratio < 1:
+            raise UsageError(f"`freeze_ratio` must be at least 0 and below 1, got {self.freeze.ratio:g}")
+        if not 0 <= self.freeze.lock <= self.freeze.ratio:
+            raise UsageError(
+                f"`lock_ratio` must be from 0 to `freeze_ratio`, {self.freeze.ratio:g}, got {self.freeze.lock:g}"
+            )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"`seed` must be a whole number from 0 to 2**64 - 1, got {self.seed}")
+        for name, value in (("epochs", self.epochs), ("max_steps", self.max_steps)):
+            if value is not None and value < 1:
+                raise UsageError(f"`{name}` must be at least 1, got {value}")
+        if self.epochs is not None and self.max_steps is not None:
+            raise UsageError("give `epochs` or `max_steps`, not both")
+        if self.learning_rate is not None and not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise UsageError(f"`learning_rate` must be a positive number, got {self.learning_rate:g}")
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices and not (name == "initialiser" and value is None):
+                raise UsageError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
+        registry.check(self.method, self.recipe, self.options, self.learning_rate)
+
+    @property
+    def density(self) -> float:
+        """Target share of gated weights to keep."""
+        return 1 - self.sparsity

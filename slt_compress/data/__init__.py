@@ -1,0 +1,4 @@
+"""Labelled images: data sets by name, splits, batches, preprocessing and augmentation.
+
+May import `errors`, `progress` and, for the draws of an augmentation, `prng`.
+"""

@@ -1,0 +1,103 @@
+"""What a search method is: what is optimised, how it gates a weight, what it costs, and the hard mask at the end.
+
+Every method works on one flat tensor over all gated weights (see `masking.flat_network`). Adding one means a module
+with a subclass of `Method`, and an entry in `methods.registry`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from slt_compress.masking.flat_network import FlatNetwork
+from slt_compress.masking.topk import best_of_network
+
+LOWEST = -1e6  # a score far below all others, whose gate is 0 at any slope
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a method is made for, besides its network.
+
+    Attributes:
+        density: share of all gated weights to keep, fixed gates included.
+        steps: optimiser steps of the whole search.
+        seed: of the search; only methods that draw from `prng` need it.
+        generator: what a method draws noise and ties from, on the network's device.
+    """
+
+    density: float
+    steps: int
+    seed: int
+    generator: torch.Generator
+
+
+class Method(ABC):
+    """A search method, made for one network and one target.
+
+    The defaults here are those of a method that ranks `parameter` over the whole network. What changes from step to
+    step, besides the state of the optimiser, is in `state_dict`.
+
+    Attributes:
+        Settings: a dataclass of the method's hyper-parameters; recipes and options of the registry are its fields.
+        parameter: flat, float32 of shape (length,): the only thing that is optimised.
+    """
+
+    Settings: ClassVar[type]
+    parameter: nn.Parameter
+
+    def __init__(self, network: FlatNetwork, target: Target, settings: Any) -> None:
+        self._network = network
+        self._target = target
+        self._settings = settings
+
+    def settings(self) -> dict[str, Any]:
+        """Return the hyper-parameters, as a ticket records them."""
+        return asdict(self._settings)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Return what moves `parameter`; called once."""
+        return torch.optim.Adam([self.parameter], fused=True)
+
+    @abstractmethod
+    def learning_rate(self, step: int) -> float: ...
+
+    @abstractmethod
+    def gate(self, step: int) -> torch.Tensor:
+        """Return z in [0, 1], flat, without a gradient; it may be the network's buffer of effective weights."""
+
+    @abstractmethod
+    def backward(self, step: int) -> None:
+        """Turn the network's gradient, d loss/d (w·z) at this gate, into that of `parameter`, in place.
+
+        What the method itself adds to the loss is included.
+        """
+
+    @abstractmethod
+    def hard_gate(self) -> torch.Tensor:
+        """Return the present 0/1 gate, flat bool, at whatever density the search has reached; any for fixed gates."""
+
+    def mask(self) -> torch.Tensor:
+        """Return the final mask, flat bool, of exactly the target density, with the gates that are fixed open."""
+        return best_of_network(self._network, self.parameter.detach(), self._target.density, self._target.generator)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint must hold, by name, on any device; the tensors are not copied."""
+        return {"parameter": self.parameter.detach()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over what `state_dict` returned. Raises KeyError if something is missing."""
+        self.parameter.copy_(state["parameter"])
+
+    def _noise(self) -> torch.Tensor:
+        """Draw one standard normal number for each weight, float32 of shape (length,)."""
+        weights = self._network.weights
+        return torch.randn(weights.shape, generator=self._target.generator, device=weights.device)
+
+
+def ramp(progress: float, start: float, end: float) -> float:
+    """Return 0 before `start`, 1 after `end`, linear between."""
+    return min(1.0, max(0.0, (progress - start) / (end - start)))

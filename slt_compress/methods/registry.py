@@ -1,0 +1,185 @@
+"""Methods by name: their recipes, the options they understand, and where their code is. Needs no torch.
+
+The command line, comparisons and messages read this table; the code of a method is imported once it is asked for.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from slt_compress.errors import UsageError
+
+if TYPE_CHECKING:
+    from slt_compress.masking.flat_network import FlatNetwork
+    from slt_compress.methods.base import Method, Target
+
+DEFAULT_RECIPE = "default"
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a method: a field of its settings, `--NAME` of `search`, NAME=VALUE behind a method in `compare`.
+
+    Attributes:
+        name: of the field.
+        type: str, int or float.
+        help: one sentence for `--help`.
+        choices: the values that a str may have, empty for any; in `compare` they may stand alone.
+    """
+
+    name: str
+    type: type
+    help: str
+    choices: tuple[str, ...] = ()
+
+    def parse(self, text: str) -> Any:
+        """Read a value. Raises UsageError if it is not one."""
+        try:
+            value = self.type(text)
+        except ValueError as error:
+            raise UsageError(f"`{self.name}` must be of type {self.type.__name__}, got {text!r}") from error
+        if self.choices and value not in self.choices:
+            raise UsageError(f"`{self.name}` must be {' or '.join(self.choices)}, got {text!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a method.
+
+    Attributes:
+        implementation: "module:class" of a `methods.base.Method`.
+        settings: changes of the defaults of its `Settings`.
+        initialiser: distribution of the frozen weights that it expects, a key of `prng.INITIALISERS`.
+    """
+
+    implementation: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    initialiser: str = "signed-constant"
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What is known of a method.
+
+    Attributes:
+        recipes: by name; "default" are our settings, "paper" the published ones.
+        options: what it understands beside a learning rate.
+        optimises: whether it makes optimiser steps, and so has a learning rate.
+    """
+
+    recipes: Mapping[str, Recipe]
+    options: tuple[Option, ...] = ()
+    optimises: bool = True
+
+
+METHODS: dict[str, MethodEntry] = {
+    "crbg": MethodEntry(
+        {
+            "default": Recipe("slt_compress.methods.crbg:Crbg"),
+            "paper": Recipe("slt_compress.methods.crbg_paper:PaperCrbg", initialiser="uniform"),
+        }
+    ),
+    "edge-popup": MethodEntry(
+        {
+            "default": Recipe("slt_compress.methods.edge_popup:EdgePopup"),
+            # Top scores of each layer, SGD with momentum 0.9, weight decay 1e-4 and learning rate 0.1 along a cosine:
+            # the numbers of the published code's configurations for MNIST and CIFAR-10.
+            "paper": Recipe(
+                "slt_compress.methods.edge_popup:EdgePopup",
+                {
+                    "scope": "layer",
+                    "optimiser": "sgd",
+                    "learning_rate": 0.1,
+                    "momentum": 0.9,
+                    "weight_decay": 1e-4,
+                    "target_until": 0.0,
+                },
+            ),
+        },
+        options=(
+            Option(
+                "scope",
+                str,
+                "Where edge-popup ranks its scores: in each layer, or over the whole network. [default: global; layer "
+                "for --recipe paper]",
+                ("layer", "global"),
+            ),
+        ),
+    ),
+    "continuous-sparsification": MethodEntry(
+        {
+            "default": Recipe("slt_compress.methods.continuous_sparsification:ContinuousSparsification"),
+            # SGD with momentum 0.9 and learning rate 0.1 without weight decay on the scores, divided by 10 after 56 and
+            # 71 of 85 epochs, λ = 1e-8, slope 1 to 200, all scores 0: the paper's ResNet-18 on CIFAR-10 and its code.
+            # Its factor 1/sigmoid(0) on every weight is left out: the constant of the initialiser stands for it.
+            "paper": Recipe(
+                "slt_compress.methods.continuous_sparsification:ContinuousSparsification",
+                {
+                    "optimiser": "sgd",
+                    "learning_rate": 0.1,
+                    "momentum": 0.9,
+                    "drops": (56 / 85, 71 / 85),
+                    "initial_spread": 0.0,
+                    "slope_start": 1.0,
+                    "slope_end": 200.0,
+                    "penalty": 1e-8,
+                    "steered": False,
+                },
+            ),
+        }
+    ),
+    "random": MethodEntry({"default": Recipe("slt_compress.methods.random:Random")}, optimises=False),
+}
+
+
+def recipes() -> list[str]:
+    """Return the names of all recipes that some method has, "default" first."""
+    return list(dict.fromkeys(name for entry in METHODS.values() for name in entry.recipes))
+
+
+def options() -> dict[str, Option]:
+    """Return all options that some method understands, by name."""
+    return {option.name: option for entry in METHODS.values() for option in entry.options}
+
+
+def check(name: str, recipe: str, chosen: Mapping[str, Any], learning_rate: float | None) -> None:
+    """Raise UsageError if there is no such method, or it has no use for what is asked of it."""
+    if name not in METHODS:
+        raise UsageError(f"unknown `method` {name!r}, known: {', '.join(METHODS)}")
+    entry = METHODS[name]
+    if recipe not in entry.recipes:
+        known = ", ".join(entry.recipes) if len(entry.recipes) > 1 else "its default alone"
+        raise UsageError(f"`method` {name} has no `recipe` {recipe!r}, it has {known}")
+    understood = {option.name: option for option in entry.options}
+    for key, value in chosen.items():
+        if key not in understood:
+            having = [other for other, one in METHODS.items() if key in {option.name for option in one.options}]
+            known = f"it is an option of {', '.join(having)}" if having else "no method has it"
+            raise UsageError(f"`{key}` has no meaning for `method` {name}: {known}")
+        understood[key].parse(str(value))
+    if learning_rate is not None and not entry.optimises:
+        raise UsageError(f"`learning_rate` has no meaning for `method` {name}, which optimises nothing")
+
+
+def initialiser(name: str, recipe: str) -> str:
+    """Return the distribution of weights that the method expects unless another is asked for, see `prng`."""
+    return METHODS[name].recipes[recipe].initialiser
+
+
+def make(
+    name: str,
+    network: "FlatNetwork",
+    target: "Target",
+    *,
+    recipe: str = DEFAULT_RECIPE,
+    options: Mapping[str, Any] | None = None,
+    learning_rate: float | None = None,
+) -> "Method":
+    """Return the method for this network, in the recipe's settings but for the options and the learning rate given."""
+    chosen = METHODS[name].recipes[recipe]
+    module, _, attribute = chosen.implementation.partition(":")
+    implementation: type[Method] = getattr(importlib.import_module(module), attribute)
+    changes = dict(options or {}) if learning_rate is None else {**(options or {}), "learning_rate": learning_rate}
+    return implementation(network, target, implementation.Settings(**{**chosen.settings, **changes}))

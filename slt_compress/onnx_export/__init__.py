@@ -1,0 +1,14 @@
+"""Tickets as ONNX files that onnxruntime runs like any other model.
+
+    export            a ticket's network to a file: trace, build, prove, write
+    forms             the forms that the weights can have in a file: compact, dense, int2, int8
+    trace             torch module -> ONNX graph with the generated tensors as inputs
+    weight_functions  nodes that regenerate those tensors from the seed and the coded masks
+    quantise          a dense graph -> a graph that computes in 8 bits
+    shrink            a graph -> the same graph in fewer bytes
+    parity            an ONNX graph compared with torch and with other graphs
+    quiet             the libraries' own messages, kept off the terminal
+
+May import errors, files, progress, prng, masking, models, data, ticket and evaluation. Must not import
+training.search, methods, comparison, pipeline or cli.
+"""

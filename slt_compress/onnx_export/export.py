@@ -1,0 +1,179 @@
+"""Write a ticket's network as an ONNX file, once it is shown that the file computes what the network does.
+
+The network is traced once. A form from `forms` builds the graph, with the weights stored as `weights` asks. onnxruntime
+then runs the graph, and `parity` compares it with torch and with its plain form. The file is written last, so a graph
+that fails a check leaves nothing behind.
+
+Left out: reading images. The caller passes them; without them, only random images are compared.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from torch import nn
+
+from slt_compress.data.preprocessing import as_pixels
+from slt_compress.data.splits import Split
+from slt_compress.errors import UsageError, VerificationError
+from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
+from slt_compress.files import check_writable, write_atomically
+from slt_compress.onnx_export import parity
+from slt_compress.onnx_export.forms import FORMS, Form, Source
+from slt_compress.onnx_export.trace import prepend_preprocessing, trace
+from slt_compress.progress import SILENT, Counter
+from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
+from slt_compress.ticket.ticket import Ticket
+
+EXACT_IMAGES = 2_000  # test images that are enough to check a form whose predictions must all be the same
+MEASURED_IMAGES = 10_000  # test images to measure the accuracy that a form loses
+CALIBRATION_IMAGES = 256  # training images to calibrate a form with
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What kind of file to write.
+
+    Attributes:
+        weights: how the weights are stored, a key of `forms.FORMS`.
+        opset: ONNX operator set, None for the form's default.
+        include_preprocessing: whether the graph takes pixels and normalises them itself.
+        max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction.
+    """
+
+    weights: str = "compact"
+    opset: int | None = None
+    include_preprocessing: bool = False
+    max_accuracy_drop: float = 0.01
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written, and how it compares.
+
+    Attributes:
+        bytes: size of the file.
+        opset: ONNX operator set.
+        max_abs_difference: largest difference of a logit from torch's, on random images.
+        bit_identical_to_dense: whether these logits equal those of the dense graph bit for bit.
+        bit_identical_to_plain: whether they equal those of the same graph with its weights as constants. Always true:
+            no other file is written.
+        agreement: how torch and onnxruntime classify real images, None where there were none.
+        calibration_images: how many images the ranges of activations come from.
+    """
+
+    bytes: int
+    opset: int
+    max_abs_difference: float
+    bit_identical_to_dense: bool
+    bit_identical_to_plain: bool
+    agreement: parity.Agreement | None
+    calibration_images: int
+
+
+def check(ticket: Ticket, config: ExportConfig) -> int:
+    """Return the opset of an export, before any long work.
+
+    Raises UsageError for an unknown form or an opset out of range, UnreachableError if the ticket's weights cannot have
+    this form.
+    """
+    if config.weights not in FORMS:
+        raise UsageError(f"`weights` must be one of {', '.join(FORMS)}, got {config.weights!r}")
+    form = FORMS[config.weights]
+    form.check(ticket)
+    return form.opset(config.opset)
+
+
+def export(
+    module: nn.Module,
+    ticket: Ticket,
+    path: Path,
+    config: ExportConfig = ExportConfig(),
+    *,
+    test: Split | None = None,
+    calibration: Split | None = None,
+    counter: Counter = SILENT.counter,
+) -> ExportResult:
+    """Write the module restored from a ticket.
+
+    The graph's input is `images`: float32 (batch, channels, size, size), normalised, or with preprocessing included
+    uint8 (batch, size, size, channels), as cameras and image libraries have it. Its output is `logits`: float32 (batch,
+    classes). The ticket's `NetworkRecord` is stored in the file as JSON.
+
+    On `test`, images that the network was not trained on, predictions and accuracy are compared with torch's.
+    `calibration`, images that it was trained on, sets the ranges of 8-bit activations. Forms that are not exact need
+    both.
+
+    Raises what `check` raises, UsageError if images are missing, OutputError if `path` cannot be written, and
+    VerificationError if the graph does not compute what torch does or loses more than `max_accuracy_drop`.
+    """
+    opset, form = check(ticket, config), FORMS[config.weights]
+    if not (form.exact or (test and calibration)):
+        raise UsageError(
+            f"`weights={form.name}` needs images, to measure ranges of activations and what is lost; give `data_dir`, "
+            "the folder of the data set that the ticket was searched on"
+        )
+    check_writable(path)
+    module = module.cpu().eval()
+    preprocessing = ticket.provenance.preprocessing
+    feed = as_pixels if config.include_preprocessing else preprocessing
+    traced = trace(module, preprocessing, opset)
+    if config.include_preprocessing:
+        prepend_preprocessing(traced, preprocessing)
+    _record(traced, NetworkRecord.of(ticket, PIXELS if config.include_preprocessing else NORMALISED))
+    source = Source(ticket, module, traced, feed, calibration)
+    built = form.build(source)
+    content = built.model.SerializeToString()
+    reference = parity.TorchReference(module, preprocessing, feed)
+    worst, as_dense = _compare_logits(content, built.plain, source.dense, reference, exact=form.exact)
+    agreement = None
+    if test:
+        agreement = parity.compare(content, reference, test, counter)
+        _check_agreement(agreement, form, config.max_accuracy_drop)
+    write_atomically(path, content)
+    return ExportResult(
+        bytes=len(content),
+        opset=opset,
+        max_abs_difference=worst,
+        bit_identical_to_dense=as_dense,
+        bit_identical_to_plain=True,
+        agreement=agreement,
+        calibration_images=built.calibration_images,
+    )
+
+
+def _record(traced: onnx.ModelProto, record: NetworkRecord) -> None:
+    entry = traced.metadata_props.add()
+    entry.key = METADATA_KEY
+    entry.value = json.dumps(record.to_json(), sort_keys=True)
+
+
+def _compare_logits(
+    content: bytes, plain: onnx.ModelProto, dense: onnx.ModelProto, reference: parity.TorchReference, *, exact: bool
+) -> tuple[float, bool]:
+    """Check a file on random images. Return the largest difference from torch, and whether it equals the dense graph.
+
+    Raises VerificationError if it does not equal its plain form or, where it should be exact, differs from torch.
+    """
+    parity.check_file(content)
+    found = parity.run_probes(content, reference)
+    parity.check_same(found, parity.run_probes(plain.SerializeToString(), reference))
+    worst = parity.difference(found, reference, tolerance=parity.TOLERANCE if exact else np.inf)
+    return worst, plain is dense or found.equals(parity.run_probes(dense.SerializeToString(), reference))
+
+
+def _check_agreement(agreement: parity.Agreement, form: Form, max_accuracy_drop: float) -> None:
+    different = agreement.images - agreement.equal
+    if form.exact and different:
+        raise VerificationError(
+            f"onnxruntime puts {different} of {agreement.images} images into other classes than torch: nothing was "
+            "written"
+        )
+    if not form.exact and agreement.accuracy_torch - agreement.accuracy_onnx > max_accuracy_drop:
+        raise VerificationError(
+            f"`weights={form.name}` lowers the accuracy from {agreement.accuracy_torch:.4f} to "
+            f"{agreement.accuracy_onnx:.4f}, by more than `max_accuracy_drop={max_accuracy_drop:g}`: nothing was "
+            "written; use `weights=compact`"
+        )

@@ -1,0 +1,244 @@
+"""The forms that a ticket's weights can have in an ONNX file.
+
+    compact  nodes that regenerate the weights from the seed and the coded masks, see `weight_functions`
+    dense    fp32 constants
+    int2     2-bit constants with one scale for each layer
+    int8     nodes that regenerate int8 weights, in a graph that computes in 8 bits, see `quantise`
+
+Each form starts from the traced graph, in which the generated tensors are inputs, and puts something in their place.
+Its plain form is the same graph with the resulting weights as constants. onnxruntime folds constants while it loads a
+file. So it runs the same kernels on the same numbers for both, and the results must be equal bit for bit.
+
+A new form is one class here and one entry in `FORMS`. Writing and proving are left to `export`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from slt_compress import prng
+from slt_compress.data.splits import Split
+from slt_compress.errors import UnreachableError, UsageError
+from slt_compress.evaluation.accuracy import Feed
+from slt_compress.masking.parameters import EMBEDDING_SCALE, embedding_names, gated_names
+from slt_compress.onnx_export import quantise, shrink, weight_functions
+from slt_compress.onnx_export.trace import OPSETS
+from slt_compress.onnx_export.weight_functions import Part
+from slt_compress.ticket.schema import Layer
+from slt_compress.ticket.ticket import Ticket
+
+DEFAULT_OPSET = 20
+INT2_OPSET = 25  # the first that has 2-bit types
+_CALIBRATION_BATCH = 32  # images
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a form is built from.
+
+    Attributes:
+        ticket: the ticket.
+        module: its network.
+        traced: the graph of the network, with the gated weights and embeddings as inputs.
+        feed: turns uint8 (n, channels, size, size) into the graph's input.
+        calibration: training images, for forms that are not exact.
+    """
+
+    ticket: Ticket
+    module: nn.Module
+    traced: onnx.ModelProto
+    feed: Feed
+    calibration: Split | None = None
+
+    @cached_property
+    def dense(self) -> onnx.ModelProto:
+        """The graph with fp32 constants for these inputs."""
+        parts: dict[str, Part] = {}
+        for name in (*gated_names(self.module), *embedding_names(self.module)):
+            parts[name] = [], [numpy_helper.from_array(self.module.get_parameter(name).detach().numpy(), name)]
+        return assemble(self.traced, parts)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph in a form.
+
+    Attributes:
+        model: what is to be written.
+        plain: the same graph with its weights as constants.
+        calibration_images: how many images the ranges of activations come from.
+    """
+
+    model: onnx.ModelProto
+    plain: onnx.ModelProto
+    calibration_images: int = 0
+
+
+class Form(ABC):
+    """A way to store the weights.
+
+    Attributes:
+        name: value of the argument `weights`.
+        exact: whether the graph computes what torch does up to rounding, so that all predictions must be the same. A
+            form that is not exact needs images, to calibrate it and to measure the accuracy that it loses.
+    """
+
+    name: ClassVar[str]
+    exact: ClassVar[bool] = True
+
+    def opset(self, requested: int | None) -> int:
+        """Return the opset to export with. Raises UsageError if the form does not exist in the requested one."""
+        if requested is not None and requested not in OPSETS:
+            raise UsageError(f"`opset` must be from {OPSETS[0]} to {OPSETS[-1]}, got {requested}")
+        return requested or DEFAULT_OPSET
+
+    @abstractmethod
+    def check(self, ticket: Ticket) -> None:
+        """Raise UnreachableError if the weights of this ticket cannot have this form."""
+
+    @abstractmethod
+    def build(self, source: Source) -> Built:
+        """Return the graph in this form."""
+
+
+class Compact(Form):
+    name = "compact"
+
+    def check(self, ticket: Ticket) -> None:
+        if ticket.initialiser == "kaiming-normal":
+            raise UnreachableError(
+                "the normal values of kaiming-normal are not regenerated in a graph; use `weights=dense`"
+            )
+
+    def build(self, source: Source) -> Built:
+        parts = {layer.name: _regenerated(source.ticket, layer) for layer in source.ticket.layers}
+        return Built(_compacted(source.traced, parts | _embeddings(source)), source.dense)
+
+
+class Dense(Form):
+    name = "dense"
+
+    def check(self, ticket: Ticket) -> None:
+        """Do nothing: any weights can be stored as fp32."""
+
+    def build(self, source: Source) -> Built:
+        return Built(source.dense, source.dense)
+
+
+class Int2(Form):
+    name = "int2"
+
+    def opset(self, requested: int | None) -> int:
+        if requested not in (None, INT2_OPSET):
+            raise UsageError(f"`weights=int2` needs `opset={INT2_OPSET}`, the first with 2-bit types, got {requested}")
+        return INT2_OPSET
+
+    def check(self, ticket: Ticket) -> None:
+        _check_one_magnitude(self.name, ticket)
+
+    def build(self, source: Source) -> Built:
+        parts = {layer.name: _two_bits(source.ticket, layer) for layer in source.ticket.layers}
+        return Built(_compacted(source.traced, parts | _embeddings(source)), source.dense)
+
+
+class Int8(Form):
+    name = "int8"
+    exact = False
+
+    def check(self, ticket: Ticket) -> None:
+        _check_one_magnitude(self.name, ticket)
+
+    def build(self, source: Source) -> Built:
+        assert source.calibration
+        batches = (source.feed(images).numpy() for images, _ in source.calibration.batches(_CALIBRATION_BATCH))
+        plain, places = quantise.quantised(source.dense, gated_names(source.module), batches)
+        model = _compacted(plain, _regenerated_int8(source.ticket, places) | _embeddings(source))
+        return Built(model, plain, len(source.calibration) if quantise.is_static(source.dense) else 0)
+
+
+FORMS: dict[str, Form] = {form.name: form for form in (Compact(), Dense(), Int2(), Int8())}
+
+
+def assemble(traced: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:
+    """Return the graph with these parts in place of the inputs and initializers of their names.
+
+    Of the inputs only `images` stays.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(traced)
+    graph = model.graph
+    images = next(value for value in traced.graph.input if value.name == "images")
+    del graph.input[:], graph.node[:], graph.initializer[:]
+    graph.input.append(images)
+    for nodes, initializers in parts.values():
+        graph.node.extend(nodes)
+        graph.initializer.extend(initializers)
+    graph.initializer.extend(tensor for tensor in traced.graph.initializer if tensor.name not in parts)
+    graph.node.extend(traced.graph.node)
+    shrink.drop_unused(model)
+    return model
+
+
+def _compacted(graph: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:
+    return shrink.compact(assemble(graph, parts))
+
+
+def _check_one_magnitude(name: str, ticket: Ticket) -> None:
+    if ticket.initialiser != "signed-constant":
+        raise UnreachableError(
+            f"`weights={name}` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
+            "`weights=dense`"
+        )
+
+
+def _regenerated(ticket: Ticket, layer: Layer) -> Part:
+    values = weight_functions.signs if ticket.initialiser == "signed-constant" else weight_functions.uniform
+    return values(layer.name, ticket.mask(layer.name), ticket.seed, layer.name, layer.scale)
+
+
+def _regenerated_int8(ticket: Ticket, places: Mapping[str, tuple[str, bool]]) -> dict[str, Part]:
+    """Return the weights of all layers where `quantise.quantised` has put them: as int8, or unchanged."""
+    parts = {}
+    for layer in ticket.layers:
+        if layer.name not in places:
+            parts[layer.name] = _regenerated(ticket, layer)
+            continue
+        target, transposed = places[layer.name]
+        name = f"{target}/straight" if transposed else target
+        nodes, initializers = weight_functions.int8_signs(name, ticket.mask(layer.name), ticket.seed, layer.name)
+        if transposed:
+            nodes.append(helper.make_node("Transpose", [name], [target], perm=[1, 0]))
+        parts[target] = nodes, initializers
+    return parts
+
+
+def _two_bits(ticket: Ticket, layer: Layer) -> Part:
+    """Return the weights of a layer as -1, 0 and 1 in two bits each, and nodes that cast and scale them."""
+    signs = 1 - 2 * np.unpackbits(
+        prng.sign_bits(ticket.seed, layer.name, layer.size), count=layer.size, bitorder="little"
+    ).astype(np.int8)
+    ternary = signs.reshape(layer.shape) * ticket.mask(layer.name)
+    name = layer.name
+    values = helper.make_tensor(f"{name}/int2", TensorProto.INT2, layer.shape, ternary.ravel())
+    scale = numpy_helper.from_array(np.array(layer.scale, np.float32), f"{name}/scale")
+    nodes = [
+        helper.make_node("Cast", [values.name], [f"{name}/units"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}/units", scale.name], [name]),
+    ]
+    return nodes, [values, scale]
+
+
+def _embeddings(source: Source) -> dict[str, Part]:
+    """Return the embeddings, regenerated, in every form that stores less than fp32."""
+    parts = {}
+    for name in embedding_names(source.module):
+        shape = tuple(source.module.get_parameter(name).shape)
+        parts[name] = weight_functions.embedding(name, shape, source.ticket.seed, name, EMBEDDING_SCALE)
+    return parts

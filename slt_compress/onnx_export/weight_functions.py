@@ -1,0 +1,389 @@
+"""Weights inside an ONNX graph: functions, stored in the model, that regenerate them from the seed and a coded mask.
+
+All inputs of such a function are constants, and all shapes in it are static. So onnxruntime inlines and folds it while
+it loads a model, and then runs the plain dense graph. Only standard operators are used, with types that onnxruntime's
+CPU kernels have had since release 1.20. The generator's words are uint32. They are multiplied in int64, where no
+product overflows; the cast back keeps the low 32 bits.
+
+A gated tensor is one node: `RiceSigns`, `RawUniform` and so on, named after how its mask is coded and how its values
+are drawn. What differs from tensor to tensor is an attribute, which takes fewer bytes than a constant. Inside, masks
+and signs are int8 of shape (words, 4, 8), with a byte of packed bits in each row. Only the last step makes floats.
+
+onnxruntime keeps every intermediate result of every tensor until the last one is folded. So the memory to load a model
+is the sum over all of them, in whatever order and pieces they are made. That is why they are few and of narrow types.
+A weight costs about 22 bytes with a raw mask, 30 with a Rice code of density 0.1, and 230 with uniform values.
+
+Left out: the initialiser kaiming-normal, for which there are no functions.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper, parser
+
+from slt_compress import prng
+from slt_compress.errors import UnreachableError
+from slt_compress.masking import codecs
+
+DOMAIN = "slt"
+TABLE = "bits"  # uint8 [256, 8]: row b holds the bits of byte b, the lowest first
+INT8_MAGNITUDE = 64  # of regenerated int8 weights: two products with a uint8 still fit into int16
+
+Mask = npt.NDArray[np.bool_]
+Part = tuple[list[NodeProto], list[TensorProto]]  # nodes and initializers to be added to a graph
+
+_MAX_REMAINDER_BITS = 8  # of a Rice code, as their powers are uint8; more would pay only at densities below 0.003
+_MAX_WEIGHTS = 2**29  # of a tensor, as places in a Rice code are int32
+
+_PRIMITIVES = """
+Table () => (table) {
+  zero = Constant <value_int = 0> ()
+  one = Constant <value_int = 1> ()
+  end = Constant <value_int = 256> ()
+  powers = Constant <value_ints = [1, 2, 4, 8, 16, 32, 64, 128]> ()
+  axis = Constant <value_ints = [1]> ()
+  bytes = Range (zero, end, one)
+  column = Unsqueeze (bytes, axis)
+  shifted = Div (column, powers)
+  bits = BitwiseAnd (shifted, one)
+  table = Cast <to = 2> (bits)
+}
+
+Mix (x) => (y) {
+  shift16 = Constant <value_ints = [16]> ()
+  shift15 = Constant <value_ints = [15]> ()
+  sixteen = Cast <to = 12> (shift16)
+  fifteen = Cast <to = 12> (shift15)
+  multiplier1 = Constant <value_int = 569420461> ()
+  multiplier2 = Constant <value_int = 1935289751> ()
+  a = BitShift <direction = "RIGHT"> (x, sixteen)
+  b = BitwiseXor (x, a)
+  b64 = Cast <to = 7> (b)
+  c64 = Mul (b64, multiplier1)
+  c = Cast <to = 12> (c64)
+  d = BitShift <direction = "RIGHT"> (c, fifteen)
+  e = BitwiseXor (c, d)
+  e64 = Cast <to = 7> (e)
+  f64 = Mul (e64, multiplier2)
+  f = Cast <to = 12> (f64)
+  g = BitShift <direction = "RIGHT"> (f, fifteen)
+  y = BitwiseXor (f, g)
+}
+
+Words <k0, k1> (count) => (words) {
+  one = Constant <value_int = 1> ()
+  key0 = Constant <value_int: int = @k0> ()
+  key1_64 = Constant <value_int: int = @k1> ()
+  key1 = Cast <to = 12> (key1_64)
+  end = Add (key0, count)
+  index = Range (key0, end, one)
+  counter = Cast <to = 12> (index)
+  first = slt.Mix (counter)
+  keyed = BitwiseXor (first, key1)
+  words = slt.Mix (keyed)
+}
+
+WordCount <shape> () => (count) {
+  dims = Constant <value_ints: ints = @shape> ()
+  most = Constant <value_int = 31> ()
+  width = Constant <value_int = 32> ()
+  size = ReduceProd <keepdims = 0> (dims)
+  up = Add (size, most)
+  count = Div (up, width)
+}
+
+Signs <k0, k1, magnitude> (count, table) => (signs) {
+  axis = Constant <value_ints = [1]> ()
+  shifts64 = Constant <value_ints = [0, 8, 16, 24]> ()
+  shifts = Cast <to = 12> (shifts64)
+  byte64 = Constant <value_int = 255> ()
+  byte = Cast <to = 12> (byte64)
+  positive = Constant <value_int: int = @magnitude> ()
+  minus_two = Constant <value_int = -2> ()
+  table64 = Cast <to = 7> (table)
+  step = Mul (positive, minus_two)
+  drop = Mul (table64, step)
+  values64 = Add (drop, positive)
+  values = Cast <to = 3> (values64)
+  words = slt.Words <k0: int = @k0, k1: int = @k1> (count)
+  column = Unsqueeze (words, axis)
+  shifted = BitShift <direction = "RIGHT"> (column, shifts)
+  bytes = BitwiseAnd (shifted, byte)
+  index = Cast <to = 6> (bytes)
+  signs = Gather (values, index)
+}
+
+Uniform <k0, k1, scale> (count) => (values) {
+  eight64 = Constant <value_ints = [8]> ()
+  eight = Cast <to = 12> (eight64)
+  two = Constant <value_int = 2> ()
+  centre = Constant <value_int = 16777215> ()
+  unit = Constant <value_float = 5.9604644775390625e-08> ()
+  factor = Constant <value_float: float = @scale> ()
+  width = Constant <value_int = 32> ()
+  rows = Constant <value_ints = [-1, 4, 8]> ()
+  all = Mul (count, width)
+  words = slt.Words <k0: int = @k0, k1: int = @k1> (all)
+  top32 = BitShift <direction = "RIGHT"> (words, eight)
+  top = Cast <to = 7> (top32)
+  doubled = Mul (top, two)
+  centred = Sub (doubled, centre)
+  integers = Cast <to = 1> (centred)
+  exact = Mul (integers, unit)
+  scaled = Mul (exact, factor)
+  values = Reshape (scaled, rows)
+}
+
+RawMask (code, count, table) => (mask) {
+  rows = Constant <value_ints = [-1, 4]> ()
+  positive = Cast <to = 3> (table)
+  ones = Neg (positive)
+  index = Cast <to = 6> (code)
+  shaped = Reshape (index, rows)
+  mask = Gather (ones, shaped)
+}
+
+RiceMask <k, unary, fill> (code, count, table) => (mask) {
+  zero = Constant <value_ints = [0]> ()
+  one = Constant <value_ints = [1]> ()
+  flat = Constant <value_ints = [-1]> ()
+  eight = Constant <value_ints = [8]> ()
+  seven = Constant <value_ints = [7]> ()
+  rows = Constant <value_ints = [-1, 4, 8]> ()
+  width = Constant <value_ints = [32]> ()
+  two = Constant <value_int = 2> ()
+  nought = Constant <value_int = 0> ()
+  unity = Constant <value_int = 1> ()
+  last = Constant <value_ints = [9223372036854775807]> ()
+  planes = Constant <value_int: int = @k> ()
+  unary_bits = Constant <value_ints: ints = @unary> ()
+  fill64 = Constant <value_ints: ints = @fill> ()
+  rounded = Add (unary_bits, seven)
+  unary_bytes = Div (rounded, eight)
+  unary_end = Add (unary_bytes, one)
+  plane_code = Slice (code, unary_end, last)
+  plane_count = Unsqueeze (planes, zero)
+  by_plane = Concat <axis = 0> (plane_count, flat)
+  plane_rows = Reshape (plane_code, by_plane)
+  interleaved = Transpose (plane_rows)
+  plane_index = Cast <to = 6> (interleaved)
+  plane_bits = Gather (table, plane_index)
+  exponents = Range (nought, planes, unity)
+  powers64 = Pow (two, exponents)
+  powers = Cast <to = 2> (powers64)
+  power_row = Unsqueeze (powers, zero)
+  eights = MatMulInteger (power_row, plane_bits)
+  remainders = Reshape (eights, flat)
+  step64 = Pow (two, planes)
+  less64 = Sub (unity, step64)
+  less = Cast <to = 6> (less64)
+  adjusted = Add (remainders, less)
+  sums = CumSum (adjusted, nought)
+  unary_code = Slice (code, one, unary_end)
+  unary_index = Cast <to = 6> (unary_code)
+  unary_rows = Gather (table, unary_index)
+  unary_flat = Reshape (unary_rows, flat)
+  unary_cut = Slice (unary_flat, zero, unary_bits)
+  ends = Cast <to = 6> (unary_cut)
+  ending = CumSum <exclusive = 1> (ends, nought)
+  length = Size (ends)
+  start64 = Sub (step64, unity)
+  span = Mul (length, step64)
+  stop64 = Add (start64, span)
+  start = Cast <to = 6> (start64)
+  stop = Cast <to = 6> (stop64)
+  step = Cast <to = 6> (step64)
+  place = Range (start, stop, step)
+  sum_here = Gather (sums, ending)
+  position = Add (place, sum_here)
+  background = Cast <to = 3> (fill64)
+  inverse64 = Sub (flat, fill64)
+  inverse = Cast <to = 3> (inverse64)
+  pair = Concat <axis = 0> (background, inverse)
+  marks = Gather (pair, ends)
+  cells = Mul (count, width)
+  empty = Expand (background, cells)
+  scattered = ScatterElements <axis = 0> (empty, position, marks)
+  mask = Reshape (scattered, rows)
+}
+
+Fit <shape> (rows) => (tensor) {
+  dims = Constant <value_ints: ints = @shape> ()
+  tensor = Reshape (rows, dims)
+}
+
+Cut <shape> (rows) => (tensor) {
+  dims = Constant <value_ints: ints = @shape> ()
+  zero = Constant <value_ints = [0]> ()
+  flat = Constant <value_ints = [-1]> ()
+  end = ReduceProd <keepdims = 1> (dims)
+  vector = Reshape (rows, flat)
+  cut = Slice (vector, zero, end)
+  tensor = Reshape (cut, dims)
+}
+"""
+
+# There is one function for each kind of mask, of values and of end: Fit, or Cut if the last word has bits to spare. Its
+# name is that of the mask and the values, followed by Cut or nothing.
+_MASKS = {
+    "Raw": "mask = slt.RawMask (code, count, table)",
+    "Rice": """mask = slt.RiceMask <k: int = @k, unary: ints = @unary, fill: ints = @fill>
+      (code, count, table)""",
+}
+_MASK_ATTRIBUTES = {"Raw": "shape", "Rice": "shape, k, unary, fill"}
+_VALUES = {
+    "Signs": """
+  signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = 1> (count, table)
+  kept = BitwiseAnd (mask, signs)
+  fitted = slt.{fit} <shape: ints = @shape> (kept)
+  factor = Constant <value_float: float = @scale> ()
+  units = Cast <to = 1> (fitted)
+  tensor = Mul (units, factor)""",
+    "Int8": f"""
+  signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = {INT8_MAGNITUDE}> (count, table)
+  kept = BitwiseAnd (mask, signs)
+  tensor = slt.{{fit}} <shape: ints = @shape> (kept)""",
+    "Uniform": """
+  values = slt.Uniform <k0: int = @k0, k1: int = @k1, scale: float = @scale> (count)
+  nothing = Constant <value_float = 0.0> ()
+  is_kept = Cast <to = 9> (mask)
+  kept = Where (is_kept, values, nothing)
+  tensor = slt.{fit} <shape: ints = @shape> (kept)""",
+    "Choice": """
+  set = Constant <value_float: float = @high> ()
+  unset = Constant <value_float: float = @low> ()
+  is_set = Cast <to = 9> (mask)
+  chosen = Where (is_set, set, unset)
+  tensor = slt.{fit} <shape: ints = @shape> (chosen)""",
+}
+_VALUE_ATTRIBUTES = {"Signs": "k0, k1, scale", "Int8": "k0, k1", "Uniform": "k0, k1, scale", "Choice": "low, high"}
+_TENSOR = """
+{mask}{values}{suffix} <{mask_attributes}, {value_attributes}> (code, table) => (tensor) {{
+  count = slt.WordCount <shape: ints = @shape> ()
+  {make_mask}
+  {make_values}
+}}"""
+_EMBEDDING = """
+Embedding{suffix} <k0, k1, scale, shape> () => (tensor) {{
+  count = slt.WordCount <shape: ints = @shape> ()
+  values = slt.Uniform <k0: int = @k0, k1: int = @k1, scale: float = @scale> (count)
+  tensor = slt.{fit} <shape: ints = @shape> (values)
+}}"""
+
+
+def functions(nodes: Iterable[NodeProto], opset: int) -> list[FunctionProto]:
+    """Return the functions that these nodes call, directly or not, for a model of this opset.
+
+    How `RiceMask` works: if bit j of the unary plane is its i-th one, it ends a gap at position
+    (j - i)·2**k + (sum of the remainders up to i) + i. A cumulative sum gives i for every bit. Zeros of the plane end
+    no gap; their positions lie inside a gap, and there they write the value that the gap has anyway. So every bit
+    writes something, and all shapes are static. Picking out the ones would make a dynamic shape, which onnxruntime does
+    not fold.
+    """
+    header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
+    known = {text.partition(" ")[0]: text for text in _sources()}
+    wanted, found = {node.op_type for node in nodes if node.domain == DOMAIN}, {}
+    while wanted:
+        name = wanted.pop()
+        found[name] = parser.parse_function(f"{header}\n{known[name]}")
+        wanted |= {node.op_type for node in found[name].node if node.domain == DOMAIN} - found.keys()
+    return [found[name] for name in sorted(found)]
+
+
+def _sources() -> Iterator[str]:
+    """Yield the text of every function there is."""
+    yield from _PRIMITIVES.strip().split("\n\n")
+    for suffix, fit in (("", "Fit"), ("Cut", "Cut")):
+        yield _EMBEDDING.strip().format(suffix=suffix, fit=fit)
+        for mask, values in itertools.product(_MASKS, _VALUES):
+            yield _TENSOR.strip().format(
+                mask=mask,
+                values=values,
+                suffix=suffix,
+                mask_attributes=_MASK_ATTRIBUTES[mask],
+                value_attributes=_VALUE_ATTRIBUTES[values],
+                make_mask=_MASKS[mask],
+                make_values=_VALUES[values].strip().format(fit=fit),
+            )
+
+
+def table() -> NodeProto:
+    """Return the node that makes `TABLE`, in which masks and signs are looked up. It comes before all other nodes."""
+    return _node("Table", [], TABLE)
+
+
+def signs(name: str, mask: Mask, seed: int, tensor: str, scale: float) -> Part:
+    """Return what computes float32 `name`: ±scale, by the tensor's sign bits, where the mask is true, else 0.
+
+    The mask has the shape of the tensor, here and below.
+    """
+    return _coded(name, "Signs", mask, **_keys(seed, "signs", tensor), scale=scale)
+
+
+def int8_signs(name: str, mask: Mask, seed: int, tensor: str) -> Part:
+    """Return what computes int8 `name`: as `signs` does, but with `INT8_MAGNITUDE` as the scale."""
+    return _coded(name, "Int8", mask, **_keys(seed, "signs", tensor))
+
+
+def uniform(name: str, mask: Mask, seed: int, tensor: str, scale: float) -> Part:
+    """Return what computes float32 `name`: the tensor's uniform values times scale where the mask is true, else 0."""
+    return _coded(name, "Uniform", mask, **_keys(seed, "values", tensor), scale=scale)
+
+
+def choice(name: str, mask: Mask, low: float, high: float) -> Part:
+    """Return what computes float32 `name`: `high` where the mask is true, else `low`."""
+    return _coded(name, "Choice", mask, low=low, high=high)
+
+
+def embedding(name: str, shape: tuple[int, ...], seed: int, tensor: str, scale: float) -> Part:
+    """Return what computes float32 `name` of this shape: the tensor's uniform values times scale."""
+    node = _node(f"Embedding{_suffix(math.prod(shape))}", [], name)
+    _set(node, **_keys(seed, "values", tensor), scale=scale, shape=list(shape))
+    return [node], []
+
+
+def _keys(seed: int, purpose: prng.Purpose, tensor: str) -> dict[str, int]:
+    return dict(zip(("k0", "k1"), prng.stream_key(seed, purpose, tensor), strict=True))
+
+
+def _coded(name: str, values: str, mask: Mask, **attributes: float) -> Part:
+    """Return the node that computes a masked tensor, and its mask in the shorter of the two codes.
+
+    Raises UnreachableError if the tensor is too large for the integers that the functions compute with.
+    """
+    if mask.size > _MAX_WEIGHTS:
+        raise UnreachableError(
+            f"{name} has {mask.size:,} weights, a graph regenerates at most {_MAX_WEIGHTS:,}; use `weights=dense`"
+        )
+    extra: dict[str, int | list[int]] = {}
+    code = codecs.rice(mask.ravel(), _MAX_REMAINDER_BITS)
+    k, inverted = int(code[0]) & 127, bool(code[0] & 128)
+    if k and code.size < mask.size // 8:
+        places = np.flatnonzero(mask.ravel() != inverted)
+        zeros = np.diff(places - np.arange(places.size), prepend=0) >> k
+        unary = places.size + int(zeros.sum())
+        extra |= {"k": k, "unary": [unary], "fill": [-int(inverted)]}
+    else:
+        k, code = 0, np.zeros(-(-mask.size // 32) * 4, np.uint8)
+        packed = np.packbits(mask, bitorder="little")
+        code[: packed.size] = packed
+    node = _node(f"{'Rice' if k else 'Raw'}{values}{_suffix(mask.size)}", [f"{name}/code", TABLE], name)
+    _set(node, shape=list(mask.shape), **extra, **attributes)
+    return [node], [numpy_helper.from_array(code, f"{name}/code")]
+
+
+def _suffix(size: int) -> str:
+    return "Cut" if size % 32 else ""
+
+
+def _node(function: str, inputs: list[str], output: str) -> NodeProto:
+    return helper.make_node(function, inputs, [output], domain=DOMAIN)
+
+
+def _set(node: NodeProto, **attributes: float | list[int]) -> None:
+    for key, value in attributes.items():
+        kind = AttributeProto.INTS if isinstance(value, list) else None
+        node.attribute.append(helper.make_attribute(key, value, attr_type=kind))

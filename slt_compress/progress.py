@@ -1,0 +1,80 @@
+"""What long work reports, and to whom. The command line's console is one reporter; `SILENT` is another.
+
+Reports never change a result.
+"""
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+ReportCount = Callable[[int, int], None]  # number done, total
+Counter = Callable[[str], AbstractContextManager[ReportCount | None]]  # what is counted -> whom to tell
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How a search, or the training of a dense network, is going.
+
+    Attributes:
+        step: optimiser steps done.
+        steps: optimiser steps of the whole run.
+        loss: cross-entropy of the last batch, in nats.
+        sparsity: share of gated weights that the present hard mask makes zero.
+        accuracy: of the network with that mask, on some validation images, as a fraction.
+        images_per_second: training images, since the last report.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    sparsity: float
+    accuracy: float
+    images_per_second: float
+
+
+ReportTraining = Callable[[TrainingProgress], None]
+
+
+class ProgressReporter(Protocol):
+    """Whom a job tells how it is going. `None` instead of a callback means that nobody is looking."""
+
+    def note(self, text: str) -> None:
+        """Take a sentence about what happens next."""
+
+    def counter(self, what: str) -> AbstractContextManager[ReportCount | None]:
+        """Follow work that counts something, such as reading images."""
+
+    def training_progress(self) -> AbstractContextManager[ReportTraining | None]:
+        """Follow a search or the training of a dense network."""
+
+
+class CellReporter(ProgressReporter, Protocol):
+    """Whom the runs of a comparison tell how they are going."""
+
+    def begin(self, cell: str) -> None: ...
+
+    def finish(self, result: str, steps: int) -> None:
+        """Count a run of so many optimiser steps as finished."""
+
+
+class GridReporter(ProgressReporter, Protocol):
+    """Whom a comparison tells how it is going."""
+
+    def grid_progress(self, cells: int, finished: int, steps: int) -> AbstractContextManager[CellReporter]:
+        """Follow a grid of `cells` runs, `finished` of them there already, with so many optimiser steps to go."""
+
+
+class _Silent:
+    def note(self, text: str) -> None:
+        pass
+
+    def counter(self, what: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        return contextlib.nullcontext()
+
+    def training_progress(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+SILENT: ProgressReporter = _Silent()

@@ -1,0 +1,68 @@
+"""Tickets without a search: real in size, format and speed, but not in accuracy. They need no images."""
+
+import torch
+from torch import nn
+
+from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.masking.flat_network import FlatNetwork
+from slt_compress.masking.parameters import statistic_names
+from slt_compress.masking.topk import random_mask
+from slt_compress.models.registry import architecture_digest, build_model, library_version, resolve_model
+from slt_compress.prng import SeedRecipe
+from slt_compress.ticket.schema import Provenance, SearchRecord
+from slt_compress.ticket.ticket import Ticket
+
+_IMAGES = 16
+
+
+def sample_ticket(
+    model: str,
+    density: float,
+    *,
+    input_size: int = 32,
+    channels: int = 3,
+    classes: int = 10,
+    origin: SeedRecipe = SeedRecipe(),
+    codec: str = "auto",
+) -> Ticket:
+    """Return a ticket of a model by name, with a random mask that keeps `density` of each gated tensor.
+
+    Its BatchNorm statistics are those of noise. Raises UsageError for an unknown model.
+    """
+    spec = resolve_model(model, classes=classes, channels=channels, input_size=input_size)
+    network = FlatNetwork(
+        build_model(spec), origin.seed, density, torch.device("cpu"), origin.initialiser, origin.freeze
+    )
+    mask = random_mask(network, density, origin.seed)
+    network.set_gate(mask)
+    masks = zip(network.slots, network.split(mask), strict=True)
+    module = network.module
+    measure_statistics(module, channels, spec.input_size)
+    return Ticket.pack(
+        {slot.name: part.view(slot.shape).numpy() for slot, part in masks},
+        {slot.name: slot.scale for slot in network.slots},
+        {name: module.get_buffer(name).numpy() for name in statistic_names(module)},
+        Provenance(
+            model=spec,
+            library=library_version(spec),
+            architecture=architecture_digest(module),
+            dataset="imagefolder",
+            classes=[f"class {index}" for index in range(classes)],
+            preprocessing=Preprocessing(spec.input_size, channels, (0.5,) * channels, (0.25,) * channels),
+            method=SearchRecord("random", 0, 256, {}),
+            metrics={"accuracy": 0.1, "loss": 2.3026, "validation_accuracy": 0.1},
+        ),
+        origin=origin,
+        codec=codec,
+    )
+
+
+@torch.no_grad()
+def measure_statistics(module: nn.Module, channels: int, size: int) -> None:
+    """Take the BatchNorm statistics from a few images of noise, so that signals reach the logits."""
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None
+    if norms:
+        module.train()(torch.randn(_IMAGES, channels, size, size, generator=torch.Generator().manual_seed(0)))
+    module.eval()

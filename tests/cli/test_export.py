@@ -1,0 +1,107 @@
+"""`export`: every form is proven on real images, records where it comes from, and runs without this package."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.support.commands import Searched, document, refused
+from tests.support.process import Run
+
+EXPORT_KEYS = {
+    *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
+    *("pictures", "predictions_equal", "accuracy_before", "accuracy_after", "calibration_pictures"),
+}
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_reports_what_it_wrote(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    found = document(invoke("export", searched[0], "--output", "t.onnx", "--json"))
+    assert set(found) == EXPORT_KEYS
+    assert found["bytes"] == (tmp_path / "t.onnx").stat().st_size
+    assert found["max_abs_difference"] < 1e-4
+    assert found["bit_identical_to_dense"]
+    assert found["pictures"] == found["predictions_equal"] == 360
+
+
+def test_a_person_is_told_the_next_command(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    shutil.copy(searched[0], tmp_path / "t.safetensors")
+    done = invoke("export", "t.safetensors")
+    assert done.returncode == 0
+    assert "next: slt-compress evaluate t.onnx" in done.stdout
+
+
+def test_the_onnx_file_records_where_it_comes_from(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    assert invoke("export", searched[0], "--output", "t.onnx").returncode == 0
+    recorded = {entry.key: entry.value for entry in onnx.load(tmp_path / "t.onnx").metadata_props}
+    origin = json.loads(recorded["slt_compress"])
+    assert origin["dataset"] == "digits"
+    assert origin["classes"] == list("0123456789")
+    assert origin["preprocessing"]["size"] == 8
+    assert origin["ticket"] == document(invoke("inspect", searched[0], "--json"))["digest"]
+
+
+@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "int8"])
+def test_every_form_of_weights_is_proven_on_real_images(
+    searched: Searched, invoke: Run, tmp_path: Path, weights: str
+) -> None:
+    options = ("--weights", weights, "--include-preprocessing", "--output", "t.onnx", "--json")
+    found = document(invoke("export", searched[0], *options))
+    assert found["weights"] == weights
+    assert found["bytes"] == (tmp_path / "t.onnx").stat().st_size
+    assert found["bit_identical_to_plain"]
+    assert found["bit_identical_to_dense"] == (weights != "int8")
+    assert found["pictures"] == 360
+    assert found["predictions_equal"] >= (350 if weights == "int8" else 360)
+    assert found["calibration_pictures"] == (256 if weights == "int8" else 0)
+    measured = document(invoke("evaluate", "t.onnx", "--json"))
+    assert measured["accuracy"] == found["accuracy_after"]
+    assert abs(found["accuracy_after"] - found["accuracy_before"]) <= 0.01
+
+
+def test_an_edge_device_needs_three_packages(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    """The example classifies digits as the evaluation does, and imports neither torch nor this package."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for index in range(10):
+        pixels = np.rint(digits.images[index] * (255 / 16)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    images = [f"{index}.png" for index in range(10)]
+    script = ROOT / "examples" / "edge" / "classify.py"
+    blocked = "import sys; sys.modules.update(torch=None, slt_compress=None); import runpy; sys.argv = sys.argv[1:]; "
+    for option in ((), ("--include-preprocessing",)):
+        assert invoke("export", searched[0], "--output", "t.onnx", *option).returncode == 0
+        command = [sys.executable, "-c", f"{blocked}runpy.run_path(sys.argv[0], run_name='__main__')", str(script)]
+        done = subprocess.run([*command, "t.onnx", *images], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found = re.findall(r"(\d)\.png: (\d) \(", done.stdout)
+        assert len(found) == 10
+        assert sum(digits.target[int(index)] == int(label) for index, label in found) >= 9
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--weights", "int2", "--opset", 20), 2, "--weights int2 needs --opset 25"),
+        (("--weights", "int8", "--max-accuracy-drop", 2), 2, "max-accuracy-drop"),
+        (("--dataset", "mnits"), 2, "unknown data set 'mnits': did you mean mnist"),
+        (("--dataset", "imagefolder"), 1, "imagefolder needs --data-dir"),
+        (("--data-dir", "nowhere", "--dataset", "imagefolder"), 1, "nowhere"),
+    ],
+)
+def test_wrong_ways_to_export(
+    searched: Searched, invoke: Run, tmp_path: Path, options: tuple[object, ...], code: int, words: str
+) -> None:
+    refused(invoke("export", searched[0], "--output", "t.onnx", *options), code, words, tmp_path)
+
+
+def test_a_missing_ticket_is_named(invoke: Run, tmp_path: Path) -> None:
+    refused(invoke("export", "missing.safetensors", "--json"), 2, "missing.safetensors does not exist", tmp_path)

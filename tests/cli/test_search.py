@@ -1,0 +1,224 @@
+"""`search`: what it reports and writes, what it refuses, how it shows its progress and ends when interrupted."""
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slt_compress import pipeline
+from slt_compress.config import SearchConfig
+from slt_compress.errors import OutputError
+from slt_compress.prng import Freeze
+from tests.support.commands import Searched, document, options, refused
+from tests.support.process import Run
+
+SEARCH_KEYS = {
+    *("artifact", "model", "dataset", "method", "seed", "sparsity", "accuracy", "validation_accuracy", "loss"),
+    *("bytes", "mask_bytes", "mask_bound_bytes", "dense_bytes", "epochs", "seconds", "images_per_second"),
+}
+
+
+def test_search_reports_what_it_wrote(searched: Searched) -> None:
+    path, found = searched
+    assert set(found) == SEARCH_KEYS
+    assert found["bytes"] == path.stat().st_size
+    assert found["sparsity"] == pytest.approx(0.9, abs=0.005)
+    assert found["accuracy"] > 0.9
+    assert found["dense_bytes"] > 15 * found["bytes"]
+    assert found["mask_bound_bytes"] < found["mask_bytes"] < 1.1 * found["mask_bound_bytes"]
+    assert found["epochs"] == 30
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(cli: Run, invoke: Run, tmp_path: Path) -> None:
+    for run, name, seed in ((cli, "a", 3), (invoke, "b", 3), (invoke, "c", 4)):  # in another process too
+        done = run("search", "lenet-300-100", "--max-steps", 10, "--seed", seed, "--output", f"{name}.safetensors")
+        assert done.returncode == 0
+    first, again, other = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "abc")
+    assert first == again
+    assert first != other
+
+
+def test_a_random_ticket_needs_no_steps(invoke: Run, tmp_path: Path) -> None:
+    found = document(invoke("search", "lenet-5", "--method", "random", "--sparsity", 0.3, "--json"))
+    assert (found["epochs"], found["images_per_second"]) == (0, 0)
+    assert found["sparsity"] == pytest.approx(0.3, abs=0.005)
+    assert found["artifact"] == "lenet-5-digits-0.3-0.safetensors"
+    assert (tmp_path / found["artifact"]).exists()
+
+
+@pytest.mark.parametrize("codec", ["raw", "rice"])
+@pytest.mark.parametrize("init", ["kaiming-uniform", "kaiming-normal"])
+def test_codecs_and_initialisers_can_be_chosen(invoke: Run, codec: str, init: str) -> None:
+    options = ("--method", "random", "--codec", codec, "--init", init, "--statistics", "fp16")
+    found = document(invoke("search", "lenet-300-100", *options, "--output", "t.safetensors", "--json"))
+    shown = document(invoke("inspect", "t.safetensors", "--json"))
+    assert {layer["codec"] for layer in shown["layers"]} == {codec}
+    assert shown["initialiser"] == init
+    assert shown["statistics_bytes"] == 2 * 2 * 410
+    assert document(invoke("evaluate", "t.safetensors", "--json"))["accuracy"] == found["accuracy"]
+
+
+def test_a_person_gets_a_summary_and_the_next_command(cli: Run) -> None:
+    done = cli("search", "lenet-300-100", "--max-steps", 5, "--output", "t.safetensors")
+    assert done.returncode == 0
+    assert "next: slt-compress export t.safetensors" in done.stdout
+    assert "50,200 gated weights" in done.stderr
+
+
+def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def find_ticket(model: str, config: SearchConfig, *_: object, **others: Any) -> None:
+        seen.update(model=model, config=config, checkpoints=others["checkpoints"])
+        raise OutputError("enough seen")
+
+    monkeypatch.setattr(pipeline, "find_ticket", find_ticket)
+    chosen = {
+        "--dataset": "imagefolder",
+        "--data-dir": "images",
+        "--input-size": 16,
+        "--method": "edge-popup",
+        "--recipe": "paper",
+        "--scope": "global",
+        "--sparsity": 0.75,
+        "--freeze-ratio": 0.5,
+        "--lock-ratio": 0.25,
+        "--init": "uniform",
+        "--seed": 2**64 - 1,
+        "--max-steps": 7,
+        "--batch-size": 32,
+        "--lr": 0.5,
+        "--augment": "crop",
+        "--precision": "bf16",
+        "--device": "cpu",
+        "--codec": "rice",
+        "--statistics": "fp16",
+        "--output": "t.safetensors",
+        "--checkpoint-every": 3,
+    }
+    assert set(options("search")) == {*chosen, "--epochs", "--resume", "--json", "--quiet"}
+    flags = [word for pair in chosen.items() for word in pair]
+    refused(invoke("search", "lenet-5", *flags, "--resume", "--quiet", "--json"), 1, "enough seen", tmp_path)
+    assert seen["model"] == "lenet-5"
+    assert seen["config"] == SearchConfig(
+        dataset="imagefolder",
+        data_dir=Path("images"),
+        input_size=16,
+        method="edge-popup",
+        recipe="paper",
+        options={"scope": "global"},
+        sparsity=0.75,
+        freeze=Freeze(0.5, 0.25),
+        initialiser="uniform",
+        seed=2**64 - 1,
+        max_steps=7,
+        batch_size=32,
+        learning_rate=0.5,
+        augment="crop",
+        precision="bf16",
+        device="cpu",
+        codec="rice",
+        statistics="fp16",
+    )
+    checkpoints = seen["checkpoints"]
+    assert (checkpoints.folder, checkpoints.every, checkpoints.resume) == (Path("t.safetensors.ckpt"), 3, True)
+    invoke("search", "lenet-5", "--epochs", 3)
+    assert seen["config"] == SearchConfig(epochs=3)  # no other default of its own
+    assert (seen["checkpoints"].every, seen["checkpoints"].resume) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("lenet300-100",), 2, "did you mean lenet-300-100"),
+        (("resnet81",), 2, "did you mean resnet"),
+        (("lenet-5", "--dataset", "minst"), 2, "did you mean mnist"),
+        (("lenet-5", "--sparsity", "1"), 2, "--sparsity must be at least 0 and below 1, got 1"),
+        (("lenet-5", "--sparsity", "-0.1"), 2, "got -0.1"),
+        (("lenet-5", "--sparsity", "nan"), 2, "got nan"),
+        (("lenet-5", "--epochs", "0"), 2, "--epochs must be at least 1, got 0"),
+        (("lenet-5", "--max-steps", "0"), 2, "--max-steps must be at least 1, got 0"),
+        (("lenet-5", "--epochs", "1", "--max-steps", "1"), 2, "not both"),
+        (("lenet-5", "--lr", "-1"), 2, "--lr must be a positive number"),
+        (("lenet-5", "--seed", "-1"), 2, "--seed"),
+        (("lenet-5", "--method", "magic"), 2, "magic"),
+        (("lenet-5", "--scope", "layer"), 2, "--scope has no meaning for --method crbg: it is an option of edge-popup"),
+        (("lenet-5", "--method", "random", "--lr", "1"), 2, "--lr has no meaning for --method random"),
+        (("lenet-5", "--freeze-ratio", "1"), 2, "--freeze-ratio must be at least 0 and below 1, got 1"),
+        (("lenet-5", "--freeze-ratio", "nan"), 2, "got nan"),
+        (("lenet-5", "--lock-ratio", "0.1"), 2, "--lock-ratio must be from 0 to --freeze-ratio, 0, got 0.1"),
+        (("lenet-5", "--freeze-ratio", ".5", "--lock-ratio", "-.1"), 2, "got -0.1"),
+        (("lenet-5", "--freeze-ratio", ".5", "--lock-ratio", ".2"), 1, "sparsity 0.9 cannot be reached"),
+        (("lenet-5", "--output", "no/t.safetensors"), 1, "the folder no does not exist"),
+        (("lenet-5", "--output", "."), 1, "is a folder"),
+        (("lenet-5", "--dataset", "mnist", "--data-dir", "nowhere"), 1, "nowhere does not exist"),
+        (("lenet-5", "--dataset", "imagefolder"), 1, "needs --data-dir"),
+        (("lenet-5", "--dataset", "imagefolder", "--data-dir", "."), 1, "no folder train/"),
+        (("lenet-5", "--device", "mps"), 2, "use --device cpu"),
+    ],
+)
+def test_bad_requests(invoke: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    refused(invoke("search", *arguments, "--json"), code, words, tmp_path)
+
+
+def test_no_internet_and_no_copy_is_explained(invoke: Run, tmp_path: Path) -> None:
+    """A proxy that refuses every connection stands in for a machine without internet."""
+    (tmp_path / "images").mkdir()
+    proxy = "http://127.0.0.1:9"
+    done = invoke(
+        *("search", "lenet-5", "--dataset", "cifar10", "--data-dir", "images"),
+        http_proxy=proxy,
+        https_proxy=proxy,
+        no_proxy="",
+    )
+    refused(done, 1, "cifar10 is not in images and cannot be downloaded", tmp_path)
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "slt_compress", "search", "lenet-300-100", "--epochs", "100000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "gated weights" in process.stderr.readline()
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted; nothing was written" in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_sees_progress(tmp_path: Path) -> None:
+    """A pseudo-terminal on stderr gets the moving line; stdout gets the result alone."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "slt_compress", "search", "lenet-300-100", "--max-steps", "200"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=follower, env=environment) as process:
+        os.close(follower)
+        seen = b""
+        while True:
+            ready, _, _ = select.select([leader], [], [], 60)
+            try:
+                chunk = os.read(leader, 65_536) if ready else b""
+            except OSError:  # the other end is closed
+                break
+            if not chunk:
+                break
+            seen += chunk
+        assert process.stdout is not None
+        out = process.stdout.read().decode()
+    os.close(leader)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    assert re.search(r"\d+/200 steps +loss [\d.]+ +sparsity [\d.]+ +accuracy [\d.]+ +[\d,]+ images/s", text)
+    assert out.startswith("accuracy")

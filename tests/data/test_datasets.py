@@ -1,0 +1,73 @@
+"""Data sets by name: splits that do not depend on seeds, local copies, and clear words when something is missing."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slt_compress.data.datasets import open_dataset
+from slt_compress.errors import DataError, UsageError
+
+
+def test_digits_are_split_the_same_every_time() -> None:
+    digits = open_dataset("digits", None)
+    train, test = digits.read("train", 8), digits.read("test", 8)
+    assert (len(train), len(test)) == (1437, 360)
+    assert digits.classes == tuple("0123456789")
+    (images, labels) = next(test.batches(1000))
+    assert images.shape == (360, 1, 8, 8)
+    assert images.dtype == torch.uint8
+    assert labels.bincount().tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
+    again = next(open_dataset("digits", None).read("test", 8).batches(1000))[0]
+    assert torch.equal(images, again)
+
+
+def test_published_statistics_normalise_digits() -> None:
+    digits = open_dataset("digits", None)
+    train = digits.read("train", 8)
+    normalised = digits.preprocessing(8, train)(next(train.batches(len(train)))[0])
+    assert normalised.mean().item() == pytest.approx(0, abs=0.02)
+    assert normalised.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_images_are_resized_on_request() -> None:
+    images = next(open_dataset("digits", None).read("test", 28).batches(10))[0]
+    assert images.shape == (10, 1, 28, 28)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        open_dataset("mnist", tmp_path / "nowhere")
+    with pytest.raises(DataError, match="needs `data_dir`"):
+        open_dataset("imagefolder", None)
+
+
+@pytest.mark.parametrize(("name", "close"), [("minst", "mnist"), ("cifar-10", "cifar10"), ("zzz", "known: digits")])
+def test_unknown_names_are_answered_with_close_ones(name: str, close: str) -> None:
+    with pytest.raises(UsageError, match=close):
+        open_dataset(name, None)
+
+
+def write_idx(path: Path, values: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">I", 0x0800 + values.ndim) + b"".join(struct.pack(">I", size) for size in values.shape)
+    path.write_bytes(header + values.tobytes())
+    with gzip.open(f"{path}.gz", "wb") as file:
+        file.write(path.read_bytes())
+
+
+@pytest.mark.parametrize(("name", "folder_name"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+def test_a_local_copy_is_used_as_it_lies(tmp_path: Path, name: str, folder_name: str) -> None:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 6), ("t10k", 4)):
+        raw = tmp_path / folder_name / "raw"
+        write_idx(raw / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (count, 28, 28), np.uint8))
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8))
+    dataset = open_dataset(name, tmp_path)
+    images, labels = next(dataset.read("train", 28).batches(10))
+    assert images.shape == (6, 1, 28, 28)
+    assert labels.tolist() == list(range(6))
+    assert len(dataset.classes) == 10

@@ -1,0 +1,249 @@
+"""Exported graphs compute what torch does, for any batch size, or are not written."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from slt_compress.data.splits import TensorSplit
+from slt_compress.errors import OutputError, UnreachableError, UsageError, VerificationError
+from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.evaluation.onnxruntime_backend import OnnxClassifier
+from slt_compress.onnx_export.export import ExportConfig, check, export
+from slt_compress.prng import SeedRecipe
+from slt_compress.ticket.record import NetworkRecord
+from slt_compress.ticket.ticket import Ticket
+from tests.support.digits import DIGITS
+from tests.support.tickets import make_ticket
+
+DENSE = ExportConfig("dense")
+
+
+def noise(ticket: Ticket, count: int) -> TensorSplit:
+    """Random images for a ticket's network."""
+    expected = ticket.provenance.preprocessing
+    shape = (count, expected.channels, expected.size, expected.size)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    return TensorSplit(images, torch.randint(10, (count,), generator=generator))
+
+
+@pytest.mark.parametrize("weights", ["compact", "dense", "int2"])
+def test_predictions_are_identical_on_every_test_image(ticket: Ticket, tmp_path: Path, weights: str) -> None:
+    module = ticket.restore()
+    exported = export(module, ticket, tmp_path / "t.onnx", ExportConfig(weights))
+    assert exported.bytes == (tmp_path / "t.onnx").stat().st_size
+    assert exported.bit_identical_to_dense
+    assert exported.bit_identical_to_plain
+    assert exported.agreement is None
+    classifier = OnnxClassifier(tmp_path / "t.onnx")
+    assert classifier.record == NetworkRecord.of(ticket, "normalised")
+    images, preprocessing = DIGITS.read("test", 8), ticket.provenance.preprocessing
+    found = evaluate(classifier, images, preprocessing)
+    expected = evaluate(torch_classifier(module, torch.device("cpu")), images, preprocessing)
+    assert torch.equal(found.predictions, expected.predictions)
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet-5", "conv2", "resnet10t", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
+)
+def test_compact_is_dense_in_a_fraction_of_the_bytes(tmp_path: Path, name: str) -> None:
+    ticket = make_ticket(name, 0.1)
+    module = ticket.restore()
+    dense = export(module, ticket, tmp_path / "dense.onnx", DENSE)
+    compact = export(module, ticket, tmp_path / "compact.onnx")
+    assert compact.bit_identical_to_dense
+    assert compact.bytes < dense.bytes / 10
+    assert compact.bytes < 1.03 * len(ticket.to_bytes()) + 22_000  # functions, and the nodes of a transformer
+    size = ticket.provenance.preprocessing.size
+    images = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
+    logits = [
+        onnxruntime.InferenceSession(tmp_path / f"{kind}.onnx").run(None, {"images": images})[0]
+        for kind in ("dense", "compact")
+    ]
+    assert np.array_equal(*logits)
+
+
+@pytest.mark.parametrize("initialiser", ["kaiming-uniform", "uniform"])
+def test_uniform_weights_are_regenerated_too(tmp_path: Path, initialiser: str) -> None:
+    ticket = make_ticket("lenet-5", 0.3, size=28, channels=1, initialiser=initialiser)
+    assert export(ticket.restore(), ticket, tmp_path / "t.onnx").bit_identical_to_dense
+
+
+def test_normal_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    ticket = make_ticket("lenet-5", 0.3, size=28, channels=1, initialiser="kaiming-normal")
+    with pytest.raises(UnreachableError, match="use `weights=dense`"):
+        export(ticket.restore(), ticket, tmp_path / "t.onnx")
+    assert export(ticket.restore(), ticket, tmp_path / "t.onnx", DENSE).bytes > 100_000
+
+
+@pytest.mark.parametrize("opset", [18, 20, 23])
+@pytest.mark.parametrize("weights", ["compact", "dense"])
+def test_names_opset_and_dynamic_batch(tmp_path: Path, opset: int, weights: str) -> None:
+    ticket = make_ticket("conv2", 0.5, size=8, classes=5)
+    exported = export(ticket.restore(), ticket, tmp_path / "m.onnx", ExportConfig(weights, opset))
+    model = onnx.load(tmp_path / "m.onnx")
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [opset] == [exported.opset]
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    assert [value.name for value in (*session.get_inputs(), *session.get_outputs())] == ["images", "logits"]
+    for batch in (1, 7):
+        assert session.run(None, {"images": np.zeros((batch, 3, 8, 8), np.float32)})[0].shape == (batch, 5)
+
+
+def test_a_check_gives_the_opset_before_any_work(ticket: Ticket) -> None:
+    assert check(ticket, ExportConfig()) == 20
+    assert check(ticket, ExportConfig("int2")) == 25
+    assert check(ticket, ExportConfig("int8", opset=21)) == 21
+
+
+def test_an_unsupported_opset_is_refused(ticket: Ticket, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`opset` must be from 18 to 23, got 11"):
+        export(nn.Flatten(), ticket, tmp_path / "m.onnx", ExportConfig(opset=11))
+    with pytest.raises(UsageError, match="int2` needs `opset=25`, the first with 2-bit types, got 20"):
+        export(nn.Flatten(), ticket, tmp_path / "m.onnx", ExportConfig("int2", opset=20))
+
+
+def test_an_unknown_form_is_refused(ticket: Ticket, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`weights` must be one of compact, dense, int2, int8, got 'int4'"):
+        export(nn.Flatten(), ticket, tmp_path / "m.onnx", ExportConfig("int4"))
+
+
+def test_a_missing_folder_is_refused_before_any_work(ticket: Ticket, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="does not exist"):
+        export(nn.Flatten(), ticket, tmp_path / "no" / "m.onnx")
+
+
+@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "int8"])
+def test_a_graph_that_takes_pixels_normalises_them_itself(ticket: Ticket, tmp_path: Path, weights: str) -> None:
+    test, train = DIGITS.read("test", 8), DIGITS.read("train", 8)
+    found = {}
+    for included in (False, True):
+        path = tmp_path / f"{included}.onnx"
+        config = ExportConfig(weights, include_preprocessing=included)
+        exported = export(ticket.restore(), ticket, path, config, test=test, calibration=train)
+        assert exported.agreement
+        assert exported.agreement.images == len(test)
+        assert exported.agreement.accuracy_torch > 0.9
+        assert exported.calibration_images == (len(train) if weights == "int8" else 0)
+        classifier = OnnxClassifier(path)
+        assert classifier.record == NetworkRecord.of(ticket, "pixels" if included else "normalised")
+        found[included] = evaluate(classifier, test, classifier.feed)
+        assert found[included].accuracy == exported.agreement.accuracy_onnx
+    assert torch.equal(found[True].predictions, found[False].predictions)
+    session = onnxruntime.InferenceSession(path)
+    assert (session.get_inputs()[0].type, session.get_inputs()[0].shape[1:]) == ("tensor(uint8)", [8, 8, 1])
+
+
+@pytest.mark.parametrize(("name", "static"), [("lenet-5", True), ("resnet10t", True), ("vit_tiny_patch16_224", False)])
+def test_int8_computes_in_8_bits(tmp_path: Path, name: str, static: bool) -> None:
+    ticket = make_ticket(name, 0.2)
+    some = noise(ticket, 16)
+    config = ExportConfig("int8", max_accuracy_drop=1)
+    exported = export(ticket.restore(), ticket, tmp_path / "m.onnx", config, test=some, calibration=some)
+    assert exported.bit_identical_to_plain
+    assert not exported.bit_identical_to_dense
+    assert exported.calibration_images == (16 if static else 0)
+    assert exported.bytes < 1.15 * export(ticket.restore(), ticket, tmp_path / "c.onnx").bytes
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(tmp_path / "m.onnx", options)
+    kernels = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
+    assert kernels & ({"QLinearConv"} if static else {"MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulInteger"})
+
+
+def test_int8_that_loses_too_much_is_refused(ticket: Ticket, tmp_path: Path) -> None:
+    """Ranges measured on black images cut off everything else."""
+    black = TensorSplit(torch.zeros(32, 1, 8, 8, dtype=torch.uint8), torch.zeros(32, dtype=torch.int64))
+    expected = r"`weights=int8` lowers the accuracy from 0.*`max_accuracy_drop=0\.01`.*use `weights=compact`"
+    with pytest.raises(VerificationError, match=expected):
+        export(
+            ticket.restore(),
+            ticket,
+            tmp_path / "m.onnx",
+            ExportConfig("int8"),
+            test=DIGITS.read("test", 8),
+            calibration=black,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_without_images_is_refused(ticket: Ticket, tmp_path: Path) -> None:
+    some = noise(ticket, 4)
+    for test, calibration in ((None, None), (some, None), (None, some)):
+        with pytest.raises(UsageError, match=r"`weights=int8` needs images.*give `data_dir`"):
+            export(
+                ticket.restore(),
+                ticket,
+                tmp_path / "m.onnx",
+                ExportConfig("int8"),
+                test=test,
+                calibration=calibration,
+            )
+
+
+@pytest.mark.parametrize("weights", ["int2", "int8"])
+def test_weights_of_many_magnitudes_are_refused(tmp_path: Path, weights: str) -> None:
+    ticket = make_ticket("lenet-5", 0.3, size=28, channels=1, initialiser="uniform")
+    some = noise(ticket, 4)
+    with pytest.raises(UnreachableError, match="those of this ticket are uniform; use `weights=dense`"):
+        export(ticket.restore(), ticket, tmp_path / "t.onnx", ExportConfig(weights), test=some, calibration=some)
+
+
+class Fickle(nn.Module):
+    """A network whose logits have a factor that can be changed, or changes by itself each time it is called."""
+
+    def __init__(self, inner: nn.Module, growth: float = 0) -> None:
+        super().__init__()
+        self.inner = inner
+        self.factor = 1.0
+        self.growth = growth
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.factor += self.growth
+        logits: torch.Tensor = self.inner(images) * self.factor
+        return logits
+
+
+@pytest.mark.parametrize("weights", ["compact", "dense"])
+def test_a_graph_that_disagrees_is_not_written(ticket: Ticket, tmp_path: Path, weights: str) -> None:
+    renamed = Ticket.pack(
+        {f"inner.{layer.name}": ticket.mask(layer.name) for layer in ticket.layers},
+        {f"inner.{layer.name}": layer.scale for layer in ticket.layers},
+        {},
+        ticket.provenance,
+        origin=SeedRecipe(ticket.seed),
+    )
+    with pytest.raises(VerificationError, match="nothing was written"):
+        export(Fickle(ticket.restore(), growth=1), renamed, tmp_path / "m.onnx", ExportConfig(weights))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_predictions_on_real_images_are_noticed(ticket: Ticket, tmp_path: Path) -> None:
+    module = Fickle(ticket.restore())
+
+    @contextlib.contextmanager
+    def turned(what: str) -> Iterator[None]:
+        """Change the network once its logits have been compared."""
+        module.factor = -1.0 if "torch" in what else 1.0
+        yield
+
+    with pytest.raises(
+        VerificationError, match=r"\d+ of 360 images into other classes than torch: nothing was written"
+    ):
+        export(module, ticket, tmp_path / "m.onnx", DENSE, test=DIGITS.read("test", 8), counter=turned)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_another_seed_are_noticed(ticket: Ticket, tmp_path: Path) -> None:
+    """The graph regenerates from the seed; if that gave other weights than torch has, nothing may be written."""
+    with pytest.raises(VerificationError, match="nothing was written"):
+        export(ticket.restore(), replace(ticket, seed=99), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []

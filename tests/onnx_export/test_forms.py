@@ -1,0 +1,125 @@
+"""Each form gives a graph that equals its plain form, or says why it cannot."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+
+from slt_compress.data.splits import TensorSplit
+from slt_compress.errors import UnreachableError, UsageError
+from slt_compress.masking.parameters import embedding_names, gated_names
+from slt_compress.onnx_export.export import ExportConfig, export
+from slt_compress.onnx_export.forms import DEFAULT_OPSET, FORMS, INT2_OPSET, Built, Dense, Source, assemble
+from slt_compress.onnx_export.trace import trace
+from slt_compress.ticket.ticket import Ticket
+from tests.support.tickets import make_ticket
+
+
+@cache
+def source(name: str, size: int, opset: int) -> Source:
+    """What a form of a network with random masks is built from, calibrated on eight images of noise."""
+    ticket = make_ticket(name, 0.2, size=size)
+    module, preprocessing = ticket.restore(), ticket.provenance.preprocessing
+    shape = (8, preprocessing.channels, preprocessing.size, preprocessing.size)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    calibration = TensorSplit(images, torch.zeros(8, dtype=torch.int64))
+    return Source(ticket, module, trace(module, preprocessing, opset), preprocessing, calibration)
+
+
+def run(model: onnx.ModelProto, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """The logits of two images of noise."""
+    images = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    logits: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = session.run(None, {"images": images})[0]
+    return logits
+
+
+@pytest.mark.parametrize(("name", "size"), [("lenet-5", 28), ("conv2", 8), ("test_vit", 16)])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_computes_what_its_plain_form_does(form: str, name: str, size: int) -> None:
+    origin = source(name, size, FORMS[form].opset(None))
+    built = FORMS[form].build(origin)
+    assert np.array_equal(run(built.model, size), run(built.plain, size))
+    assert np.array_equal(run(built.plain, size), run(origin.dense, size)) == FORMS[form].exact
+    assert built.calibration_images == (8 if form == "int8" and name != "test_vit" else 0)
+
+
+def test_the_dense_graph_holds_the_weights_and_takes_images_only() -> None:
+    origin = source("test_vit", 16, DEFAULT_OPSET)
+    assert [value.name for value in origin.dense.graph.input] == ["images"]
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in origin.dense.graph.initializer}
+    for name in (*gated_names(origin.module), *embedding_names(origin.module)):
+        assert np.array_equal(constants[name], origin.module.get_parameter(name).detach().numpy())
+
+
+def test_a_part_takes_the_place_of_an_initializer_too() -> None:
+    origin = source("conv2", 8, DEFAULT_OPSET)
+    name = next(iter(gated_names(origin.module)))
+    other = numpy_helper.from_array(np.zeros(origin.ticket.layers[0].shape, np.float32), name)
+    found = assemble(origin.dense, {name: ([], [other])})
+    (kept,) = [tensor for tensor in found.graph.initializer if tensor.name == name]
+    assert not numpy_helper.to_array(kept).any()
+
+
+def test_int2_takes_two_bits_a_weight() -> None:
+    origin = source("conv2", 8, INT2_OPSET)
+    built = FORMS["int2"].build(origin)
+    packed = [tensor.int32_data for tensor in built.model.graph.initializer if tensor.data_type == TensorProto.INT2]
+    assert [len(values) for values in packed] == [-(-layer.size // 4) for layer in origin.ticket.layers]
+    assert all(0 <= value < 256 for values in packed for value in values)
+
+
+def test_forms_know_their_names() -> None:
+    assert list(FORMS) == ["compact", "dense", "int2", "int8"]
+    assert all(form.name == name for name, form in FORMS.items())
+
+
+def test_a_new_form_is_a_class_and_an_entry(ticket: Ticket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Marked(Dense):
+        name = "marked"
+
+        def build(self, source: Source) -> Built:
+            built = super().build(source)
+            built.model.doc_string = "marked"
+            return built
+
+    monkeypatch.setitem(FORMS, "marked", Marked())
+    result = export(ticket.restore(), ticket, tmp_path / "m.onnx", ExportConfig("marked"))
+    assert result.bit_identical_to_dense
+    assert onnx.load(tmp_path / "m.onnx").doc_string == "marked"
+
+
+@pytest.mark.parametrize("form", ["compact", "dense", "int8"])
+def test_opsets_have_a_default_and_a_range(form: str) -> None:
+    assert FORMS[form].opset(None) == DEFAULT_OPSET
+    assert FORMS[form].opset(18) == 18
+    for opset in (0, 17, 24, INT2_OPSET):
+        with pytest.raises(UsageError, match=f"`opset` must be from 18 to 23, got {opset}"):
+            FORMS[form].opset(opset)
+
+
+def test_two_bits_need_their_opset() -> None:
+    assert FORMS["int2"].opset(None) == FORMS["int2"].opset(INT2_OPSET) == 25
+    with pytest.raises(UsageError, match="`weights=int2` needs `opset=25`, the first with 2-bit types, got 20"):
+        FORMS["int2"].opset(20)
+
+
+def test_normal_weights_are_not_regenerated(ticket: Ticket) -> None:
+    normal = replace(ticket, initialiser="kaiming-normal")
+    with pytest.raises(UnreachableError, match=r"values of kaiming-normal are not regenerated.*use `weights=dense`"):
+        FORMS["compact"].check(normal)
+    FORMS["dense"].check(normal)
+
+
+@pytest.mark.parametrize("form", ["int2", "int8"])
+def test_weights_of_many_magnitudes_do_not_fit_into_few_bits(ticket: Ticket, form: str) -> None:
+    expected = f"`weights={form}` needs weights of one magnitude, those of this ticket are uniform; use `weights=dense`"
+    with pytest.raises(UnreachableError, match=expected):
+        FORMS[form].check(replace(ticket, initialiser="uniform"))
+    FORMS[form].check(ticket)

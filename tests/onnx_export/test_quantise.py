@@ -1,0 +1,70 @@
+"""Eight-bit graphs: ternary weights become -64, 0 and 64 exactly, and BatchNorm goes into scales and biases."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from slt_compress.masking.parameters import gated_names
+from slt_compress.onnx_export import quantise
+from slt_compress.onnx_export.forms import Source
+from slt_compress.onnx_export.trace import trace
+from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE
+from slt_compress.ticket.ticket import Ticket
+from tests.support.tickets import make_ticket
+
+
+def dense_graph(ticket: Ticket, module: torch.nn.Module) -> onnx.ModelProto:
+    preprocessing = ticket.provenance.preprocessing
+    return Source(ticket, module, trace(module, preprocessing, 20), preprocessing).dense
+
+
+def batches(ticket: Ticket) -> Iterator[quantise.Array]:
+    expected = ticket.provenance.preprocessing
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        yield rng.standard_normal((8, expected.channels, expected.size, expected.size), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "static", "left"),
+    [
+        ("lenet-300-100", 28, True, set()),
+        ("lenet-5", 28, True, set()),
+        ("resnet10t", 32, True, set()),
+        ("vit_tiny_patch16_224", 32, False, {"patch_embed.proj.weight"}),
+    ],
+)
+def test_ternary_weights_are_exact(name: str, size: int, static: bool, left: set[str]) -> None:
+    ticket = make_ticket(name, 0.3, size=size)
+    module = ticket.restore()
+    dense = dense_graph(ticket, module)
+    assert quantise.is_static(dense) == static
+    found, places = quantise.quantised(dense, gated_names(module), batches(ticket))
+    assert set(gated_names(module)) - set(places) == left
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in found.graph.initializer}
+    for layer, (target, transposed) in places.items():
+        weights = np.sign(module.get_parameter(layer).detach().numpy()).astype(np.int8) * np.int8(INT8_MAGNITUDE)
+        assert np.array_equal(constants[target].T if transposed else constants[target], weights), layer
+    assert "BatchNormalization" not in {node.op_type for node in found.graph.node}
+    session = onnxruntime.InferenceSession(found.SerializeToString())
+    images = next(batches(ticket))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images)).numpy()
+    (logits,) = session.run(None, {"images": images})
+    assert np.abs(logits - expected).mean() < 0.05 * np.abs(expected).mean() + 0.02
+
+
+def test_a_dead_channel_stays_dead() -> None:
+    ticket = make_ticket("lenet-5", 0.3, size=28)
+    module = ticket.restore()
+    with torch.no_grad():
+        module.get_parameter("0.weight")[2] = 0
+    found, places = quantise.quantised(dense_graph(ticket, module), gated_names(module), batches(ticket))
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in found.graph.initializer}
+    assert not constants[places["0.weight"][0]][2].any()
+    assert all(np.isfinite(values).all() for values in constants.values() if values.dtype == np.float32)

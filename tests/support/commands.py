@@ -1,0 +1,46 @@
+"""What tests of commands share: reading their output, and recognising a refusal."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from slt_compress.cli.main import app
+
+Searched = tuple[Path, dict[str, Any]]
+
+
+def document(done: "subprocess.CompletedProcess[str]", code: int = 0) -> dict[str, Any]:
+    """Return the one JSON document that a command printed."""
+    assert done.returncode == code, done.stderr
+    loaded: dict[str, Any] = json.loads(done.stdout)
+    return loaded
+
+
+def refused(done: "subprocess.CompletedProcess[str]", code: int, words: str, folder: Path) -> None:
+    """One message, the right code, no traceback, nothing on stdout, no new file."""
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "`" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= (1 if code != 2 or "Usage" not in done.stderr else 99)
+    assert done.stdout == ""
+    assert [path for path in folder.iterdir() if path.suffix in (".safetensors", ".onnx", ".tmp")] == []
+
+
+def commands() -> dict[str, Any]:
+    """Return the commands of the application, by name."""
+    found: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    return found
+
+
+def options(command: str) -> dict[str, Any]:
+    """Return the options of a command, by their long flag."""
+    return {
+        flag: parameter
+        for parameter in commands()[command].params
+        for flag in parameter.opts
+        if flag.startswith("--") and flag != "--help"
+    }

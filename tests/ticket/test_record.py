@@ -1,0 +1,44 @@
+"""What an exported file records of its network: taken from the ticket, and the same again after JSON."""
+
+import json
+
+import pytest
+
+from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
+from slt_compress.ticket.ticket import Ticket
+from tests.support.documents import PROVENANCE, SEED, small_ticket
+
+
+@pytest.mark.parametrize("input_kind", [NORMALISED, PIXELS])
+def test_a_record_is_what_the_ticket_says_and_survives_json(input_kind: str) -> None:
+    ticket = small_ticket()
+    record = NetworkRecord.of(ticket, input_kind)
+    assert record == NetworkRecord(
+        dataset="digits",
+        classes=["a", "b"],
+        preprocessing=PROVENANCE.preprocessing,
+        model="x",
+        seed=SEED,
+        sparsity=ticket.sparsity,
+        ticket=ticket.digest,
+        input=input_kind,
+    )
+    assert NetworkRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_without_a_word_about_it_the_input_is_normalised(ticket: Ticket) -> None:
+    record = NetworkRecord.of(ticket)
+    assert record.input == NORMALISED
+    stored = record.to_json()
+    del stored["input"]
+    assert NetworkRecord.from_json(stored) == record
+
+
+@pytest.mark.parametrize("change", [{"preprocessing": {}}, {"preprocessing": {"size": 8}}, {"more": 1}])
+def test_other_fields_are_refused(change: dict[str, object]) -> None:
+    stored = NetworkRecord.of(small_ticket()).to_json()
+    with pytest.raises(TypeError):
+        NetworkRecord.from_json({**stored, **change})
+    for missing in ("preprocessing", "dataset"):
+        with pytest.raises((KeyError, TypeError)):
+            NetworkRecord.from_json({name: value for name, value in stored.items() if name != missing})

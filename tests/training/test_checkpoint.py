@@ -1,0 +1,200 @@
+"""Checkpoints: a killed search ends as if it had not been, and no other search's file is mistaken for its own."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from slt_compress.config import SearchConfig
+from slt_compress.errors import CheckpointError, UsageError
+from slt_compress.masking.flat_network import FlatNetwork
+from slt_compress.methods import registry
+from slt_compress.models.registry import build_model, resolve_model
+from slt_compress.training.checkpoint import Checkpoints, State
+from slt_compress.training.search import search
+from tests.support.digits import CPU, lenet_for, training_run
+from tests.support.gates import make_target
+from tests.support.process import Run, run_cli
+
+RECIPES = [(name, recipe) for name, entry in registry.METHODS.items() if entry.optimises for recipe in entry.recipes]
+
+
+class Stop(BaseException):
+    pass
+
+
+def find(
+    checkpoints: Checkpoints | None = None, method: str = "crbg", recipe: str = "default", stop_at: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Search 23 steps of 256 of 1,294 images, five a pass; raise Stop in the step after `stop_at`."""
+    config = SearchConfig(method=method, recipe=recipe, sparsity=0.9, initialiser="signed-constant")
+    network = lenet_for(config)
+    calls = itertools.count()
+
+    def stop(*_: Any) -> None:
+        if next(calls) == stop_at:
+            raise Stop
+
+    network.module.register_forward_pre_hook(stop)
+    found = search(network, training_run(23), config, checkpoints=checkpoints)
+    return found.masks | found.statistics
+
+
+@pytest.mark.parametrize(("method", "recipe"), RECIPES)
+@pytest.mark.parametrize("stop_at", [4, 5, 17, 22])
+def test_a_stopped_search_ends_as_if_it_had_not_been(method: str, recipe: str, stop_at: int, tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "ckpt", 1)
+    with pytest.raises(Stop):
+        find(kept, method, recipe, stop_at)
+    assert kept.find() == stop_at
+    resumed = find(replace(kept, resume=True), method, recipe)
+    for name, values in find(None, method, recipe).items():
+        assert torch.equal(values, resumed[name])
+
+
+def test_saving_has_no_influence(tmp_path: Path) -> None:
+    saved = find(Checkpoints(tmp_path / "ckpt", 3))
+    assert all(torch.equal(values, saved[name]) for name, values in find().items())
+
+
+def stopped(folder: Path, **identity: Any) -> Checkpoints:
+    kept = Checkpoints(folder, 5, identity=identity)
+    with pytest.raises(Stop):
+        find(kept, stop_at=12)
+    return kept
+
+
+def test_a_checkpoint_of_another_search_is_refused(tmp_path: Path) -> None:
+    kept = stopped(tmp_path / "ckpt", seed=0, model={"name": "resnet18"})
+    assert kept.find() == 10
+    for key, value in (("seed", 1), ("model", {"name": "resnet34"}), ("density", 0.1)):
+        with pytest.raises(UsageError, match=f"another search: its {key}"):
+            replace(kept, identity={**kept.identity, key: value}).find()
+    with pytest.raises(UsageError, match="its seed is 0, wanted is null"):
+        replace(kept, identity={"model": {"name": "resnet18"}}).find()
+
+
+def resume(kept: Checkpoints) -> None:
+    assert kept.find() is not None
+    find(replace(kept, resume=True))
+
+
+def test_damage_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    kept = stopped(tmp_path / "ckpt", seed=0)
+    whole = kept.file.read_bytes()
+    draw = random.Random(0)
+    for position in (0, 9, 100, 400, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(20))):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << draw.randrange(8)
+        for content in (bytes(damaged), whole[:position]):
+            kept.file.write_bytes(content)
+            with pytest.raises((CheckpointError, UsageError), match="without `resume` the search starts afresh"):
+                resume(kept)
+
+
+def test_a_finished_search_leaves_nothing(tmp_path: Path) -> None:
+    kept = stopped(tmp_path / "ckpt")
+    (kept.folder / ".search.safetensors.abc.tmp").write_bytes(b"killed")
+    kept.remove()
+    assert not kept.folder.exists()
+    kept = stopped(tmp_path / "ckpt")
+    (kept.folder / "mine.txt").write_text("not ours")
+    kept.remove()
+    assert [path.name for path in kept.folder.iterdir()] == ["mine.txt"]
+
+
+def test_the_state_is_complete_and_small() -> None:
+    network = FlatNetwork(build_model(resolve_model("lenet-5", classes=10, channels=1, input_size=8)), 0, 0.1, CPU)
+    method = registry.make("crbg", network, make_target(0.1, 10))
+    state = State(method, method.optimiser(), torch.Generator(), network.module)
+    gate = method.gate(0)
+    method.parameter.grad = torch.ones_like(gate)
+    state.optimiser.step()
+    tensors = state.state_dict()
+    assert {"method.parameter", "optimiser.exp_avg", "optimiser.exp_avg_sq", "optimiser.step", "generator"} <= set(
+        tensors
+    )
+    assert all(f"buffer.{name}" in tensors for name, _ in network.module.named_buffers())
+    assert sum(value.nbytes for value in tensors.values()) < 13.5 * gate.numel() + 10_000
+
+
+ARGUMENTS = ("search", "lenet-300-100", "--max-steps", 400, "--output", "t.safetensors")
+
+
+def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
+    """Run `slt-compress` as `run_cli` does, without waiting for it; another number of threads adds up to other sums."""
+    words = [sys.executable, "-m", "slt_compress", *map(str, arguments)]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, cwd=folder, env=one_thread, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("method", ["crbg", "edge-popup"])
+def test_kill_and_resume_gives_the_same_bytes(method: str, tmp_path: Path) -> None:
+    arguments = (*ARGUMENTS, "--method", method)
+    (tmp_path / "whole").mkdir()
+    assert run_cli(*arguments, cwd=tmp_path / "whole").returncode == 0
+    checkpoint = tmp_path / "t.safetensors.ckpt" / "search.safetensors"
+    draw = random.Random(0)
+    kills = 0
+    for _ in range(3):
+        process = start(tmp_path, *arguments, "--checkpoint-every", 7, "--resume")
+        wait_for(checkpoint, process)
+        time.sleep(draw.uniform(0, 0.5))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills
+    done = run_cli(*arguments, "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from the checkpoint of step" in done.stderr
+    assert (tmp_path / "t.safetensors").read_bytes() == (tmp_path / "whole" / "t.safetensors").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.safetensors", "whole"]
+
+
+def test_an_interrupted_search_says_how_to_resume(tmp_path: Path) -> None:
+    process = start(tmp_path, *ARGUMENTS, "--checkpoint-every", 5)
+    folder = tmp_path / "t.safetensors.ckpt"
+    wait_for(folder / "search.safetensors", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "the same command with --resume continues from the checkpoint in t.safetensors.ckpt" in " ".join(
+        errors.split()
+    )
+    other = run_cli(*ARGUMENTS, "--seed", 1, "--resume", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "belongs to another search: its seed is 0, wanted is 1" in other.stderr
+    (folder / "search.safetensors").write_bytes(b"damaged")
+    damaged = run_cli(*ARGUMENTS, "--resume", cwd=tmp_path)
+    assert damaged.returncode == 3
+    assert "without --resume the search starts afresh" in damaged.stderr
+    without = run_cli(*ARGUMENTS, cwd=tmp_path)
+    assert without.returncode == 0
+    assert (folder / "search.safetensors").read_bytes() == b"damaged"  # not its own
+    afresh = run_cli(*ARGUMENTS, "--checkpoint-every", 100, cwd=tmp_path)
+    assert afresh.returncode == 0
+    assert "the checkpoint in t.safetensors.ckpt will be replaced; --resume would continue from it" in afresh.stderr
+    assert not folder.exists()
+
+
+def test_resume_without_a_checkpoint_starts_afresh_and_says_so(cli: Run, tmp_path: Path) -> None:
+    done = cli("search", "lenet-300-100", "--max-steps", 5, "--resume", "--output", "t.safetensors")
+    assert done.returncode == 0
+    assert "no checkpoint in t.safetensors.ckpt: the search starts afresh" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
