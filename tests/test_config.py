@@ -9,9 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from slt_compress.cli import compare, options, search
-from slt_compress.config import DEFAULT_EPOCHS, MIN_STEPS, SearchConfig
+from slt_compress.config import CHOICES, DEFAULT_EPOCHS, MIN_STEPS, SearchConfig
 from slt_compress.errors import UsageError
-from slt_compress.prng import MAX_SEED, Freeze
+from slt_compress.masking.codecs import CODECS
+from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 
 FLAGS = {"lr": "learning_rate", "init": "initialiser"}  # options under another name than the field of the config
 OF_THE_COMMAND = {"model", "output", "checkpoint_every", "resume", "json", "quiet", "options"}
@@ -38,6 +39,11 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense"}
         ({"learning_rate": 0.0}, "`learning_rate` must be a positive number, got 0"),
         ({"learning_rate": math.inf}, "`learning_rate` must be a positive number, got inf"),
         ({"learning_rate": math.nan}, "`learning_rate` must be a positive number, got nan"),
+        *(
+            ({name: "other"}, f"`{name}` must be one of {', '.join(choices)}, got 'other'")
+            for name, choices in CHOICES.items()
+        ),
+        ({"augment": None}, "`augment` must be one of none, crop, crop-flip, got None"),
         (
             {"method": "crgb"},
             "unknown `method` 'crgb', known: crbg, edge-popup, continuous-sparsification, random",
@@ -69,6 +75,8 @@ def test_what_no_search_can_do_is_refused_with_what_was_given(fields: dict[str, 
         {"epochs": 1},
         {"max_steps": 1},
         {"learning_rate": 1e-9},
+        {"initialiser": None},
+        *({name: choice} for name, choices in CHOICES.items() for choice in choices),
         {"method": "edge-popup", "recipe": "paper", "options": {"scope": "global"}},
     ],
 )
@@ -105,6 +113,18 @@ def test_the_command_line_has_the_defaults_of_the_config(command: Callable[..., 
     assert of_the_config == {
         field.name: getattr(config, field.name) for field in fields(config) if field.name not in {"freeze"} | left_out
     }
+
+
+def test_choices_are_those_of_the_command_line_and_of_the_tables_they_stand_for() -> None:
+    assert {
+        "initialiser": get_args(options.InitialiserName),
+        "augment": get_args(options.AugmentName),
+        "precision": get_args(options.PrecisionName),
+        "codec": get_args(search.CodecName),
+        "statistics": get_args(search.StatisticsName),
+    } == CHOICES
+    assert CHOICES["initialiser"] == tuple(INITIALISERS)
+    assert CHOICES["codec"] == ("auto", *CODECS)
 
 
 def test_help_tells_the_default_budget() -> None:

@@ -39,9 +39,15 @@ class Option:
             value = self.type(text)
         except ValueError as error:
             raise UsageError(f"`{self.name}` must be of type {self.type.__name__}, got {text!r}") from error
-        if self.choices and value not in self.choices:
-            raise UsageError(f"`{self.name}` must be {' or '.join(self.choices)}, got {text!r}")
+        self.check(value)
         return value
+
+    def check(self, value: Any) -> None:
+        """Raise UsageError if this is not a value of the option."""
+        if not isinstance(value, (int, float) if self.type is float else self.type):
+            raise UsageError(f"`{self.name}` must be of type {self.type.__name__}, got {value!r}")
+        if self.choices and value not in self.choices:
+            raise UsageError(f"`{self.name}` must be {' or '.join(self.choices)}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,7 @@ def check(name: str, recipe: str, chosen: Mapping[str, Any], learning_rate: floa
             having = [other for other, one in METHODS.items() if key in {option.name for option in one.options}]
             known = f"it is an option of {', '.join(having)}" if having else "no method has it"
             raise UsageError(f"`{key}` has no meaning for `method` {name}: {known}")
-        understood[key].parse(str(value))
+        understood[key].check(value)
     if learning_rate is not None and not entry.optimises:
         raise UsageError(f"`learning_rate` has no meaning for `method` {name}, which optimises nothing")
 

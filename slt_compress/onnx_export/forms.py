@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -226,7 +227,7 @@ def _two_bits(ticket: Ticket, layer: Layer) -> Part:
     ).astype(np.int8)
     ternary = signs.reshape(layer.shape) * ticket.mask(layer.name)
     name = layer.name
-    values = helper.make_tensor(f"{name}/int2", TensorProto.INT2, layer.shape, ternary.ravel())
+    values = numpy_helper.from_array(ternary.astype(ml_dtypes.int2), f"{name}/int2")  # four to a byte
     scale = numpy_helper.from_array(np.array(layer.scale, np.float32), f"{name}/scale")
     nodes = [
         helper.make_node("Cast", [values.name], [f"{name}/units"], to=TensorProto.FLOAT),

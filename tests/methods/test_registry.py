@@ -278,7 +278,7 @@ class Toy(Method):
         return self.parameter.detach() > 0
 '''
 COMMAND_LINE = """
-from slt_compress.methods.registry import METHODS, Option, Recipe
+from slt_compress.methods.registry import METHODS, MethodEntry, Option, Recipe
 
 METHODS["toy"] = MethodEntry(
     {"default": Recipe("toy:Toy")},

@@ -70,9 +70,8 @@ def test_a_part_takes_the_place_of_an_initializer_too() -> None:
 def test_int2_takes_two_bits_a_weight() -> None:
     origin = source("conv2", 8, INT2_OPSET)
     built = FORMS["int2"].build(origin)
-    packed = [tensor.int32_data for tensor in built.model.graph.initializer if tensor.data_type == TensorProto.INT2]
+    packed = [tensor.raw_data for tensor in built.model.graph.initializer if tensor.data_type == TensorProto.INT2]
     assert [len(values) for values in packed] == [-(-layer.size // 4) for layer in origin.ticket.layers]
-    assert all(0 <= value < 256 for values in packed for value in values)
 
 
 def test_forms_know_their_names() -> None:
