@@ -46,8 +46,8 @@ class SearchConfig:
         precision: arithmetic of the search: "fp32", "bf16", or "auto": bf16 on a GPU that has it.
         device: "auto", "cpu", "cuda" or "mps".
         codec: code of the masks, "raw", "rice", or "auto": whichever is shorter.
-        statistics: form of the BatchNorm statistics in the file, "fp32", "fp16", or "auto": fp16 if that changes not
-            one prediction on the held-out and the test images.
+        statistics: form of the BatchNorm statistics in the file, "fp32", "fp16", or "auto": fp16 if that does not
+            change a prediction on the held-out images.
     """
 
     dataset: str = "digits"

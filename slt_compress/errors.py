@@ -27,6 +27,14 @@ class LostProcessError(SltError):
     """Another process of the same search is gone."""
 
 
+class FailedRunsError(SltError):
+    """Some runs of a comparison have failed; the others are finished."""
+
+
+class MissingPackageError(SltError):
+    """A feature needs a package that is not installed, or a newer version of it."""
+
+
 class OutputError(SltError):
     """A result cannot be written where it was asked for."""
 

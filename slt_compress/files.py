@@ -12,9 +12,13 @@ from slt_compress.errors import OutputError
 def check_writable(path: Path) -> None:
     """Raise OutputError if `path` could not be written: asked before long work, so that its result is not lost."""
     folder = path.parent
-    if path.is_dir():
+    try:
+        is_folder, has_folder = path.is_dir(), folder.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    if is_folder:
         raise OutputError(f"cannot write {path}: it is a folder, expected a file name")
-    if not folder.is_dir():
+    if not has_folder:
         raise OutputError(f"cannot write {path}: the folder {folder} does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")

@@ -249,28 +249,27 @@ def _pack(
 def _measure(
     ticket: Ticket, statistics: str, prepared: Prepared, reporter: ProgressReporter, context: DistributedContext
 ) -> tuple[Ticket, Evaluation, Evaluation]:
-    """Return the ticket with its statistics in the form that is asked for, and its held-out and test evaluations."""
+    """Return the ticket with its statistics in the form that is asked for, and its held-out and test evaluations.
 
-    def measure(candidate: Ticket) -> list[Evaluation]:
+    "auto" is decided on held-out images. The test split is evaluated once, after that.
+    """
+
+    def evaluate_on(name: str, split: Split, candidate: Ticket) -> Evaluation:
         """Evaluate the network that a reader of the ticket's file gets."""
         classifier = torch_classifier(Ticket.from_bytes(candidate.to_bytes()).restore(), prepared.device)
-        evaluations = []
-        for name, split in (("held-out", prepared.run.validation), ("test", prepared.test)):
-            with reporter.counter(f"evaluating on {name} images") as report:
-                evaluations.append(evaluate(classifier, split, prepared.run.preprocessing, report, context))
-        return evaluations
+        with reporter.counter(f"evaluating on {name} images") as report:
+            return evaluate(classifier, split, prepared.run.preprocessing, report, context)
 
     if statistics == "fp16":
         ticket = ticket.with_half_statistics()
-    evaluations = measure(ticket)
+    validation = evaluate_on("held-out", prepared.run.validation, ticket)
     if statistics == "auto" and ticket.statistics:
         with contextlib.suppress(UnreachableError):  # too large for fp16
             half = ticket.with_half_statistics()
-            shorter = measure(half)
-            if all(torch.equal(a.predictions, b.predictions) for a, b in zip(evaluations, shorter, strict=True)):
-                ticket, evaluations = half, shorter
-    validation, test = evaluations
-    return ticket, validation, test
+            shorter = evaluate_on("held-out", prepared.run.validation, half)
+            if torch.equal(validation.predictions, shorter.predictions):
+                ticket, validation = half, shorter
+    return ticket, validation, evaluate_on("test", prepared.test, ticket)
 
 
 def _identity(config: SearchConfig, prepared: Prepared, initialiser: str) -> dict[str, Any]:

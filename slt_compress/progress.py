@@ -22,7 +22,7 @@ class TrainingProgress:
         steps: optimiser steps of the whole run.
         loss: cross-entropy of the last batch, in nats.
         sparsity: share of gated weights that the present hard mask makes zero.
-        accuracy: of the network with that mask, on some validation images, as a fraction.
+        accuracy: of the network with that mask, on some validation images, as a fraction; None where there are too few.
         images_per_second: training images, since the last report.
     """
 
@@ -30,11 +30,12 @@ class TrainingProgress:
     steps: int
     loss: float
     sparsity: float
-    accuracy: float
+    accuracy: float | None
     images_per_second: float
 
 
 ReportTraining = Callable[[TrainingProgress], None]
+TrainingLog = Callable[[str, TrainingProgress], None]  # name of the run, its progress
 
 
 class ProgressReporter(Protocol):

@@ -15,8 +15,8 @@ from slt_compress.masking.codecs import CODECS
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 
 FLAGS = {"lr": "learning_rate", "init": "initialiser"}  # options under another name than the field of the config
-OF_THE_COMMAND = {"model", "output", "checkpoint_every", "resume", "json", "quiet", "options"}
-OF_THE_GRID = {"methods", "sparsities", "seeds", "dense"}
+OF_THE_COMMAND = {"model", "output", "checkpoint_every", "resume", "log", "tensorboard", "json", "quiet", "options"}
+OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
 
 
 @pytest.mark.parametrize(

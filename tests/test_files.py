@@ -58,6 +58,11 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
         files.check_writable(tmp_path / "t.bin")
 
 
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"^cannot write .*x\.bin: "):
+        files.check_writable(tmp_path / f"{'x' * 300}.bin")
+
+
 def test_a_folder_is_made_with_those_above_it_or_the_obstacle_named(tmp_path: Path) -> None:
     files.make_folder(tmp_path / "a" / "b")
     files.make_folder(tmp_path / "a" / "b")

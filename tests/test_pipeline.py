@@ -1,5 +1,6 @@
 """Jobs from names: what is measured is what a reader of the file gets, and images must fit the network."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from slt_compress import pipeline
 from slt_compress.config import SearchConfig
 from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.data.splits import Split
 from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
-from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, torch_classifier
 from slt_compress.pipeline import find_ticket, images_for, prepare
 from slt_compress.prng import Freeze
 from slt_compress.ticket.record import NetworkRecord
@@ -140,19 +142,69 @@ def test_shorter_statistics_are_taken_where_they_change_nothing(statistics: str)
         return
     exact = find_ticket(LENET, replace(config, statistics="fp32"))
     half = find_ticket(LENET, replace(config, statistics="fp16"))
-    same = torch.equal(exact.test.predictions, half.test.predictions)
-    same &= torch.equal(exact.validation.predictions, half.validation.predictions)
+    same = torch.equal(exact.validation.predictions, half.validation.predictions)
     assert result.ticket.half_statistics == same
 
 
-def test_a_changed_prediction_keeps_the_exact_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of images of every evaluation that a search makes: 143 held-out or 360 test ones."""
+    calls: list[int] = []
+
+    def count(classifier: Classifier, split: Split, *arguments: Any) -> Evaluation:
+        calls.append(len(split))
+        return evaluate(classifier, split, *arguments)
+
+    monkeypatch.setattr(pipeline, "evaluate", count)
+    return calls
+
+
+@pytest.mark.parametrize(("statistics", "expected"), [("fp32", 1), ("fp16", 1), ("auto", 2)])
+def test_the_test_split_is_evaluated_once_and_last(statistics: str, expected: int, evaluated: list[int]) -> None:
+    find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=5, statistics=statistics))
+    assert evaluated == [143] * expected + [360]
+
+
+def test_a_changed_held_out_prediction_keeps_the_exact_statistics(
+    monkeypatch: pytest.MonkeyPatch, evaluated: list[int]
+) -> None:
     def crude(ticket: Ticket) -> Ticket:
         return replace(ticket, statistics={name: values * 0 + 1 for name, values in ticket.statistics.items()})
 
+    config = SearchConfig(sparsity=0.8, max_steps=20)
+    exact = find_ticket(LENET, replace(config, statistics="fp32"))
+    evaluated.clear()
     monkeypatch.setattr(Ticket, "with_half_statistics", crude)
-    result = find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=20))
+    result = find_ticket(LENET, config)
+    assert evaluated == [143, 143, 360]
+    assert result.ticket.to_bytes() == exact.ticket.to_bytes()
     assert not result.ticket.half_statistics
     assert len({float(values[0]) for values in result.ticket.statistics.values()}) > 1
+    assert torch.equal(result.validation.predictions, exact.validation.predictions)
+
+
+def test_a_test_image_has_no_say_in_the_form_of_the_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every prediction on test images is another at each evaluation here."""
+    turn = itertools.count()
+
+    def disturb(classifier: Classifier, split: Split, *arguments: Any) -> Evaluation:
+        found = evaluate(classifier, split, *arguments)
+        held_out = len(split) == 143
+        predictions = torch.full_like(found.predictions, 3 if held_out else next(turn))
+        return replace(found, predictions=predictions)
+
+    monkeypatch.setattr(pipeline, "evaluate", disturb)
+    assert find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=5)).ticket.half_statistics
+
+
+def test_statistics_beyond_fp16_stay_as_they_are(monkeypatch: pytest.MonkeyPatch, evaluated: list[int]) -> None:
+    def refuse(_: Ticket) -> Ticket:
+        raise UnreachableError("too large")
+
+    monkeypatch.setattr(Ticket, "with_half_statistics", refuse)
+    result = find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=5))
+    assert not result.ticket.half_statistics
+    assert evaluated == [143, 360]
 
 
 def test_images_of_other_channels_are_refused() -> None:

@@ -56,18 +56,20 @@ LIBRARIES = {  # library -> the only modules that may import it
     "onnx_ir": {name for name in MODULES if name.startswith("onnx_export.")},
     "onnxscript": {"onnx_export.trace"},
     "onnxruntime": {
-        *("evaluation.onnxruntime_backend", "onnx_export.export", "onnx_export.parity", "onnx_export.quantise"),
+        *("evaluation.onnxruntime_backend", "onnx_export.forms", "onnx_export.parity", "onnx_export.quantise"),
     },
     "matplotlib": {"comparison.plots"},
     "typer": {name for name in MODULES if name.startswith("cli.")},
     "rich": {"cli.console"},
+    "filelock": {"comparison.cells"},
+    "tensorboard": set(),  # torch's own writer imports it, in training.logs
     "safetensors": {"training.checkpoint", "ticket.container"},
 }
 
 NEEDS_NO_TORCH = {
     *("config", "errors", "files", "prng", "progress", "version", "ticket.ticket", "ticket.record", "models.spec"),
     *("masking.codecs", "methods.registry", "data.preprocessing", "comparison.results", "comparison.plots"),
-    *("comparison.grid", "cli.console"),
+    *("comparison.grid", "cli.console", "cli.options", "training.logs"),
 }
 NEEDS_NOTHING_HEAVY = {"cli.main", "methods.registry", "errors", "progress", "version"}
 HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplotlib", "sklearn"}

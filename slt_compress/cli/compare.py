@@ -3,14 +3,18 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
-from slt_compress.errors import UsageError
+from slt_compress.errors import FailedRunsError, UsageError
 from slt_compress.methods import registry
+
+if TYPE_CHECKING:
+    from slt_compress.cli.console import Printer
+    from slt_compress.comparison.results import ComparisonResult
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -48,6 +52,18 @@ def compare(
         bool,
         typer.Option("--dense/--no-dense", help="Also train all weights, as the baseline.", rich_help_panel="Grid"),
     ] = True,
+    dense_lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate of the dense baseline, for Adam. [default: 0.01]", rich_help_panel="Grid"),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Run only every N-th cell, from the I-th on; then the command without --shard writes the tables.",
+            rich_help_panel="Grid",
+        ),
+    ] = None,
     freeze_ratio: shared.FreezeRatio = 0.0,
     lock_ratio: shared.LockRatio = 0.0,
     init: shared.Init = None,
@@ -57,6 +73,8 @@ def compare(
     augment: shared.Augment = "none",
     precision: shared.Precision = "auto",
     device: shared.Device = "auto",
+    log: shared.Log = None,
+    tensorboard: shared.TensorBoard = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
@@ -81,21 +99,41 @@ def compare(
 
         if distributed.started_by_torchrun():
             raise UsageError("compare runs in one process; torchrun is for search")
-        from slt_compress.cli.console import Printer
         from slt_compress.comparison.grid import Plan
-        from slt_compress.comparison.results import accuracy_table, read_summaries
         from slt_compress.comparison.run import compare as run
 
-        plan = Plan.parse(model, config, methods=methods, sparsities=sparsities, seeds=seeds, dense=dense)
-        printer = Printer(json=json, quiet=quiet)
-        document = run(plan, output, shlex.join(["slt-compress", *sys.argv[1:]]), printer)
-        printer.table(*accuracy_table(read_summaries(document)))
-        printer.result(
-            document,
-            [
-                ("accuracy", f"test, in per cent, {'mean ± std' if seeds > 1 else 'one seed'}"),
-                ("table", f"{output / 'results.csv'}, {output / 'results.json'}, {output / 'results.md'}"),
-                ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
-                ("tickets", str(output / "tickets")),
-            ],
+        plan = Plan.parse(
+            model,
+            config,
+            methods=methods,
+            sparsities=sparsities,
+            seeds=seeds,
+            dense=dense,
+            dense_lr=dense_lr,
+            shard=shard,
         )
+        with shared.printer(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
+            result = run(plan, output, shlex.join(["slt-compress", *sys.argv[1:]]), printer)
+        _render(printer, result, output, tables=shard is None)
+        if result.failed:
+            names = ", ".join(result.failed)
+            raise FailedRunsError(f"{len(result.failed)} of {result.cells} runs failed: {names}; see above")
+
+
+def _render(printer: "Printer", result: "ComparisonResult", output: Path, *, tables: bool) -> None:
+    from slt_compress.comparison.results import accuracy_table
+
+    lines = [("cells", f"{len(result.rows)} of {result.cells} finished")]
+    lines += [("failed", f"{cell}: {reason}") for cell, reason in result.failed.items()]
+    if not (tables and result.rows):
+        advice = "" if tables else "next, once all shards are finished: the same command without --shard"
+        printer.result(result.to_json(), lines, advice=advice)
+        return
+    printer.table(*accuracy_table(result.summaries))
+    lines += [
+        ("accuracy", f"test, in per cent, {'mean ± std' if result.seeds > 1 else 'one seed'}"),
+        ("table", f"{output / 'results.csv'}, {output / 'results.json'}, {output / 'results.md'}"),
+        ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
+        ("tickets", str(output / "tickets")),
+    ]
+    printer.result(result.to_json(), lines)

@@ -4,7 +4,8 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,16 +16,23 @@ from rich.table import Table
 from slt_compress.cli.flags import as_flags
 
 if TYPE_CHECKING:
-    from slt_compress.progress import ReportCount, ReportTraining, TrainingProgress
+    from slt_compress.progress import ReportCount, ReportTraining, TrainingLog, TrainingProgress
 
 _PATIENCE = 2.0  # seconds before a progress bar appears
+_LINE_EVERY = 10.0  # seconds between two lines about a run, away from a terminal
+_ONLY_RUN = "search"  # its name in a log
 
 
 class Printer:
-    """Where a command's words go. With `json` or `quiet`, or away from a terminal, no progress is shown."""
+    """Where a command's words go. With `json` or `quiet` no progress is shown.
+
+    Attributes:
+        logs: who else is told about every report of a search or a dense training, `json` and `quiet` or not.
+    """
 
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self._json = json
+        self.logs: list[TrainingLog] = []
         self._out = Console(highlight=False, soft_wrap=True)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
         self.shows_progress = self._err.is_terminal and not (json or quiet)
@@ -60,12 +68,15 @@ class Printer:
 
     @contextlib.contextmanager
     def training_progress(self) -> Iterator["ReportTraining | None"]:
-        """Show a search or dense training: loss, sparsity, accuracy of the hard mask, speed, time left."""
+        """Show a search or dense training: loss, sparsity, accuracy of the hard mask, speed, time left.
+
+        On a terminal that is a bar, elsewhere a plain line about every ten seconds.
+        """
         if not self.shows_progress:
-            yield None
+            yield _together(self.plain_lines(), *(partial(log, _ONLY_RUN) for log in self.logs))
             return
         columns = (
-            TextColumn("searching"),
+            TextColumn("training"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
@@ -76,7 +87,25 @@ class Printer:
             def show(progress: "TrainingProgress") -> None:
                 bar.update(task, completed=progress.step, total=progress.steps, state=_training_state(progress))
 
-            yield show
+            yield _together(show, *(partial(log, _ONLY_RUN) for log in self.logs))
+
+    def plain_lines(self, run: str = "") -> "ReportTraining | None":
+        """Return what prints a line about every ten seconds; None with `json` or `quiet`."""
+        if not self._talks:
+            return None
+        last = time.monotonic()
+        first: tuple[float, int] | None = None  # time and step of the first report, which a resumed run makes late
+
+        def show(progress: "TrainingProgress") -> None:
+            nonlocal last, first
+            now = time.monotonic()
+            first = first or (now, progress.step)
+            if now - last >= _LINE_EVERY and first[1] < progress.step < progress.steps:
+                last = now
+                left = (now - first[0]) / (progress.step - first[1]) * (progress.steps - progress.step)
+                self.note(f"{run}{_training_state(progress)}  {duration(left)} left")
+
+        return show
 
     @contextlib.contextmanager
     def counter(self, what: str) -> Iterator["ReportCount | None"]:
@@ -98,7 +127,7 @@ class Printer:
     def grid_progress(self, cells: int, finished: int, steps: int) -> Iterator["GridProgress"]:
         """Show a running comparison: cells finished of all, time left for `steps` more, the running cell beneath."""
         if not self.shows_progress:
-            yield GridProgress(self.note, None, cells, finished, steps)
+            yield GridProgress(self, None, cells, finished, steps)
             return
         columns = (
             TextColumn("{task.description}"),
@@ -108,18 +137,20 @@ class Printer:
         )
         # Cells of one grid differ in speed: the time left is judged by the whole run, not by the last seconds.
         with Progress(*columns, console=self._err, transient=True, speed_estimate_period=86_400) as bar:
-            yield GridProgress(self.note, bar, cells, finished, steps)
+            yield GridProgress(self, bar, cells, finished, steps)
 
 
 class GridProgress:
-    """Progress over a grid of runs; each run tells it how it goes. Away from a terminal, one line per finished cell."""
+    """Progress over a grid of runs; each run tells it how it goes.
 
-    def __init__(
-        self, note: Callable[[str], None], bar: Progress | None, cells: int, finished: int, steps: int
-    ) -> None:
-        self._note = note
+    Away from a terminal it prints one line per finished cell, and plain lines about long ones.
+    """
+
+    def __init__(self, printer: Printer, bar: Progress | None, cells: int, finished: int, steps: int) -> None:
+        self._printer = printer
         self._bar = bar
         self._cells, self._finished, self._steps_done = cells, finished, 0
+        self._cell = ""
         if bar:
             self._grid = bar.add_task("comparing", total=steps, state=self._state())
             self._run = bar.add_task("", total=None, state="")
@@ -128,6 +159,7 @@ class GridProgress:
         return f"{self._finished}/{self._cells} cells"
 
     def begin(self, cell: str) -> None:
+        self._cell = cell
         if self._bar:
             self._bar.reset(self._run, total=None, description=plain(cell), state="")
 
@@ -137,7 +169,7 @@ class GridProgress:
         self._steps_done += steps
         if self._bar:
             self._bar.update(self._grid, completed=self._steps_done, state=self._state())
-        self._note(f"{self._state()}  {result}")
+        self._printer.note(f"{self._state()}  {result}")
 
     def note(self, text: str) -> None:
         """Stay silent: a run of a grid has its line when it is finished."""
@@ -154,22 +186,44 @@ class GridProgress:
     @contextlib.contextmanager
     def training_progress(self) -> Iterator["ReportTraining | None"]:
         bar = self._bar
+        logs = [partial(log, self._cell) for log in self._printer.logs]
         if bar is None:
-            yield None
+            yield _together(self._printer.plain_lines(f"{self._cell}: "), *logs)
             return
 
         def show(progress: "TrainingProgress") -> None:
             bar.update(self._run, completed=progress.step, total=progress.steps, state=_training_state(progress))
             bar.update(self._grid, completed=self._steps_done + progress.step)
 
-        yield show
+        yield _together(show, *logs)
+
+
+def _together(*reports: "ReportTraining | None") -> "ReportTraining | None":
+    """Return one report that makes all of these; None if there is none, so that nothing is measured for it."""
+    chosen = [report for report in reports if report]
+    if not chosen:
+        return None
+
+    def report(progress: "TrainingProgress") -> None:
+        for each in chosen:
+            each(progress)
+
+    return report
 
 
 def _training_state(progress: "TrainingProgress") -> str:
+    accuracy = "" if progress.accuracy is None else f"accuracy {progress.accuracy:.3f}  "
     return (
         f"{progress.step}/{progress.steps} steps  loss {progress.loss:.3f}  sparsity {progress.sparsity:.3f}  "
-        f"accuracy {progress.accuracy:.3f}  {progress.images_per_second:,.0f} images/s"
+        f"{accuracy}{progress.images_per_second:,.0f} images/s"
     )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it: h:mm:ss, or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def error(text: str) -> None:

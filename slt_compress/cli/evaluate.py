@@ -50,10 +50,13 @@ def evaluate(
         from slt_compress.cli.console import Printer
         from slt_compress.evaluation.accuracy import evaluate as measure
         from slt_compress.pipeline import images_for
+        from slt_compress.training import malloc
         from slt_compress.training.device import choose_device
 
         printer = Printer(json=json)
         target = choose_device("cpu" if is_onnx else device)
+        if target.type == "cpu":
+            malloc.keep_freed_memory()
         classifier, record, feed = _open(file, target)
         name = dataset or record.dataset
         split = images_for(record, name, data_dir, printer)

@@ -1,7 +1,8 @@
 """Options that several commands share, each with one type and one help text, and those that methods bring along."""
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -10,6 +11,7 @@ import typer
 from slt_compress.methods import registry
 
 if TYPE_CHECKING:
+    from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
 
 if TYPE_CHECKING:
@@ -78,8 +80,35 @@ Precision = Annotated[
     typer.Option(help="Arithmetic of the search; auto takes bf16 on a GPU that has it.", rich_help_panel="Training"),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.jsonl", help="Append a JSON line to this file at every report.", rich_help_panel="Long runs"
+    ),
+]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Write every report for TensorBoard too, if it is installed.", rich_help_panel="Long runs"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+@contextlib.contextmanager
+def printer(*, json: bool, quiet: bool, log: Path | None, tensorboard: Path | None) -> Iterator["Printer"]:
+    """Give the printer of a command that searches or trains, with its logs open until the end."""
+    from slt_compress.cli.console import Printer
+    from slt_compress.training.logs import JsonLines, TensorBoard
+
+    found = Printer(json=json, quiet=quiet)
+    with contextlib.ExitStack() as stack:
+        if log:
+            found.logs.append(stack.enter_context(contextlib.closing(JsonLines(log, found.note))))
+        if tensorboard:
+            found.logs.append(stack.enter_context(contextlib.closing(TensorBoard(tensorboard, found.note))))
+        yield found
 
 
 def with_method_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -58,7 +58,7 @@ def search(
     codec: Annotated[CodecName, typer.Option(help="Code of the masks; auto takes the shorter.")] = "auto",
     statistics: Annotated[
         StatisticsName,
-        typer.Option(help="Form of the BatchNorm statistics; auto takes fp16 if it changes not one prediction."),
+        typer.Option(help="Form of the BatchNorm statistics; auto takes fp16 if it changes no held-out prediction."),
     ] = "auto",
     output: Annotated[
         Path | None,
@@ -81,6 +81,8 @@ def search(
             rich_help_panel="Long runs",
         ),
     ] = False,
+    log: shared.Log = None,
+    tensorboard: shared.TensorBoard = None,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
     options: dict[str, Any],
@@ -115,17 +117,17 @@ def search(
 
         files.check_writable(output)
         files.check_folder(folder)
-        from slt_compress.cli.console import Printer
         from slt_compress.pipeline import find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
 
         checkpoints = Checkpoints(folder, checkpoint_every, resume)
         with distributed.join() as context:
-            printer = Printer(json=json, quiet=quiet or not context.is_main_process)
-            result = find_ticket(model, config, printer, checkpoints=checkpoints, context=context)
-        if not context.is_main_process:
-            return
+            if not context.is_main_process:
+                find_ticket(model, config, checkpoints=checkpoints, context=context)
+                return
+            with shared.printer(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
+                result = find_ticket(model, config, printer, checkpoints=checkpoints, context=context)
         result.ticket.save(output)
         if checkpoint_every or resume:  # another search's stays
             checkpoints.remove()

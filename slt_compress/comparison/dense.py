@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from slt_compress.comparison.results import DENSE_LEARNING_RATE
 from slt_compress.data.augment import Augmentation
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names
@@ -19,7 +20,6 @@ from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.loop import Clock, TrainingRun, forward, optimise, torch_seed
 
-LEARNING_RATE = 1e-2  # of Adam, falling to 0 as a cosine; chosen on validation images, see docs/methods.md
 EMBEDDING_STD = 0.02  # of embeddings and tokens: here they can learn their scale
 
 
@@ -45,7 +45,7 @@ class DenseResult:
 class DenseTrainer:
     """Optimises all parameters of a module with Adam."""
 
-    def __init__(self, module: nn.Module, run: TrainingRun, learning_rate: float = LEARNING_RATE) -> None:
+    def __init__(self, module: nn.Module, run: TrainingRun, learning_rate: float = DENSE_LEARNING_RATE) -> None:
         self.module = module
         self._optimiser = torch.optim.Adam(module.parameters(), fused=True)
         self._learning_rate = learning_rate
@@ -66,19 +66,25 @@ class DenseTrainer:
 
 
 def train_dense(
-    prepared: Prepared, seed: int, reporter: ProgressReporter = SILENT, augment: str = "none"
+    prepared: Prepared,
+    seed: int,
+    reporter: ProgressReporter = SILENT,
+    *,
+    augment: str = "none",
+    learning_rate: float | None = None,
 ) -> DenseResult:
     """Train a network normally and measure it once on the test images. `augment` as in `SearchConfig`.
 
     The images come in the order in which a search of this seed sees them.
     """
+    rate = DENSE_LEARNING_RATE if learning_rate is None else learning_rate
     run = replace(prepared.run, seed=seed, augmentation=Augmentation(augment, seed))
     module = build_model(prepared.spec)
     initialise(module, seed)
     module.to(prepared.device)
     clock = Clock()
     with reporter.training_progress() as report:
-        for _ in optimise(DenseTrainer(module, run), run, clock, report):
+        for _ in optimise(DenseTrainer(module, run, rate), run, clock, report):
             pass
         next(module.parameters()).sum().item()  # waits for a GPU
         seconds = clock.seconds()

@@ -1,6 +1,8 @@
 """The grid of a comparison: what is asked for, and the cells it makes."""
 
 import difflib
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,7 +49,18 @@ class Contender:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared. `config` holds what all cells share; its method, sparsity and seed are not looked at."""
+    """What is compared.
+
+    Attributes:
+        model: name of the network.
+        config: what all cells share; its method, sparsity and seed are not looked at.
+        contenders: the methods.
+        sparsities: the targets.
+        seeds: runs of each method at each sparsity, with seeds from 0.
+        dense: whether the dense network is trained too.
+        dense_lr: its learning rate, None for the default.
+        shard: (I, N): run only every N-th cell, from the I-th on, counted from 1; None: run all.
+    """
 
     model: str
     config: SearchConfig
@@ -55,21 +68,39 @@ class Plan:
     sparsities: tuple[float, ...]
     seeds: int
     dense: bool
+    dense_lr: float | None = None
+    shard: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise UsageError(f"`seeds` must be at least 1, got {self.seeds}")
+        if self.dense_lr is not None and not (self.dense_lr > 0 and math.isfinite(self.dense_lr)):
+            raise UsageError(f"`dense_lr` must be a positive number, got {self.dense_lr:g}")
+        if self.dense_lr is not None and not self.dense:
+            raise UsageError("`dense_lr` has no meaning where the dense network is not trained")
 
     @classmethod
     def parse(
-        cls, model: str, config: SearchConfig, *, methods: str, sparsities: str, seeds: int, dense: bool
+        cls,
+        model: str,
+        config: SearchConfig,
+        *,
+        methods: str,
+        sparsities: str,
+        shard: str | None = None,
+        **further: Any,
     ) -> "Plan":
-        """Read comma-separated lists. Raises UsageError naming what is empty, unknown, out of range or given twice."""
+        """Read comma-separated lists and a shard I/N; `further` are the plan's other fields.
+
+        Raises UsageError naming what is empty, unknown, out of range or given twice.
+        """
         contenders = [Contender.parse(word) for word in _words("methods", methods)]
         shares = [_sparsity(word) for word in _words("sparsities", sparsities)]
         for argument, values in (("methods", [one.label for one in contenders]), ("sparsities", shares)):
             twice = [value for index, value in enumerate(values) if value in values[:index]]
             if twice:
                 raise UsageError(f"`{argument}` names {twice[0]} twice")
-        if seeds < 1:
-            raise UsageError(f"`seeds` must be at least 1, got {seeds}")
-        return cls(model, config, tuple(contenders), tuple(shares), seeds, dense)
+        return cls(model, config, tuple(contenders), tuple(shares), shard=_shard(shard), **further)
 
     def cells(self) -> list["Cell"]:
         """Return all cells, seed by seed, so that an interrupted grid already compares something."""
@@ -79,6 +110,13 @@ class Plan:
             if self.dense:
                 found.append(Cell(Contender(DENSE), 0.0, seed))
         return found
+
+    def of_shard(self, cells: list["Cell"]) -> list["Cell"]:
+        """Return those of all cells that the shard runs."""
+        if self.shard is None:
+            return cells
+        index, count = self.shard
+        return cells[index - 1 :: count]
 
 
 @dataclass(frozen=True)
@@ -138,6 +176,16 @@ def _words(argument: str, text: str) -> list[str]:
     if not all(words):
         raise UsageError(f"`{argument}` must be a list with commas between its members, got {text!r}")
     return words
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    """Read I/N."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"`shard` must be I/N with I from 1 to N, such as 1/4, got {text!r}")
+    return int(found[1]), int(found[2])
 
 
 def _sparsity(text: str) -> float:

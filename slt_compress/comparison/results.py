@@ -11,6 +11,7 @@ from typing import Any
 from slt_compress.methods import registry
 
 DENSE = "dense"  # the method of a row that is no ticket: all weights trained
+DENSE_LEARNING_RATE = 1e-2  # of Adam, falling to 0 as a cosine; chosen on validation images, see docs/methods.md
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,52 @@ class Summary:
         return cls(target_sparsity=fields.pop("asked_sparsity"), **fields)
 
 
+@dataclass(frozen=True)
+class ComparisonResult:
+    """What a comparison has found so far.
+
+    Attributes:
+        command: how it was called.
+        settings: what all its runs share.
+        environments: the machines and versions that runs were made with.
+        seeds: runs of each method at each sparsity.
+        cells: runs of the whole grid.
+        rows: the finished ones.
+        failed: why a run has failed, by the name of its cell.
+    """
+
+    command: str
+    settings: Mapping[str, Any]
+    environments: tuple[dict[str, str], ...]
+    seeds: int
+    cells: int
+    rows: tuple[Row, ...]
+    failed: Mapping[str, str]
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """Mean and standard deviation of each method at each sparsity."""
+        return summarise(self.rows)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run of the grid is finished."""
+        return len(self.rows) == self.cells
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `results.json` holds."""
+        return {
+            "command": self.command,
+            "settings": self.settings,
+            "environments": list(self.environments),
+            "seeds": self.seeds,
+            "summary": [summary.to_json() for summary in self.summaries],
+            "rows": [row.to_json() for row in self.rows],
+            "cells": self.cells,
+            "failed": dict(self.failed),
+        }
+
+
 def summarise(rows: Sequence[Row]) -> list[Summary]:
     """Return one summary per method and target sparsity, in the order of their first rows."""
     groups: dict[tuple[str, float], list[Row]] = {}
@@ -145,11 +192,6 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
             )
         )
     return summaries
-
-
-def read_summaries(document: Mapping[str, Any]) -> list[Summary]:
-    """Return the summaries in a JSON document of results."""
-    return [Summary.from_json(summary) for summary in document["summary"]]
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float | None]:
@@ -177,8 +219,8 @@ def _table(summaries: Sequence[Summary], show: Callable[[Summary], str]) -> tupl
     found = {(summary.label, summary.target_sparsity): summary for summary in summaries}
     rows = []
     for sparsity in sparsities:
-        cells = (found[label, 0.0 if label == DENSE else sparsity] for label in labels)
-        rows.append([f"{100 * sparsity:.6g} %", *map(show, cells)])
+        cells = (found.get((label, 0.0 if label == DENSE else sparsity)) for label in labels)
+        rows.append([f"{100 * sparsity:.6g} %", *(show(cell) if cell else "–" for cell in cells)])
     return ["sparsity", *labels], rows
 
 
@@ -187,13 +229,13 @@ def percent(mean: float, std: float | None = None) -> str:
     return f"{100 * mean:.2f}" + ("" if std is None else f" ± {100 * std:.2f}")
 
 
-def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
+def markdown(result: ComparisonResult) -> str:
     """Return a page: the command, the tables, and what is needed to make them again."""
-    settings, images = document["settings"], document["settings"]["pictures"]
-    seeds = f"seeds 0 to {document['seeds'] - 1}" if document["seeds"] > 1 else "seed 0"
+    settings, images, summaries = result.settings, result.settings["pictures"], result.summaries
+    seeds = f"seeds 0 to {result.seeds - 1}" if result.seeds > 1 else "seed 0"
     environments = [
         f"{found['machine']}, Python {found['python']}, torch {found['torch']}, timm {found['timm']}"
-        for found in document["environments"]
+        for found in result.environments
     ]
     heading, rows = accuracy_table(summaries)
     _, sizes = _table(summaries, lambda summary: f"{summary.bytes / 1000:,.1f}")
@@ -203,7 +245,7 @@ def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
             f"# {settings['model']} on {settings['dataset']}",
             "",
             "```sh",
-            document["command"],
+            result.command,
             "```",
             "",
             f"{settings['steps']:,} steps of {settings['batch_size']} images ({settings['epochs']:.3g} epochs), "
@@ -211,6 +253,8 @@ def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
             f"test images of {settings['preprocessing']['size']} px{_unusual(settings)}. "
             f"slt-compress {settings['tool']}. {'; '.join(environments)}.",
             "",
+            *_baseline(result),
+            *_missing(result),
             "Test accuracy in per cent, mean ± sample standard deviation over the seeds:",
             "",
             *_markdown_table(heading, rows),
@@ -228,6 +272,21 @@ def markdown(document: Mapping[str, Any], summaries: Sequence[Summary]) -> str:
             "",
         ]
     )
+
+
+def _baseline(result: ComparisonResult) -> list[str]:
+    """Return how the dense baseline was trained, as a paragraph."""
+    if not any(row.method == DENSE for row in result.rows):
+        return []
+    rate = result.settings.get("dense_learning_rate", DENSE_LEARNING_RATE)
+    return [f"Dense baseline: all weights trained with Adam, learning rate {rate:g} falling to 0 as a cosine.", ""]
+
+
+def _missing(result: ComparisonResult) -> list[str]:
+    """Return what is not in the tables, as a paragraph."""
+    if result.is_complete:
+        return []
+    return [f"**Incomplete: {len(result.rows)} of {result.cells} runs are finished, {len(result.failed)} failed.**", ""]
 
 
 def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,11 +1,10 @@
 """Compare methods on a grid: methods × sparsities × seeds, and the dense network of each seed as the baseline.
 
-    DIR/tickets/CELL.safetensors    the ticket of a cell
-    DIR/cells/CELL.json             its row, written after the ticket: a cell with a row is finished
-    DIR/results.csv, results.json, results.md, accuracy-sparsity.png, accuracy-bytes.png
+A cell depends on its settings alone, never on the cells before it. So an interrupted comparison is resumed with the
+same result, a cell that fails does not stop the others, and several processes can share the cells of one folder.
+`cells` describes the folder; the tables beside its subfolders are written last:
 
-A cell depends on its settings alone, never on the cells before it: an interrupted comparison is resumed with the same
-result. Rows of other settings are never mixed with these.
+    DIR/results.csv, results.json, results.md, accuracy-sparsity.png, accuracy-bytes.png
 """
 
 import contextlib
@@ -13,7 +12,8 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,17 @@ import torch
 
 from slt_compress import files
 from slt_compress.comparison import plots
+from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
 from slt_compress.comparison.dense import train_dense
 from slt_compress.comparison.grid import Cell, Plan
-from slt_compress.comparison.results import DENSE, Row, markdown, percent, summarise, to_csv
+from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
-from slt_compress.errors import SltError, UsageError
+from slt_compress.errors import OutputError, SltError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
 from slt_compress.models.registry import build_model
 from slt_compress.pipeline import Prepared, find_ticket, prepare
-from slt_compress.progress import GridReporter, ProgressReporter
-from slt_compress.ticket.ticket import Ticket
+from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.version import __version__
 
 _OF_A_CELL = {"method", "options", "recipe", "sparsity", "seed"}  # fields of a config that differ within a grid
@@ -41,50 +41,154 @@ _PLANNED = {"data_dir", "input_size", "epochs", "max_steps", "batch_size", "prec
 _FINGERPRINT_IMAGES = 100
 
 
-def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> dict[str, Any]:
-    """Run the cells that `folder` does not hold yet, write the results of all, and return their JSON document.
+def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> ComparisonResult:
+    """Run the cells that `folder` does not hold yet, and return what it holds then.
+
+    Without a shard, write the tables of all cells; those that another process is busy with are waited for. With one,
+    run only its cells and write no table. A cell that fails is in the result's `failed`; the others are run all the
+    same.
 
     Raises UsageError if the folder holds cells of other settings, OutputError if it cannot be written.
     """
     files.check_folder(folder)
     prepared = prepare(plan.model, plan.config, reporter)
     settings = _settings(plan, prepared)
-    _refuse_other_settings(folder, settings)
-    for path in (folder / "cells", folder / "tickets"):
-        files.make_folder(path)
+    store = CellFolder(folder, settings)
     cells = plan.cells()
     _check_sparsities(cells, plan.config, prepared)
-    finished = {cell.name: document for cell in cells if (document := _read(folder, cell, reporter))}
-    missing = [cell for cell in cells if cell.name not in finished]
+    finished = {cell.name: run for cell in cells if (run := store.read(cell, reporter))}
+    own = plan.of_shard(cells)
+    missing = [cell for cell in own if cell.name not in finished]
     reporter.note(
-        f"{settings['model']} on {settings['dataset']}: {len(cells)} cells, {len(finished)} of them finished, "
-        f"{settings['steps']:,} steps of {settings['batch_size']} on {prepared.device}"
+        f"{plan.model} on {plan.config.dataset}: {len(own)} cells, {len(own) - len(missing)} of them finished, "
+        f"{prepared.run.budget.steps:,} steps of {prepared.run.budget.batch_size} on {prepared.device}"
     )
-    unasked = len({path.stem for path in (folder / "cells").glob("*.json")} - {cell.name for cell in cells})
-    if unasked:
-        reporter.note(f"{unasked} finished cells in {folder} are not in this grid, and not part of the results")
-    with reporter.grid_progress(len(cells), len(finished), sum(_steps(cell, prepared) for cell in missing)) as progress:
-        for cell in missing:
-            progress.begin(cell.name)
-            row = (
-                _train(cell, plan, prepared, progress)
-                if cell.is_dense
-                else _search(cell, plan, prepared, folder, progress)
-            )
-            document = finished[cell.name] = {
-                "settings": settings,
-                "environment": _environment(prepared),
-                "row": row.to_json(),
-            }
-            files.write_atomically(folder / "cells" / f"{cell.name}.json", _json(document))
-            progress.finish(
+    others = len(store.names() - {cell.name for cell in cells})
+    if others:
+        reporter.note(f"{others} finished cells in {folder} are not in this grid, and not part of the results")
+    steps = sum(_steps(cell, prepared) for cell in missing)
+    with reporter.grid_progress(len(own), len(own) - len(missing), steps) as progress:
+        work = _Work(plan, prepared, store, settings, progress)
+        busy = [cell for cell in missing if not work.run(cell)]
+        if busy and not plan.shard:
+            reporter.note(f"waiting for {len(busy)} cells that other processes are busy with")
+            for cell in busy:
+                work.run(cell, wait=True)
+    finished |= work.finished
+    labels = [*(one.label for one in plan.contenders), DENSE]
+    order = sorted(cells, key=lambda cell: (labels.index(cell.contender.label), cell.sparsity, cell.seed))
+    result = ComparisonResult(
+        command=command,
+        settings=settings,
+        environments=_distinct([dict(finished[cell.name].environment) for cell in order if cell.name in finished]),
+        seeds=plan.seeds,
+        cells=len(cells),
+        rows=tuple(finished[cell.name].row for cell in order if cell.name in finished),
+        failed=work.failed,
+    )
+    if result.rows and not plan.shard:
+        _write_tables(folder, result)
+        if result.is_complete:
+            store.remove_locks(cells)
+    return result
+
+
+class _Work:
+    """Runs cells one after the other, and remembers what came of them."""
+
+    def __init__(
+        self, plan: Plan, prepared: Prepared, store: CellFolder, settings: dict[str, Any], progress: CellReporter
+    ) -> None:
+        self._plan = plan
+        self._prepared = prepared
+        self._store = store
+        self._settings = settings
+        self._progress = progress
+        self.finished: dict[str, FinishedRun] = {}
+        self.failed: dict[str, str] = {}
+
+    def run(self, cell: Cell, *, wait: bool = False) -> bool:
+        """Run a cell unless it is finished; return False if another process is busy with it, which `wait` waits for.
+
+        A failure is remembered, and ends nothing but the cell. Only a folder that cannot be written ends all.
+        """
+        with self._store.lock(cell, wait=wait) as free:
+            if not free:
+                return False
+            steps = _steps(cell, self._prepared)
+            if there := self._store.read(cell, self._progress):  # another process has finished it meanwhile
+                self.finished[cell.name] = there
+                self._progress.finish(f"{cell.name}: finished by another process", steps)
+                return True
+            self._progress.begin(cell.name)
+            self._store.remove_error(cell)
+            try:
+                row = self._train(cell) if cell.is_dense else self._search(cell)
+            except OutputError:
+                raise
+            except Exception as error:  # a bug or a lack of memory in one cell says nothing about the others
+                self._remember(cell, error)
+                self._progress.finish(f"{cell.name}: failed, {self.failed[cell.name]}", steps)
+                return True
+            self.finished[cell.name] = FinishedRun(row, self._settings, _environment(self._prepared))
+            self._store.write(cell, self.finished[cell.name])
+            self._progress.finish(
                 f"{cell.name}: {percent(row.accuracy)} % test, {percent(row.validation_accuracy)} % held-out, "
                 f"{row.seconds:.1f} s",
-                _steps(cell, prepared),
+                steps,
             )
-    labels = [*(one.label for one in plan.contenders), DENSE]
-    cells.sort(key=lambda cell: (labels.index(cell.contender.label), cell.sparsity, cell.seed))
-    return _write(folder, plan, command, [finished[cell.name] for cell in cells])
+            return True
+
+    def _remember(self, cell: Cell, error: Exception) -> None:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, SltError):
+            self.failed[cell.name] = reason
+        else:
+            place = self._store.write_error(cell, "".join(traceback.format_exception(error)))
+            self.failed[cell.name] = f"{type(error).__name__}: {reason} (traceback in {place})"
+
+    def _search(self, cell: Cell) -> Row:
+        plan, path = self._plan, self._store.ticket(cell)
+        result = find_ticket(plan.model, cell.config(plan.config), self._progress, prepared=self._prepared)
+        result.ticket.save(path)
+        return Row(
+            method=cell.contender.method,
+            recipe=cell.contender.recipe,
+            options=cell.contender.options,
+            target_sparsity=cell.sparsity,
+            sparsity=result.ticket.sparsity,
+            seed=cell.seed,
+            accuracy=result.test.accuracy,
+            validation_accuracy=result.validation.accuracy,
+            loss=result.test.finite_loss,
+            bytes=path.stat().st_size,
+            mask_bytes=result.ticket.mask_bytes,
+            seconds=result.seconds,
+            images_per_second=result.images_per_second,
+            ticket=f"tickets/{path.name}",
+            digest=result.ticket.digest,
+        )
+
+    def _train(self, cell: Cell) -> Row:
+        plan = self._plan
+        trained = train_dense(
+            self._prepared, cell.seed, self._progress, augment=plan.config.augment, learning_rate=plan.dense_lr
+        )
+        return Row(
+            method=DENSE,
+            target_sparsity=0.0,
+            sparsity=0.0,
+            seed=cell.seed,
+            accuracy=trained.test.accuracy,
+            validation_accuracy=trained.validation.accuracy,
+            loss=trained.test.finite_loss,
+            bytes=trained.bytes,
+            mask_bytes=None,
+            seconds=trained.seconds,
+            images_per_second=trained.images_per_second,
+            ticket=None,
+            digest=None,
+        )
 
 
 def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Prepared) -> None:
@@ -100,52 +204,6 @@ def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Pre
 def _steps(cell: Cell, prepared: Prepared) -> int:
     """Return the optimiser steps of a cell, the unit in which progress over the grid is counted."""
     return prepared.run.budget.steps if cell.optimises else 0
-
-
-def _ticket(folder: Path, cell: Cell) -> Path:
-    return folder / "tickets" / f"{cell.name}.safetensors"
-
-
-def _search(cell: Cell, plan: Plan, prepared: Prepared, folder: Path, reporter: ProgressReporter) -> Row:
-    result = find_ticket(plan.model, cell.config(plan.config), reporter, prepared=prepared)
-    path = _ticket(folder, cell)
-    result.ticket.save(path)
-    return Row(
-        method=cell.contender.method,
-        recipe=cell.contender.recipe,
-        options=cell.contender.options,
-        target_sparsity=cell.sparsity,
-        sparsity=result.ticket.sparsity,
-        seed=cell.seed,
-        accuracy=result.test.accuracy,
-        validation_accuracy=result.validation.accuracy,
-        loss=result.test.finite_loss,
-        bytes=path.stat().st_size,
-        mask_bytes=result.ticket.mask_bytes,
-        seconds=result.seconds,
-        images_per_second=result.images_per_second,
-        ticket=f"tickets/{path.name}",
-        digest=result.ticket.digest,
-    )
-
-
-def _train(cell: Cell, plan: Plan, prepared: Prepared, reporter: ProgressReporter) -> Row:
-    trained = train_dense(prepared, cell.seed, reporter, plan.config.augment)
-    return Row(
-        method=DENSE,
-        target_sparsity=0.0,
-        sparsity=0.0,
-        seed=cell.seed,
-        accuracy=trained.test.accuracy,
-        validation_accuracy=trained.validation.accuracy,
-        loss=trained.test.finite_loss,
-        bytes=trained.bytes,
-        mask_bytes=None,
-        seconds=trained.seconds,
-        images_per_second=trained.images_per_second,
-        ticket=None,
-        digest=None,
-    )
 
 
 def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
@@ -171,71 +229,29 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
             "sha256": digest.hexdigest(),
         },
         **vars(run.budget),
+        **({} if plan.dense_lr is None else {"dense_learning_rate": plan.dense_lr}),
         "precision": run.precision,
         "device": prepared.device.type,
     }
-    normalised: dict[str, Any] = json.loads(_json(document))  # as it is read back: tuples are lists
+    normalised: dict[str, Any] = json.loads(to_json_bytes(document))  # as it is read back: tuples are lists
     return normalised
 
 
-def _refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    for path in sorted((folder / "cells").glob("*.json")):
-        there = (_load(path) or {}).get("settings")
-        if isinstance(there, dict) and there != settings:
-            names = [name for name in settings if there.get(name) != settings[name]] or sorted(there.keys() - settings)
-            differences = (
-                f"{name} is {_short(there.get(name))} there, {_short(settings.get(name))} here" for name in names
-            )
-            raise UsageError(
-                f"{folder} holds results of other settings: {'; '.join(differences)}; give another `output` folder"
-            )
-
-
-def _read(folder: Path, cell: Cell, reporter: ProgressReporter) -> dict[str, Any] | None:
-    """Return the document of a finished cell, None if there is none or it or its ticket is damaged."""
-    path = folder / "cells" / f"{cell.name}.json"
-    if not path.exists():
-        return None
-    document = _load(path)
-    try:
-        if document is None:
-            raise ValueError("not a JSON document")
-        row = Row.from_json(document["row"])
-        if (row.label, row.target_sparsity, row.seed) != (cell.contender.label, cell.sparsity, cell.seed):
-            raise ValueError(f"it holds {row.label}, sparsity {row.target_sparsity}, seed {row.seed}")
-        if {"machine", "python", "torch", "timm"} - set(document["environment"]) or "settings" not in document:
-            raise KeyError("settings or environment")
-        if not cell.is_dense and Ticket.load(_ticket(folder, cell)).digest != row.digest:
-            raise ValueError(f"{_ticket(folder, cell)} is not the ticket that was measured")
-    except (KeyError, TypeError, ValueError, OSError, SltError) as error:
-        reporter.note(f"{path} is damaged ({error}); this cell is run again")
-        return None
-    return document
-
-
-def _write(folder: Path, plan: Plan, command: str, finished: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    rows = [Row.from_json(document["row"]) for document in finished]
-    summaries = summarise(rows)
-    settings = finished[0]["settings"]
-    environments = [document["environment"] for document in finished]
-    result = {
-        "command": command,
-        "settings": settings,
-        "environments": [found for index, found in enumerate(environments) if found not in environments[:index]],
-        "seeds": plan.seeds,
-        "summary": [summary.to_json() for summary in summaries],
-        "rows": [row.to_json() for row in rows],
-    }
+def _write_tables(folder: Path, result: ComparisonResult) -> None:
+    settings, summaries = result.settings, result.summaries
     title = f"{settings['model']} on {settings['dataset']}, {settings['epochs']:.3g} epochs"
     for name, content in {
-        "results.csv": to_csv(rows).encode(),
-        "results.json": _json(result),
-        "results.md": markdown(result, summaries).encode(),
+        "results.csv": to_csv(result.rows).encode(),
+        "results.json": to_json_bytes(result.to_json()),
+        "results.md": markdown(result).encode(),
         "accuracy-sparsity.png": plots.accuracy_against_sparsity(summaries, title),
         "accuracy-bytes.png": plots.accuracy_against_bytes(summaries, title),
     }.items():
         files.write_atomically(folder / name, content)
-    return result
+
+
+def _distinct(environments: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:
+    return tuple(found for index, found in enumerate(environments) if found not in environments[:index])
 
 
 def _environment(prepared: Prepared) -> dict[str, str]:
@@ -254,21 +270,3 @@ def _environment(prepared: Prepared) -> dict[str, str]:
         "torch": torch.__version__,
         "timm": importlib.metadata.version("timm"),
     }
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    """Return the JSON document in a file, None if there is none."""
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -21,12 +21,13 @@ from typing import ClassVar
 import ml_dtypes
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from slt_compress import prng
 from slt_compress.data.splits import Split
-from slt_compress.errors import UnreachableError, UsageError
+from slt_compress.errors import MissingPackageError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Feed
 from slt_compress.masking.parameters import EMBEDDING_SCALE, embedding_names, gated_names
 from slt_compress.onnx_export import quantise, shrink, weight_functions
@@ -37,6 +38,7 @@ from slt_compress.ticket.ticket import Ticket
 
 DEFAULT_OPSET = 20
 INT2_OPSET = 25  # the first that has 2-bit types
+INT2_RUNTIME = (1, 24)  # the first onnxruntime that reads them
 _CALIBRATION_BATCH = 32  # images
 
 
@@ -143,6 +145,12 @@ class Int2(Form):
 
     def check(self, ticket: Ticket) -> None:
         _check_one_magnitude(self.name, ticket)
+        found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+        if found < INT2_RUNTIME or not hasattr(TensorProto, "INT2"):
+            raise MissingPackageError(
+                f"`weights=int2` needs onnxruntime {'.'.join(map(str, INT2_RUNTIME))} and onnx 1.20 or newer, found "
+                f"{onnxruntime.__version__} and {onnx.__version__}; use `weights=compact`"
+            )
 
     def build(self, source: Source) -> Built:
         parts = {layer.name: _two_bits(source.ticket, layer) for layer in source.ticket.layers}

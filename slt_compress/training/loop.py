@@ -150,7 +150,7 @@ def optimise(
             last_report, last_step = now, done
             with clock.stopped():
                 sparsity = trainer.show()
-                accuracy = peek(module, shown, run.preprocessing)
+                accuracy = peek(module, shown, run.preprocessing) if len(shown[1]) > 1 else None
                 report(TrainingProgress(done, budget.steps, cross_entropy, sparsity, accuracy, rate))
         yield done
 

@@ -1,16 +1,22 @@
 """`compare`: what it is asked for arrives, what it prints, and how it ends when interrupted."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slt_compress import pipeline
+from slt_compress.cli.console import Printer
 from slt_compress.comparison import run
 from slt_compress.comparison.grid import Contender, Plan
+from slt_compress.comparison.results import DENSE_LEARNING_RATE
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError
+from slt_compress.pipeline import SearchResult
 from slt_compress.prng import Freeze
-from tests.support.commands import document, options, refused
+from slt_compress.training import logs
+from tests.support.commands import FakeLog, document, options, refused
 from tests.support.process import Run
 
 
@@ -33,11 +39,13 @@ def test_a_small_grid_is_run_and_shown(invoke: Run, tmp_path: Path) -> None:
 def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def compare(plan: Plan, folder: Path, *_: object) -> None:
-        seen.update(plan=plan, folder=folder)
+    def compare(plan: Plan, folder: Path, command: str, printer: Printer) -> None:
+        seen.update(plan=plan, folder=folder, command=command, logs=printer.logs)
         raise OutputError("enough seen")
 
     monkeypatch.setattr(run, "compare", compare)
+    monkeypatch.setattr(logs, "JsonLines", lambda path, _: FakeLog("lines", path))
+    monkeypatch.setattr(logs, "TensorBoard", lambda path, _: FakeLog("board", path))
     chosen = {
         "--output": "grid",
         "--dataset": "imagefolder",
@@ -49,13 +57,16 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--freeze-ratio": 0.5,
         "--lock-ratio": 0.25,
         "--init": "uniform",
+        "--shard": "2/3",
         "--max-steps": 7,
         "--batch-size": 32,
         "--augment": "crop",
         "--precision": "fp32",
         "--device": "cpu",
+        "--log": "log.jsonl",
+        "--tensorboard": "board",
     }
-    assert set(options("compare")) == {*chosen, "--dense", "--epochs", "--json", "--quiet"}
+    assert set(options("compare")) == {*chosen, "--dense", "--dense-lr", "--epochs", "--json", "--quiet"}
     flags = [word for pair in chosen.items() for word in pair]
     refused(invoke("compare", "lenet-5", *flags, "--no-dense"), 1, "enough seen", tmp_path)
     plan = seen["plan"]
@@ -63,6 +74,8 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
     assert plan.model == "lenet-5"
     assert plan.contenders == (Contender("crbg"), Contender("edge-popup", "paper", {"scope": "layer"}))
     assert (plan.sparsities, plan.seeds, plan.dense) == ((0.9, 0.25), 2, False)
+    assert (plan.shard, plan.dense_lr) == ((2, 3), None)
+    assert seen["logs"] == [("lines", Path("log.jsonl")), ("board", Path("board"))]
     assert plan.config == SearchConfig(
         dataset="imagefolder",
         data_dir=Path("images"),
@@ -78,7 +91,13 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
     )
     invoke("compare", "lenet-5", "--output", "grid", "--epochs", 3)
     assert seen["plan"].config == SearchConfig(sparsity=0.0, epochs=3)  # no other default of its own
-    assert seen["plan"].dense
+    assert (seen["plan"].dense, seen["plan"].dense_lr, seen["plan"].shard, seen["logs"]) == (True, None, None, [])
+    invoke("compare", "lenet-5", "--output", "grid", "--dense-lr", 0.002)
+    assert seen["plan"].dense_lr == 0.002
+
+
+def test_the_help_names_the_learning_rate_that_the_baseline_has() -> None:
+    assert f"[default: {DENSE_LEARNING_RATE:g}]" in options("compare")["--dense-lr"].help
 
 
 @pytest.mark.parametrize(
@@ -89,6 +108,10 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         (("--seeds", "0"), "--seeds must be at least 1, got 0"),
         (("--epochs", "1", "--max-steps", "1"), "give --epochs or --max-steps, not both"),
         (("--lock-ratio", "0.5"), "--lock-ratio must be from 0 to --freeze-ratio, 0, got 0.5"),
+        (("--shard", "3/2"), "--shard must be I/N with I from 1 to N, such as 1/4, got '3/2'"),
+        (("--dense-lr", "0"), "--dense-lr must be a positive number, got 0"),
+        (("--dense-lr", "nan"), "--dense-lr must be a positive number, got nan"),
+        (("--dense-lr", "1", "--no-dense"), "--dense-lr has no meaning where the dense network is not trained"),
     ],
 )
 def test_bad_requests(invoke: Run, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
@@ -104,3 +127,51 @@ def test_an_interrupt_says_how_to_go_on(invoke: Run, monkeypatch: pytest.MonkeyP
     done = invoke("compare", "lenet-5", "--output", "grid")
     assert done.returncode == 130
     assert done.stderr == "error: interrupted; finished cells stay in grid, run the same command again to continue\n"
+
+
+GRID = ("compare", "lenet-300-100", "--methods", "random,edge-popup", "--sparsities", "0.5", "--seeds", 1, "--no-dense")
+
+
+def test_failed_runs_are_told_after_the_tables(invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_ticket(model: str, config: SearchConfig, *arguments: Any, **others: Any) -> SearchResult:
+        if config.method == "edge-popup":
+            raise RuntimeError("no memory")
+        return pipeline.find_ticket(model, config, *arguments, **others)
+
+    monkeypatch.setattr(run, "find_ticket", find_ticket)
+    done = invoke(*GRID, "--output", "grid")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0].split() == ["sparsity", "random"]
+    assert "cells" in done.stdout
+    assert "1 of 2 finished" in done.stdout
+    reason = "RuntimeError: no memory (traceback in grid/cells/edge-popup-0.5-0.error.txt)"
+    assert f"edge-popup-0.5-0: {reason}" in done.stdout
+    assert done.stderr.endswith("error: 1 of 2 runs failed: edge-popup-0.5-0; see above\n")
+    assert (tmp_path / "grid" / "results.md").exists()
+    found = document(invoke(*GRID, "--output", "grid", "--json"), 1)
+    assert found["failed"] == {"edge-popup-0.5-0": reason}
+    assert [row["method"] for row in found["rows"]] == ["random"]
+
+
+def test_a_shard_says_what_comes_next(invoke: Run, tmp_path: Path) -> None:
+    grid = (*GRID, "--max-steps", 2, "--output", "grid")
+    done = invoke(*grid, "--shard", "1/2")
+    assert done.returncode == 0
+    assert done.stdout == (
+        "cells  1 of 2 finished\n\nnext, once all shards are finished: the same command without --shard\n"
+    )
+    assert not (tmp_path / "grid" / "results.md").exists()
+    found = document(invoke(*grid, "--shard", "2/2", "--json"))
+    assert len(found["rows"]) == found["cells"] == 2
+    assert invoke(*grid).returncode == 0
+    assert (tmp_path / "grid" / "results.md").exists()
+
+
+def test_a_log_names_the_cell(cli: Run, tmp_path: Path) -> None:
+    grid = ("compare", "lenet-300-100", "--methods", "crbg", "--sparsities", "0.5", "--seeds", 1, "--max-steps", 2)
+    document(cli(*grid, "--output", "grid", "--log", "log.jsonl", "--tensorboard", "board", "--json"))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["run"], line["step"]) for line in lines] == [
+        *(("crbg-0.5-0", 1), ("crbg-0.5-0", 2), ("dense-0", 1), ("dense-0", 2)),
+    ]
+    assert sorted(path.name for path in (tmp_path / "board").iterdir()) == ["crbg-0.5-0", "dense-0"]

@@ -19,6 +19,8 @@ CODES = {
     "DataError": 1,
     "MissingDatasetError": 1,
     "LostProcessError": 1,
+    "FailedRunsError": 1,
+    "MissingPackageError": 1,
     "OutputError": 1,
     "UnreachableError": 1,
     "UsageError": 2,

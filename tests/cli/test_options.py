@@ -44,6 +44,7 @@ def test_search_and_compare_say_the_same_about_every_option_they_share() -> None
     assert common == {
         *("--dataset", "--data-dir", "--input-size", "--freeze-ratio", "--lock-ratio", "--init", "--epochs"),
         *("--max-steps", "--batch-size", "--augment", "--precision", "--device", "--json", "--quiet"),
+        *("--log", "--tensorboard"),
     }
     for flag in common:
         for attribute in ("help", "rich_help_panel", "default", "metavar"):

@@ -1,5 +1,6 @@
 """`search`: what it reports and writes, what it refuses, how it shows its progress and ends when interrupted."""
 
+import json
 import os
 import pty
 import re
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from slt_compress import pipeline
+from slt_compress.cli.console import Printer
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError
 from slt_compress.prng import Freeze
-from tests.support.commands import Searched, document, options, refused
+from slt_compress.training import logs
+from tests.support.commands import FakeLog, Searched, document, options, refused
 from tests.support.process import Run
 
 SEARCH_KEYS = {
@@ -76,11 +80,13 @@ def test_a_person_gets_a_summary_and_the_next_command(cli: Run) -> None:
 def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
-    def find_ticket(model: str, config: SearchConfig, *_: object, **others: Any) -> None:
-        seen.update(model=model, config=config, checkpoints=others["checkpoints"])
+    def find_ticket(model: str, config: SearchConfig, printer: Printer, **others: Any) -> None:
+        seen.update(model=model, config=config, checkpoints=others["checkpoints"], logs=printer.logs)
         raise OutputError("enough seen")
 
     monkeypatch.setattr(pipeline, "find_ticket", find_ticket)
+    monkeypatch.setattr(logs, "JsonLines", lambda path, _: FakeLog("lines", path))
+    monkeypatch.setattr(logs, "TensorBoard", lambda path, _: FakeLog("board", path))
     chosen = {
         "--dataset": "imagefolder",
         "--data-dir": "images",
@@ -103,6 +109,8 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--statistics": "fp16",
         "--output": "t.safetensors",
         "--checkpoint-every": 3,
+        "--log": "log.jsonl",
+        "--tensorboard": "board",
     }
     assert set(options("search")) == {*chosen, "--epochs", "--resume", "--json", "--quiet"}
     flags = [word for pair in chosen.items() for word in pair]
@@ -130,9 +138,11 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
     )
     checkpoints = seen["checkpoints"]
     assert (checkpoints.folder, checkpoints.every, checkpoints.resume) == (Path("t.safetensors.ckpt"), 3, True)
+    assert seen["logs"] == [("lines", Path("log.jsonl")), ("board", Path("board"))]
     invoke("search", "lenet-5", "--epochs", 3)
     assert seen["config"] == SearchConfig(epochs=3)  # no other default of its own
     assert (seen["checkpoints"].every, seen["checkpoints"].resume) == (None, False)
+    assert seen["logs"] == []
 
 
 @pytest.mark.parametrize(
@@ -163,6 +173,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         (("lenet-5", "--dataset", "imagefolder"), 1, "needs --data-dir"),
         (("lenet-5", "--dataset", "imagefolder", "--data-dir", "."), 1, "no folder train/"),
         (("lenet-5", "--device", "mps"), 2, "use --device cpu"),
+        (("lenet-5", "--log", "no/log.jsonl"), 1, "cannot write no/log.jsonl: the folder no does not exist"),
     ],
 )
 def test_bad_requests(invoke: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
@@ -197,6 +208,47 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "interrupted; nothing was written" in err
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_changes_nothing_else(cli: Run, tmp_path: Path) -> None:
+    """With JSON on stdout, on stderr as plain text, and without a log."""
+    search = ("search", "lenet-300-100", "--max-steps", 4, "--output")
+    found = document(cli(*search, "a.safetensors", "--log", "a.jsonl", "--tensorboard", "board", "--json"))
+    quiet = cli(*search, "b.safetensors", "--log", "a.jsonl", "--quiet")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert set(found) == SEARCH_KEYS
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [(line["run"], line["step"], line["steps"]) for line in lines] == 2 * [
+        ("search", step, 4) for step in range(1, 5)
+    ]
+    assert [path.name for path in (tmp_path / "board").iterdir()] == ["search"]
+    assert cli(*search, "c.safetensors").returncode == 0
+    first, *others = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "abc")
+    assert [first, first] == others
+
+
+def test_without_tensorboard_it_is_named_before_the_search(
+    invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    done = invoke("search", "lenet-5", "--tensorboard", "board", "--json")
+    refused(done, 1, "--tensorboard needs the package tensorboard", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_few_images_can_be_searched_on_with_reports(cli: Run, tmp_path: Path) -> None:
+    """Of two classes of nine images each, a single one is held out: too few to show an accuracy."""
+    for part in ("train", "test"):
+        for name, shade in (("dark", 40), ("light", 160)):
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for index in range(9):
+                Image.new("L", (8, 8), shade + 5 * index).save(folder / f"{index}.png")
+    images = ("--dataset", "imagefolder", "--data-dir", "images")
+    document(cli("search", "lenet-300-100", *images, "--max-steps", 3, "--log", "log.jsonl", "--json"))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert {line["validation_accuracy"] for line in lines} == {None}
 
 
 def test_a_terminal_sees_progress(tmp_path: Path) -> None:

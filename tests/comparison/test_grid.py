@@ -1,5 +1,7 @@
 """What a comparison is asked for: lists, methods with options, and the cells they make."""
 
+import re
+
 import pytest
 
 from slt_compress.comparison.grid import Cell, Contender, Plan
@@ -116,3 +118,43 @@ def test_other_values_and_other_methods_are_refused(text: str, words: str, monke
 def test_bad_lists_are_refused(methods: str, sparsities: str, seeds: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Plan.parse(MODEL, CONFIG, methods=methods, sparsities=sparsities, seeds=seeds, dense=True)
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_shards_have_every_cell_once(count: int) -> None:
+    whole = Plan.parse(MODEL, CONFIG, methods="crbg,random", sparsities="0.9", seeds=2, dense=True)
+    assert whole.shard is None
+    assert whole.of_shard(whole.cells()) == whole.cells()
+    parts = []
+    for index in range(1, count + 1):
+        plan = Plan.parse(
+            MODEL, CONFIG, methods="crbg,random", sparsities="0.9", seeds=2, dense=True, shard=f"{index}/{count}"
+        )
+        assert plan.cells() == whole.cells()
+        parts.append(plan.of_shard(plan.cells()))
+    names = [cell.name for part in parts for cell in part]
+    assert sorted(names) == sorted(cell.name for cell in whole.cells())
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "x", "1/0", "", "1", "1/2/3", "-1/2", "1.0/2", " 1/2", "1/2\n", "1/²"])
+def test_other_shards_are_refused(text: str) -> None:
+    words = rf"`shard` must be I/N with I from 1 to N, such as 1/4, got {re.escape(repr(text))}"
+    with pytest.raises(UsageError, match=words):
+        Plan.parse(MODEL, CONFIG, methods="crbg", sparsities="0.9", seeds=1, dense=True, shard=text)
+
+
+@pytest.mark.parametrize(
+    ("rate", "dense", "words"),
+    [
+        (0.0, True, "`dense_lr` must be a positive number, got 0"),
+        (-0.5, True, "`dense_lr` must be a positive number, got -0.5"),
+        (float("nan"), True, "`dense_lr` must be a positive number, got nan"),
+        (float("inf"), True, "`dense_lr` must be a positive number, got inf"),
+        (-0.5, False, "`dense_lr` must be a positive number, got -0.5"),
+        (0.5, False, "`dense_lr` has no meaning where the dense network is not trained"),
+    ],
+)
+def test_a_learning_rate_without_meaning_is_refused(rate: float, dense: bool, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Plan.parse(MODEL, CONFIG, methods="crbg", sparsities="0.9", seeds=1, dense=dense, dense_lr=rate)

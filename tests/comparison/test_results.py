@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from slt_compress.comparison import results
-from slt_compress.comparison.results import Row
+from slt_compress.comparison.results import ComparisonResult, Row, Summary
 
 ROW = Row(
     method="crbg",
@@ -27,6 +27,19 @@ ROW = Row(
     ticket="tickets/a",
     digest="ab12",
 )
+ENVIRONMENT = {"machine": "a machine", "python": "3.11", "torch": "2.9", "timm": "1.0"}
+SETTINGS = {
+    "model": "lenet-300-100",
+    "dataset": "digits",
+    "tool": "1",
+    "augment": "none",
+    "precision": "fp32",
+    "steps": 60,
+    "batch_size": 256,
+    "epochs": 12,
+    "preprocessing": {"size": 8},
+    "pictures": {"train": 1294, "validation": 143, "test": 360},
+}
 RNG = np.random.default_rng(0)
 
 
@@ -132,7 +145,60 @@ def test_a_damaged_row_is_refused() -> None:
             Row.from_json({**ROW.to_json(), "accuracy": value})
 
 
-def test_summaries_are_read_back_from_a_document() -> None:
-    summaries = results.summarise(rows())
-    document = json.loads(json.dumps({"summary": [summary.to_json() for summary in summaries]}))
-    assert results.read_summaries(document) == summaries
+def test_a_summary_survives_json() -> None:
+    for summary in results.summarise(rows()):
+        assert Summary.from_json(json.loads(json.dumps(summary.to_json()))) == summary
+
+
+def result_of(*found: Row, cells: int = 15, failed: dict[str, str] | None = None, **settings: Any) -> ComparisonResult:
+    return ComparisonResult(
+        command="slt-compress compare lenet-300-100",
+        settings={**SETTINGS, **settings},
+        environments=(ENVIRONMENT,),
+        seeds=3,
+        cells=cells,
+        rows=found,
+        failed=failed or {},
+    )
+
+
+def test_a_result_knows_whether_it_is_complete_and_says_so() -> None:
+    made = rows()
+    whole = result_of(*made)
+    assert whole.is_complete
+    assert "Incomplete" not in results.markdown(whole)
+    part = result_of(*made[1:], failed={"crbg-0.95-0": "no memory"})
+    assert not part.is_complete
+    assert "**Incomplete: 14 of 15 runs are finished, 1 failed.**" in results.markdown(part)
+    document = json.loads(json.dumps(part.to_json()))
+    assert (document["cells"], document["failed"]) == (15, {"crbg-0.95-0": "no memory"})
+    assert [Row.from_json(row) for row in document["rows"]] == made[1:]
+    assert [Summary.from_json(summary) for summary in document["summary"]] == part.summaries
+
+
+def test_what_is_missing_is_a_dash_in_every_table() -> None:
+    crbg, other = replace(ROW, target_sparsity=0.5), replace(ROW, method="random")  # at 0.9
+    _, lines = results.accuracy_table(results.summarise([crbg, other]))
+    assert lines == [["50 %", "98.00", "–"], ["90 %", "–", "98.00"]]
+    page = results.markdown(result_of(crbg, other))
+    assert [line for line in page.splitlines() if line.startswith("| 50 %")] == [
+        *("| 50 % | 98.00 | – |", "| 50 % | 6.3 | – |", "| 50 % | 1.5 | – |"),
+    ]
+
+
+def test_only_dense_runs_make_a_page_too() -> None:
+    assert "| sparsity | dense |" in results.markdown(result_of(replace(ROW, method="dense", target_sparsity=0.0)))
+
+
+def test_the_page_says_how_the_baseline_was_trained_where_there_is_one() -> None:
+    words = "Dense baseline: all weights trained with Adam, learning rate {} falling to 0 as a cosine."
+    made = rows()
+    assert words.format(f"{results.DENSE_LEARNING_RATE:g}") in results.markdown(result_of(*made))
+    assert words.format("0.0025") in results.markdown(result_of(*made, dense_learning_rate=0.0025))
+    assert "Dense baseline" not in results.markdown(result_of(*made[:-3]))
+
+
+def test_the_page_names_every_machine() -> None:
+    other = {**ENVIRONMENT, "machine": "another"}
+    page = results.markdown(replace(result_of(*rows()), environments=(ENVIRONMENT, other)))
+    assert "a machine, Python 3.11, torch 2.9, timm 1.0; another, Python 3.11, torch 2.9, timm 1.0." in page

@@ -17,14 +17,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from slt_compress import Ticket
+from slt_compress import Ticket, pipeline
 from slt_compress.cli.console import Printer
 from slt_compress.cli.main import app
 from slt_compress.comparison import run
-from slt_compress.comparison.grid import Plan
+from slt_compress.comparison.cells import CellFolder, FinishedRun
+from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError, UnreachableError, UsageError
+from slt_compress.pipeline import SearchResult
 from slt_compress.prng import Freeze
+from slt_compress.progress import ProgressReporter
 from tests.support.process import run_cli
 
 GRID = ("compare", "lenet-300-100", "--methods", "random,crbg", "--sparsities", "0.95,0.5", "--seeds", "2")
@@ -36,8 +39,18 @@ TIMES = {"seconds", "images_per_second"}
 Compared = tuple[Path, dict[str, Any]]
 
 
-def plan_of(methods: str, sparsities: str, seeds: int, *, dense: bool = False, config: SearchConfig = CONFIG) -> Plan:
-    return Plan.parse("lenet-300-100", config, methods=methods, sparsities=sparsities, seeds=seeds, dense=dense)
+def plan_of(
+    methods: str,
+    sparsities: str,
+    seeds: int,
+    *,
+    dense: bool = False,
+    config: SearchConfig = CONFIG,
+    dense_lr: float | None = None,
+    shard: str | None = None,
+) -> Plan:
+    further: dict[str, Any] = {"seeds": seeds, "dense": dense, "dense_lr": dense_lr}
+    return Plan.parse("lenet-300-100", config, methods=methods, sparsities=sparsities, shard=shard, **further)
 
 
 PLAN = plan_of("random,crbg", "0.95,0.5", 2, dense=True)
@@ -116,7 +129,7 @@ def test_a_cell_is_the_ticket_that_search_finds(compared: Compared, tmp_path: Pa
 
 def test_finished_cells_are_not_run_again(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {name: contents(copy / name) for name in ("cells", "tickets")}
-    document = run.compare(PLAN, copy, "command", Printer())
+    document = run.compare(PLAN, copy, "command", Printer()).to_json()
     assert before == {name: contents(copy / name) for name in ("cells", "tickets")}
     assert len(document["rows"]) == CELLS
     assert capsys.readouterr().err == "lenet-300-100 on digits: 10 cells, 10 of them finished, 60 steps of 256 on cpu\n"
@@ -124,7 +137,7 @@ def test_finished_cells_are_not_run_again(copy: Path, capsys: pytest.CaptureFixt
 
 def test_a_grid_can_grow_and_shrink(copy: Path, compared: Compared, capsys: pytest.CaptureFixture[str]) -> None:
     plan = plan_of("random", "0.9,0.5", 2)
-    document = run.compare(plan, copy, "command", Printer())
+    document = run.compare(plan, copy, "command", Printer()).to_json()
     assert "4 cells, 2 of them finished" in capsys.readouterr().err
     assert lasting(document["rows"])[:2] == lasting(compared[1]["rows"])[:2]
     assert [(row["asked_sparsity"], row["seed"]) for row in document["rows"]] == [
@@ -136,17 +149,17 @@ def test_a_grid_can_grow_and_shrink(copy: Path, compared: Compared, capsys: pyte
     assert len(list((copy / "cells").iterdir())) == CELLS + 2
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "slt_compress", *GRID, *BUDGET, "--output", "grid"]
+def start(folder: Path, *arguments: str, grid: tuple[str, ...] = GRID) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "slt_compress", *grid, *BUDGET, "--output", "grid", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def wait_for_cells(folder: Path, count: int) -> None:
+def wait_for_cells(folder: Path, count: int, cells: str = "*") -> None:
     deadline = time.monotonic() + 60
-    while len(list(folder.glob("grid/cells/*.json"))) < count:
+    while len(list(folder.glob(f"grid/cells/{cells}.json"))) < count:
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -164,7 +177,7 @@ def test_an_interrupted_and_a_killed_grid_end_like_an_uninterrupted_one(compared
         wait_for_cells(tmp_path, len(kept) + 2)
         process.kill()
     assert len(list(tmp_path.glob("grid/cells/*.json"))) < CELLS
-    document = run.compare(PLAN, tmp_path / "grid", "command", Printer(quiet=True))
+    document = run.compare(PLAN, tmp_path / "grid", "command", Printer(quiet=True)).to_json()
     assert lasting(document["rows"]) == lasting(compared[1]["rows"])
     assert document["settings"] == compared[1]["settings"]
     for path in (compared[0] / "tickets").iterdir():
@@ -198,7 +211,7 @@ def test_a_damaged_cell_is_run_again(
             {"truncated": whole[:-100], "list": b"[]", "field": whole.replace(b'"accuracy"', b'"a"')}[damage]
         )
     plan = plan_of("crbg", "0.5", 1)
-    document = run.compare(plan, copy, "command", Printer())
+    document = run.compare(plan, copy, "command", Printer()).to_json()
     err = capsys.readouterr().err
     assert f"{copy / 'cells' / 'crbg-0.5-0.json'} is damaged" in err
     assert words in err
@@ -241,7 +254,7 @@ def test_what_fixed_gates_rule_out_is_refused_before_any_cell(tmp_path: Path) ->
 
 def test_finished_cells_outside_the_grid_are_told_of(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = plan_of("crbg", "0.5", 2)
-    document = run.compare(plan, copy, "command", Printer())
+    document = run.compare(plan, copy, "command", Printer()).to_json()
     assert f"8 finished cells in {copy} are not in this grid, and not part of the results" in capsys.readouterr().err
     assert len(document["rows"]) == 2
 
@@ -291,3 +304,209 @@ def test_a_folder_that_cannot_be_written_costs_no_search(copy: Path, monkeypatch
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OutputError, match="no permission to write"):
         run.compare(PLAN, copy, "command", Printer(quiet=True))
+
+
+SIX = (
+    *("compare", "lenet-300-100", "--methods", "crbg,edge-popup", "--sparsities", "0.5,0.8,0.95"),
+    *("--seeds", "1", "--no-dense"),
+)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Six cells by one process that nobody disturbed, and the JSON it printed."""
+    folder = tmp_path_factory.mktemp("alone")
+    done = run_cli(*SIX, *BUDGET, "--output", "grid", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "grid", json.loads(done.stdout)
+
+
+def tickets(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "tickets").iterdir()}
+
+
+def test_shards_of_which_one_was_killed_end_like_one_process(alone: Compared, tmp_path: Path) -> None:
+    with start(tmp_path, "--shard", "1/2", grid=SIX) as killed, start(tmp_path, "--shard", "2/2", grid=SIX) as other:
+        wait_for_cells(tmp_path, 1, "crbg-*")
+        killed.kill()
+        out, err = other.communicate(timeout=60)
+    assert (killed.returncode, other.returncode) == (-signal.SIGKILL, 0), err
+    assert "next, once all shards are finished: the same command without --shard" in out
+    kept = {name: found for name, found in contents(tmp_path / "grid" / "cells").items() if name.startswith("crbg")}
+    assert 1 <= len(kept) < 3
+    again = run_cli(*SIX, *BUDGET, "--output", "grid", "--shard", "1/2", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert f"3 cells, {len(kept)} of them finished" in again.stderr
+    assert kept.items() <= contents(tmp_path / "grid" / "cells").items()
+    assert not list(tmp_path.glob("grid/results.*"))
+    whole = run_cli(*SIX, *BUDGET, "--output", "grid", "--json", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    document = json.loads(whole.stdout)
+    assert document == json.loads((tmp_path / "grid" / "results.json").read_text())
+    assert lasting(document["rows"]) == lasting(alone[1]["rows"])
+    assert {**document, "rows": None, "summary": None} == {**alone[1], "rows": None, "summary": None}
+    assert tickets(tmp_path / "grid") == tickets(alone[0])
+    assert not (tmp_path / "grid" / "locks").exists()
+
+
+def test_two_processes_share_a_grid_and_leave_the_same_tables(alone: Compared, tmp_path: Path) -> None:
+    with start(tmp_path, "--json", grid=SIX) as one, start(tmp_path, "--json", grid=SIX) as other:
+        (out, err), (same, words) = one.communicate(timeout=120), other.communicate(timeout=120)
+    assert (one.returncode, other.returncode) == (0, 0), err + words
+    assert out == same
+    document = json.loads(out)
+    assert document == json.loads((tmp_path / "grid" / "results.json").read_text())
+    assert lasting(document["rows"]) == lasting(alone[1]["rows"])
+    assert tickets(tmp_path / "grid") == tickets(alone[0])
+    assert sorted(path.name for path in (tmp_path / "grid").iterdir()) == sorted(
+        path.name for path in alone[0].iterdir()
+    )
+
+
+def test_a_shard_runs_its_cells_and_writes_no_table(tmp_path: Path) -> None:
+    result = run.compare(plan_of("random", "0.5,0.9", 2, shard="2/2"), tmp_path / "grid", "command", Printer())
+    assert not result.is_complete
+    assert [(row.target_sparsity, row.seed) for row in result.rows] == [(0.9, 0), (0.9, 1)]
+    assert {path.stem for path in (tmp_path / "grid" / "cells").iterdir()} == {"random-0.9-0", "random-0.9-1"}
+    assert not list(tmp_path.glob("grid/results.*"))
+    assert not list(tmp_path.glob("grid/*.png"))
+    whole = run.compare(plan_of("random", "0.5,0.9", 2), tmp_path / "grid", "command", Printer())
+    assert whole.is_complete
+    assert result.rows == tuple(row for row in whole.rows if row.target_sparsity == 0.9)
+    assert (tmp_path / "grid" / "results.md").exists()
+
+
+THREE = plan_of("random,edge-popup", "0.5,0.9", 1)
+FAILING = "edge-popup-0.5-0"
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> list[str]:
+    """Make one cell of the grid fail, and return a list that gets the names of all that are searched for."""
+    begun: list[str] = []
+
+    def find_ticket(model: str, config: SearchConfig, *arguments: Any, **others: Any) -> SearchResult:
+        begun.append(f"{config.method}-{config.sparsity}-{config.seed}")
+        if begun[-1] == FAILING and error:
+            raise error
+        return pipeline.find_ticket(model, config, *arguments, **others)
+
+    monkeypatch.setattr(run, "find_ticket", find_ticket)
+    return begun
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnreachableError("arithmetic\nforbids it"), RuntimeError("no memory\nat all"), KeyError(), MemoryError()],
+    ids=["expected", "bug", "bare", "memory"],
+)
+def test_a_cell_that_fails_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    begun, folder = fail(monkeypatch, error), tmp_path / "grid"
+    result = run.compare(THREE, folder, "command", Printer())
+    assert begun == ["random-0.5-0", FAILING, "random-0.9-0", "edge-popup-0.9-0"]
+    assert (len(result.rows), result.cells, result.is_complete) == (3, 4, False)
+    place = folder / "cells" / f"{FAILING}.error.txt"
+    if isinstance(error, UnreachableError):
+        reason = "arithmetic"
+        assert not place.exists()
+    else:
+        kind = type(error).__name__
+        first = "no memory" if isinstance(error, RuntimeError) else kind
+        reason = f"{kind}: {first} (traceback in {place})"
+        assert place.read_text().startswith("Traceback (most recent call last):")
+        assert "raise error" in place.read_text()
+        assert kind in place.read_text().splitlines()[-1 - str(error).count("\n")]
+    assert result.failed == {FAILING: reason}
+    assert f"2/4 cells  {FAILING}: failed, {reason}\n" in capsys.readouterr().err
+    assert result.to_json() == json.loads((folder / "results.json").read_text())
+    page = (folder / "results.md").read_text()
+    assert "**Incomplete: 3 of 4 runs are finished, 1 failed.**" in page
+    assert page.count(" | – |\n") == 3
+    assert len((folder / "results.csv").read_text().splitlines()) == 4
+
+    begun = fail(monkeypatch, None)
+    result = run.compare(THREE, folder, "command", Printer())
+    assert begun == [FAILING]
+    assert (result.failed, result.is_complete) == ({}, True)
+    assert not place.exists()
+    assert "Incomplete" not in (folder / "results.md").read_text()
+    assert not (folder / "locks").exists()
+
+
+def test_where_every_cell_fails_there_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(monkeypatch, RuntimeError("no luck"))
+    result = run.compare(plan_of("edge-popup", "0.5", 1), tmp_path / "grid", "command", Printer())
+    assert (result.rows, list(result.failed)) == ((), [FAILING])
+    assert not list(tmp_path.glob("grid/results.*"))
+
+
+def test_a_dense_network_may_fail_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_dense(*_: object, **__: object) -> None:
+        raise RuntimeError("diverged")
+
+    monkeypatch.setattr(run, "train_dense", train_dense)
+    result = run.compare(plan_of("random", "0.5", 1, dense=True), tmp_path / "grid", "command", Printer())
+    assert list(result.failed) == ["dense-0"]
+    assert result.failed["dense-0"].startswith("RuntimeError: diverged (traceback in ")
+    assert "Dense baseline" not in (tmp_path / "grid" / "results.md").read_text()
+
+
+@pytest.mark.parametrize("error", [OutputError("the disk is full"), KeyboardInterrupt()])
+def test_a_full_disk_or_an_interrupt_stops_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    begun = fail(monkeypatch, error)
+    with pytest.raises(type(error)):
+        run.compare(THREE, tmp_path / "grid", "command", Printer())
+    assert begun == ["random-0.5-0", FAILING]
+    assert [path.name for path in (tmp_path / "grid" / "cells").iterdir()] == ["random-0.5-0.json"]
+
+
+def test_what_another_process_has_finished_meanwhile_is_taken(
+    copy: Path, compared: Compared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It finishes all cells while this one begins with the first."""
+    grid = copy.parent / "another"
+    copied: list[object] = []
+    reads = CellFolder.read
+
+    def read(folder: CellFolder, cell: Cell, reporter: ProgressReporter) -> FinishedRun | None:
+        if len(copied) == CELLS:  # of the first look at each
+            shutil.copytree(copy / "cells", grid / "cells", dirs_exist_ok=True)
+            shutil.copytree(copy / "tickets", grid / "tickets", dirs_exist_ok=True)
+        copied.append(cell)
+        return reads(folder, cell, reporter)
+
+    monkeypatch.setattr(CellFolder, "read", read)
+    result = run.compare(PLAN, grid, "command", Printer())
+    assert result.to_json()["rows"] == compared[1]["rows"]
+    assert capsys.readouterr().err.count(": finished by another process\n") == CELLS
+
+
+def test_the_learning_rate_of_the_baseline_is_its_alone(tmp_path: Path) -> None:
+    config = replace(CONFIG, max_steps=10)
+    results = {
+        rate: run.compare(
+            plan_of("crbg", "0.5", 1, dense=True, dense_lr=rate, config=config),
+            tmp_path / str(rate),
+            "command",
+            Printer(quiet=True),
+        ).to_json()
+        for rate in (None, 0.01, 0.002)
+    }
+    (crbg, dense), (same_crbg, same), (other_crbg, other) = (lasting(found["rows"]) for found in results.values())
+    assert crbg == same_crbg == other_crbg
+    assert dense == same
+    assert dense["loss"] != other["loss"]
+    assert tickets(tmp_path / "None") == tickets(tmp_path / "0.002")
+    assert "dense_learning_rate" not in results[None]["settings"]
+    for rate in (0.01, 0.002):
+        assert results[rate]["settings"] == {**results[None]["settings"], "dense_learning_rate": rate}
+        page = (tmp_path / str(rate) / "results.md").read_text()
+        assert f"trained with Adam, learning rate {rate:g} falling" in page
+    plan = plan_of("crbg", "0.5", 1, dense=True, dense_lr=0.003, config=config)
+    with pytest.raises(UsageError, match=r"dense_learning_rate is 0\.002 there, 0\.003 here; give another"):
+        run.compare(plan, tmp_path / "0.002", "command", Printer(quiet=True))
+    with pytest.raises(UsageError, match=r"dense_learning_rate is 0\.002 there, null here"):
+        run.compare(replace(plan, dense_lr=None), tmp_path / "0.002", "command", Printer(quiet=True))

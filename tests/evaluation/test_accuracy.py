@@ -7,7 +7,9 @@ import torch
 
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import TensorSplit
-from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.evaluation.accuracy import BATCH_SIZE, evaluate, torch_classifier
+from tests.support.digits import CPU
+from tests.support.tickets import make_ticket
 
 PREPROCESSING = Preprocessing(1, 1, (0.0,), (1.0,))
 
@@ -40,13 +42,25 @@ def test_a_loss_that_is_not_finite_has_no_word_in_json() -> None:
     )
 
 
-def test_a_module_is_evaluated_as_such() -> None:
-    module = torch.nn.Linear(2, 2).train()
-    assert torch_classifier(module, torch.device("cpu")) is module
+@pytest.mark.parametrize("name", ["conv2", "resnet20", "lenet-300-100", "test_vit"])
+def test_a_module_is_evaluated_as_such(name: str) -> None:
+    """Channels that lie side by side change no more than the last bits; three batches, the last one smaller."""
+    torch.manual_seed(0)
+    module = make_ticket(name, 0.5).restore().train()
+    images = torch.randint(0, 256, (2 * BATCH_SIZE + 7, 3, 32, 32), dtype=torch.uint8)
+    split = TensorSplit(images, torch.zeros(len(images), dtype=torch.int64))
+    feed = Preprocessing(32, 3, (0.5,) * 3, (0.25,) * 3)
+    classifier = torch_classifier(module, CPU)
     assert not module.training
+    result = evaluate(classifier, split, feed)
+    with torch.no_grad():
+        logits = module(feed(images))
+        torch.testing.assert_close(classifier(feed(images)), logits, rtol=0, atol=1e-4)
+    assert torch.equal(result.predictions, logits.argmax(1))
+    assert result.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, split.labels).item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("count", [1, 499, 500, 1001])
+@pytest.mark.parametrize("count", [1, BATCH_SIZE - 1, BATCH_SIZE, 2 * BATCH_SIZE + 1])
 def test_batches_do_not_show_in_the_result(count: int) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 1, 1, 1), generator=generator).to(torch.uint8)
@@ -62,4 +76,4 @@ def test_batches_do_not_show_in_the_result(count: int) -> None:
     assert result.accuracy == pytest.approx((logits.argmax(1) == labels).double().mean().item())
     assert result.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert done[-1] == (count, count)
-    assert len(done) == -(-count // 500)
+    assert len(done) == -(-count // BATCH_SIZE)

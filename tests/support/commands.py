@@ -3,7 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from typer.main import get_command
 
@@ -44,3 +44,13 @@ def options(command: str) -> dict[str, Any]:
         for flag in parameter.opts
         if flag.startswith("--") and flag != "--help"
     }
+
+
+class FakeLog(NamedTuple):
+    """Stands for an opened log."""
+
+    kind: str
+    path: Path
+
+    def close(self) -> None:
+        """There is nothing to close."""
