@@ -1,23 +1,72 @@
 """Strong lottery tickets: a seed plus at most one mask bit per weight.
 
->>> from slt_compress import Ticket
->>> module = Ticket.load("ticket.safetensors").restore()
+>>> import slt_compress
+>>> result = slt_compress.search("lenet-300-100", "digits", sparsity=0.95)
+>>> result.ticket.save("ticket.safetensors")
+>>> slt_compress.evaluate("ticket.safetensors").accuracy
+>>> slt_compress.export("ticket.safetensors", "ticket.onnx")
+>>> module = slt_compress.Ticket.load("ticket.safetensors").restore()
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
+from slt_compress.errors import SltError
 from slt_compress.version import __version__
 
-__all__ = ["Ticket", "__version__"]
-
 if TYPE_CHECKING:
+    from slt_compress.api import compare, evaluate, export, search
+    from slt_compress.comparison.results import ComparisonResult
+    from slt_compress.config import SearchConfig
+    from slt_compress.evaluation.accuracy import Evaluation
+    from slt_compress.onnx_export.export import ExportConfig, ExportResult
+    from slt_compress.pipeline import SearchResult
+    from slt_compress.prng import Freeze
+    from slt_compress.progress import TrainingProgress
     from slt_compress.ticket.ticket import Ticket
+
+__all__ = [
+    "ComparisonResult",
+    "Evaluation",
+    "ExportConfig",
+    "ExportResult",
+    "Freeze",
+    "SearchConfig",
+    "SearchResult",
+    "SltError",
+    "Ticket",
+    "TrainingProgress",
+    "__version__",
+    "compare",
+    "evaluate",
+    "export",
+    "search",
+]
+
+# Name -> module that it lies in. `slt-compress --help` imports this package, so torch, numpy and safetensors wait until
+# one of these is used.
+_LAZY = {
+    "ComparisonResult": "slt_compress.comparison.results",
+    "Evaluation": "slt_compress.evaluation.accuracy",
+    "ExportConfig": "slt_compress.onnx_export.export",
+    "ExportResult": "slt_compress.onnx_export.export",
+    "Freeze": "slt_compress.prng",
+    "SearchConfig": "slt_compress.config",
+    "SearchResult": "slt_compress.pipeline",
+    "Ticket": "slt_compress.ticket.ticket",
+    "TrainingProgress": "slt_compress.progress",
+    "compare": "slt_compress.api",
+    "evaluate": "slt_compress.api",
+    "export": "slt_compress.api",
+    "search": "slt_compress.api",
+}
 
 
 def __getattr__(name: str) -> object:
-    # `slt-compress --help` imports this package, so numpy and safetensors wait until a ticket is asked for.
-    if name == "Ticket":
-        from slt_compress.ticket.ticket import Ticket
-
-        return Ticket
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -31,7 +31,7 @@ from slt_compress.models.registry import (
 )
 from slt_compress.models.spec import ModelSpec
 from slt_compress.prng import SeedRecipe
-from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.schema import Provenance, SearchRecord, few
 from slt_compress.ticket.ticket import Ticket
@@ -56,6 +56,7 @@ class SearchResult:
         epochs: passes over the training images.
         seconds: time of the optimiser steps.
         images_per_second: training images, over all steps.
+        history: about a hundred reports of the search; a resumed one has those since it was resumed.
     """
 
     ticket: Ticket
@@ -65,6 +66,12 @@ class SearchResult:
     epochs: float
     seconds: float
     images_per_second: float
+    history: tuple[TrainingProgress, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """On the test split, as a fraction."""
+        return self.test.accuracy
 
 
 @dataclass(frozen=True)
@@ -147,8 +154,15 @@ def find_ticket(
         if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
             reporter.note(f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it")
         checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, reporter, context))
+    history: list[TrainingProgress] = []
     with reporter.training_progress() as report:
-        found = search(network, run, config, report=report, checkpoints=checkpoints, context=context)
+
+        def record(progress: TrainingProgress) -> None:
+            history.append(progress)
+            if report:
+                report(progress)
+
+        found = search(network, run, config, report=record, checkpoints=checkpoints, context=context)
     ticket = _pack(network, found, config, prepared, origin)
     ticket, validation, test = _measure(ticket, config.statistics, prepared, reporter, context)
     return SearchResult(
@@ -159,6 +173,7 @@ def find_ticket(
         epochs=run.budget.epochs if found.steps else 0,
         seconds=found.seconds,
         images_per_second=found.images_per_second,
+        history=tuple(history),
     )
 
 

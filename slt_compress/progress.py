@@ -78,4 +78,16 @@ class _Silent:
         return contextlib.nullcontext()
 
 
+class _SilentGrid(_Silent):
+    def begin(self, cell: str) -> None:
+        pass
+
+    def finish(self, result: str, steps: int) -> None:
+        pass
+
+    def grid_progress(self, cells: int, finished: int, steps: int) -> AbstractContextManager[CellReporter]:  # noqa: ARG002
+        return contextlib.nullcontext(self)
+
+
 SILENT: ProgressReporter = _Silent()
+SILENT_GRID: GridReporter = _SilentGrid()

@@ -34,6 +34,14 @@ def test_the_road_of_the_readme_works(cli: Run) -> None:
         assert done.returncode == 0, (line, done.stderr)
 
 
+def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert (tmp_path / "ticket.onnx").exists()
+
+
 def test_the_first_command_is_the_main_job() -> None:
     install, tests = shell_lines(README)[:2]
     assert install.endswith("slt-compress search lenet-300-100 --dataset digits")

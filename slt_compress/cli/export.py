@@ -10,9 +10,7 @@ from slt_compress.cli.failures import exit_codes, require_file
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
-    from slt_compress.data.splits import Split
     from slt_compress.onnx_export.export import ExportResult
-    from slt_compress.ticket.ticket import Ticket
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -57,48 +55,15 @@ def export(
     with exit_codes():
         output = output or ticket_file.with_suffix(".onnx")
         require_file(ticket_file)
-        from slt_compress import files
-        from slt_compress.ticket.ticket import Ticket
+        from slt_compress import api, files
+        from slt_compress.cli.console import Printer
+        from slt_compress.onnx_export.export import ExportConfig
 
         files.check_writable(output)
-        ticket = Ticket.load(ticket_file)
-        module = ticket.restore()
-        from slt_compress.cli.console import Printer
-        from slt_compress.onnx_export.export import ExportConfig, check
-        from slt_compress.onnx_export.export import export as write_onnx
-
-        config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop)
-        check(ticket, config)
         printer = Printer(json=json)
-        test, calibration = _images(ticket, config.weights, dataset, data_dir, printer)
-        printer.note(f"exporting {ticket_file} with {config.weights} weights")
-        result = write_onnx(module, ticket, output, config, test=test, calibration=calibration, counter=printer.counter)
-        _render(printer, config.weights, result, output)
-
-
-def _images(
-    ticket: "Ticket", weights: str, dataset: str | None, data_dir: Path | None, printer: "Printer"
-) -> "tuple[Split | None, Split | None]":
-    """Return the test images that an export is proven on and the training images it is calibrated on.
-
-    None where they might have to be downloaded, or are not needed.
-    """
-    from slt_compress.data.datasets import DIGITS
-    from slt_compress.onnx_export.export import CALIBRATION_IMAGES, EXACT_IMAGES, MEASURED_IMAGES
-    from slt_compress.onnx_export.forms import FORMS
-    from slt_compress.pipeline import images_for
-    from slt_compress.ticket.record import NetworkRecord
-
-    record = NetworkRecord.of(ticket)
-    name = dataset or record.dataset
-    if not (dataset or data_dir or name == DIGITS):
-        printer.note(f"no images of {record.dataset} to prove the file on; name their folder with --data-dir")
-        return None, None
-    exact = FORMS[weights].exact
-    test = images_for(record, name, data_dir, printer, most=EXACT_IMAGES if exact else MEASURED_IMAGES)
-    if exact:
-        return test, None
-    return test, images_for(record, name, data_dir, printer, part="train", most=CALIBRATION_IMAGES)
+        config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop)
+        result = api.export(ticket_file, output, config=config, dataset=dataset, data_dir=data_dir, reporter=printer)
+        _render(printer, weights, result, output)
 
 
 def _render(printer: "Printer", weights: str, result: "ExportResult", output: Path) -> None:

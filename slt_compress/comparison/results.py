@@ -244,7 +244,7 @@ def markdown(result: ComparisonResult) -> str:
         [
             f"# {settings['model']} on {settings['dataset']}",
             "",
-            "```sh",
+            "```python" if result.command.startswith("slt_compress.") else "```sh",
             result.command,
             "```",
             "",
