@@ -156,12 +156,17 @@ def compare(
         output: folder for tickets, tables and plots.
         methods: as the command line has them: NAME[:OPTION…].
         sparsities: targets, in [0, 1).
-        config: what all searches share; its method, sparsity and seed are not looked at.
+        config: what all searches share; its method, recipe, options, sparsity and seed are ignored.
         reporter: who is told how the comparison is going.
         settings: fields of `comparison.grid.Plan` (`seeds`, `dense`, `dense_lr`, `shard`) and of `SearchConfig`.
 
     Raises UsageError for what is unknown or out of range, or if the folder holds runs of other settings.
     """
+    if isinstance(methods, str):
+        raise UsageError(f"`methods` must be a list of names, got the string {methods!r}")
+    for name in ("method", "recipe", "options", "sparsity", "seed"):
+        if name in settings:
+            raise UsageError(f"{name!r} differs from run to run; give `methods`, `sparsities` and `seeds`")
     of_plan = {"seeds": 3, "dense": True, "dense_lr": None, "shard": None}
     planned = {name: settings.pop(name, default) for name, default in of_plan.items()}
     chosen = _with(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})

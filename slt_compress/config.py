@@ -1,4 +1,4 @@
-"""What a search is asked for. Needs no torch: the command line checks a request before anything heavy loads."""
+"""The settings of a search. Needs no torch: the command line checks a request before anything heavy loads."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Everything a search is asked for besides its model; None stands for the default.
+    """All settings of a search but its model; None stands for the default.
 
     Raises UsageError, when made, for what no search can do.
 
@@ -79,7 +79,10 @@ class SearchConfig:
             raise UsageError(
                 f"`lock_ratio` must be from 0 to `freeze_ratio`, {self.freeze.ratio:g}, got {self.freeze.lock:g}"
             )
-        if not 0 <= self.seed <= MAX_SEED:
+        for name, value, least in (("input_size", self.input_size, 1), ("batch_size", self.batch_size, 2)):
+            if value is not None and value < least:
+                raise UsageError(f"`{name}` must be at least {least}, got {value}")
+        if type(self.seed) is not int or not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"`seed` must be a whole number from 0 to 2**64 - 1, got {self.seed}")
         for name, value in (("epochs", self.epochs), ("max_steps", self.max_steps)):
             if value is not None and value < 1:

@@ -36,7 +36,7 @@ class MissingPackageError(SltError):
 
 
 class OutputError(SltError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written."""
 
 
 class UnreachableError(SltError):

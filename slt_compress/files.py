@@ -10,7 +10,7 @@ from slt_compress.errors import OutputError
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputError if `path` could not be written: asked before long work, so that its result is not lost."""
+    """Raise OutputError if `path` could not be written. Call it before long work, so that its result is not lost."""
     folder = path.parent
     try:
         is_folder, has_folder = path.is_dir(), folder.is_dir()

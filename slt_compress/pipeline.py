@@ -264,7 +264,7 @@ def _pack(
 def _measure(
     ticket: Ticket, statistics: str, prepared: Prepared, reporter: ProgressReporter, context: DistributedContext
 ) -> tuple[Ticket, Evaluation, Evaluation]:
-    """Return the ticket with its statistics in the form that is asked for, and its held-out and test evaluations.
+    """Return the ticket with its statistics in the chosen form, and its held-out and test evaluations.
 
     "auto" is decided on held-out images. The test split is evaluated once, after that.
     """

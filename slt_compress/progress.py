@@ -20,7 +20,7 @@ class TrainingProgress:
     Attributes:
         step: optimiser steps done.
         steps: optimiser steps of the whole run.
-        loss: cross-entropy of the last batch, in nats.
+        loss: what was minimised on the last batch: of a search, the cross-entropy of the logits times 1.5, in nats.
         sparsity: share of gated weights that the present hard mask makes zero.
         accuracy: of the network with that mask, on some validation images, as a fraction; None where there are too few.
         images_per_second: training images, since the last report.
@@ -39,7 +39,7 @@ TrainingLog = Callable[[str, TrainingProgress], None]  # name of the run, its pr
 
 
 class ProgressReporter(Protocol):
-    """Whom a job tells how it is going. `None` instead of a callback means that nobody is looking."""
+    """Receives progress. A callback that is None means that no reports are wanted."""
 
     def note(self, text: str) -> None:
         """Take a sentence about what happens next."""

@@ -9,6 +9,7 @@ import typer
 
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
+from slt_compress.cli.flags import as_flags
 from slt_compress.errors import FailedRunsError, UsageError
 from slt_compress.methods import registry
 
@@ -112,7 +113,7 @@ def compare(
             dense_lr=dense_lr,
             shard=shard,
         )
-        with shared.printer(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
+        with shared.printer("compare", json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
             result = run(plan, output, shlex.join(["slt-compress", *sys.argv[1:]]), printer)
         _render(printer, result, output, tables=shard is None)
         if result.failed:
@@ -124,10 +125,12 @@ def _render(printer: "Printer", result: "ComparisonResult", output: Path, *, tab
     from slt_compress.comparison.results import accuracy_table
 
     lines = [("cells", f"{len(result.rows)} of {result.cells} finished")]
-    lines += [("failed", f"{cell}: {reason}") for cell, reason in result.failed.items()]
+    document = result.to_json()
+    document["failed"] = {cell: as_flags(reason) for cell, reason in result.failed.items()}
+    lines += [("failed", f"{cell}: {reason}") for cell, reason in document["failed"].items()]
     if not (tables and result.rows):
         advice = "" if tables else "next, once all shards are finished: the same command without --shard"
-        printer.result(result.to_json(), lines, advice=advice)
+        printer.result(document, lines, advice=advice)
         return
     printer.table(*accuracy_table(result.summaries))
     lines += [
@@ -136,4 +139,4 @@ def _render(printer: "Printer", result: "ComparisonResult", output: Path, *, tab
         ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
         ("tickets", str(output / "tickets")),
     ]
-    printer.result(result.to_json(), lines)
+    printer.result(document, lines)

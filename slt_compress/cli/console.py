@@ -1,4 +1,4 @@
-"""The sole printer: results on stdout, everything else on stderr, one JSON document where it is asked for."""
+"""The sole printer: results on stdout, everything else on stderr, one JSON document with --json."""
 
 import contextlib
 import json
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
 _PATIENCE = 2.0  # seconds before a progress bar appears
 _LINE_EVERY = 10.0  # seconds between two lines about a run, away from a terminal
-_ONLY_RUN = "search"  # its name in a log
 
 
 class Printer:
-    """Where a command's words go. With `json` or `quiet` no progress is shown.
+    """Prints for one command. With `json` or `quiet` it prints no progress.
 
     Attributes:
-        logs: who else is told about every report of a search or a dense training, `json` and `quiet` or not.
+        run: name of the search in logs.
+        logs: called at every report of a search or a dense training, with `json` and `quiet` too.
     """
 
-    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+    def __init__(self, *, json: bool = False, quiet: bool = False, run: str = "search") -> None:
         self._json = json
+        self.run = run
         self.logs: list[TrainingLog] = []
         self._out = Console(highlight=False, soft_wrap=True)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -43,8 +44,12 @@ class Printer:
         if self._talks:
             self._err.print(plain(as_flags(text)), style="dim")
 
+    def warn(self, text: str) -> None:
+        """Say on stderr what must not be missed, with `json` and `quiet` too."""
+        self._err.print(plain(as_flags(text)))
+
     def result(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]], advice: str = "") -> None:
-        """Print a result: the JSON document if asked for, else one line per (label, value), then the next command."""
+        """Print a result: the JSON document with `json`, else one line per (label, value), then the next command."""
         if self._json:
             sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
             return
@@ -70,10 +75,10 @@ class Printer:
     def training_progress(self) -> Iterator["ReportTraining | None"]:
         """Show a search or dense training: loss, sparsity, accuracy of the hard mask, speed, time left.
 
-        On a terminal that is a bar, elsewhere a plain line about every ten seconds.
+        On a terminal that is a bar. Elsewhere it is a plain line at a report, at most every ten seconds.
         """
         if not self.shows_progress:
-            yield _together(self.plain_lines(), *(partial(log, _ONLY_RUN) for log in self.logs))
+            yield _together(self.plain_lines(), *(partial(log, self.run) for log in self.logs))
             return
         columns = (
             TextColumn("training"),
@@ -87,10 +92,10 @@ class Printer:
             def show(progress: "TrainingProgress") -> None:
                 bar.update(task, completed=progress.step, total=progress.steps, state=_training_state(progress))
 
-            yield _together(show, *(partial(log, _ONLY_RUN) for log in self.logs))
+            yield _together(show, *(partial(log, self.run) for log in self.logs))
 
     def plain_lines(self, run: str = "") -> "ReportTraining | None":
-        """Return what prints a line about every ten seconds; None with `json` or `quiet`."""
+        """Return what prints a line at a report, at most every ten seconds; None with `json` or `quiet`."""
         if not self._talks:
             return None
         last = time.monotonic()
@@ -172,7 +177,7 @@ class GridProgress:
         self._printer.note(f"{self._state()}  {result}")
 
     def note(self, text: str) -> None:
-        """Stay silent: a run of a grid has its line when it is finished."""
+        """Print nothing: a finished run gets its own line."""
 
     @contextlib.contextmanager
     def counter(self, what: str) -> Iterator["ReportCount | None"]:
@@ -199,7 +204,7 @@ class GridProgress:
 
 
 def _together(*reports: "ReportTraining | None") -> "ReportTraining | None":
-    """Return one report that makes all of these; None if there is none, so that nothing is measured for it."""
+    """Return one callback that calls all of these, or None if there are none."""
     chosen = [report for report in reports if report]
     if not chosen:
         return None

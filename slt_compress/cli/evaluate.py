@@ -40,6 +40,8 @@ def evaluate(
             raise UsageError(f"{file} runs under onnxruntime; torch evaluates the ticket it was exported from")
         if backend == "onnxruntime" and not is_onnx:
             raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {file}")
+        if is_onnx and device not in ("auto", "cpu"):
+            raise UsageError(f"{file} runs on the CPU; `device` is for tickets")
         require_file(file)
         from slt_compress import api
         from slt_compress.cli.console import Printer

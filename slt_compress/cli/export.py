@@ -42,7 +42,7 @@ def export(
     ] = False,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Images to prove the file on and to calibrate int8. [default: what the ticket records]"),
+        typer.Option(help="Images to check the file on and to calibrate int8. [default: what the ticket records]"),
     ] = None,
     data_dir: shared.DataDir = None,
     max_accuracy_drop: Annotated[
@@ -51,7 +51,7 @@ def export(
     ] = 0.01,
     json: shared.Json = False,
 ) -> None:
-    """Write a ticket as ONNX and prove that onnxruntime computes what torch does."""
+    """Write a ticket as ONNX and check that onnxruntime computes what torch does."""
     with exit_codes():
         output = output or ticket_file.with_suffix(".onnx")
         require_file(ticket_file)
@@ -68,6 +68,7 @@ def export(
 
 def _render(printer: "Printer", weights: str, result: "ExportResult", output: Path) -> None:
     from slt_compress.cli.console import size
+    from slt_compress.onnx_export.forms import FORMS
 
     agreement = result.agreement
     parity = f"logits within {result.max_abs_difference:.1e} of torch's"
@@ -77,7 +78,7 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
     if agreement:
         parity += f", the same class for {agreement.equal:,} of {agreement.images:,} test images"
         lines[1] = ("parity", parity)
-        if result.calibration_images is not None and weights == "int8":
+        if not FORMS[weights].exact:
             lines.append(("accuracy", f"{agreement.accuracy_torch:.2%} before, {agreement.accuracy_onnx:.2%} after"))
     printer.result(
         {

@@ -97,17 +97,20 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
 @contextlib.contextmanager
-def printer(*, json: bool, quiet: bool, log: Path | None, tensorboard: Path | None) -> Iterator["Printer"]:
-    """Give the printer of a command that searches or trains, with its logs open until the end."""
+def printer(run: str, *, json: bool, quiet: bool, log: Path | None, tensorboard: Path | None) -> Iterator["Printer"]:
+    """Give the printer of a command that searches or trains, with its logs open until the end.
+
+    `run` is the name of a search in them.
+    """
     from slt_compress.cli.console import Printer
     from slt_compress.training.logs import JsonLines, TensorBoard
 
-    found = Printer(json=json, quiet=quiet)
+    found = Printer(json=json, quiet=quiet, run=run)
     with contextlib.ExitStack() as stack:
         if log:
-            found.logs.append(stack.enter_context(contextlib.closing(JsonLines(log, found.note))))
+            found.logs.append(stack.enter_context(contextlib.closing(JsonLines(log, found.warn))))
         if tensorboard:
-            found.logs.append(stack.enter_context(contextlib.closing(TensorBoard(tensorboard, found.note))))
+            found.logs.append(stack.enter_context(contextlib.closing(TensorBoard(tensorboard, found.warn))))
         yield found
 
 
@@ -129,7 +132,7 @@ def with_method_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def search_config(*, freeze_ratio: float, lock_ratio: float, **fields: Any) -> "SearchConfig":
-    """Return what a search is asked for; `fields` are the other fields of the config.
+    """Return the config of a search; `fields` are its other fields.
 
     Raises UsageError for what no search can do.
     """

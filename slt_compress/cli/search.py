@@ -8,6 +8,7 @@ import typer
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.options import MethodName, RecipeName
+from slt_compress.errors import UsageError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -115,6 +116,8 @@ def search(
         )
         from slt_compress import files
 
+        if log and log.resolve() == output.resolve():
+            raise UsageError(f"`log` and `output` are the same file, {output}")
         files.check_writable(output)
         files.check_folder(folder)
         from slt_compress.pipeline import find_ticket
@@ -126,7 +129,7 @@ def search(
             if not context.is_main_process:
                 find_ticket(model, config, checkpoints=checkpoints, context=context)
                 return
-            with shared.printer(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
+            with shared.printer(output.stem, json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
                 result = find_ticket(model, config, printer, checkpoints=checkpoints, context=context)
         result.ticket.save(output)
         if checkpoint_every or resume:  # another search's stays

@@ -2,7 +2,7 @@
 
     DIR/tickets/CELL.safetensors    the ticket of a run
     DIR/cells/CELL.json             its row, written after the ticket: a run with a row is finished
-    DIR/cells/CELL.error.txt        why the last try of it failed
+    DIR/cells/CELL.error.txt        traceback of an unexpected failure of it
     DIR/locks/CELL.lock             held by the process that is busy with it
 
 A lock is the operating system's, so it goes with its process, however that ends. Several machines can share a folder if
@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from slt_compress import files
 from slt_compress.comparison.grid import Cell
 from slt_compress.comparison.results import Row
-from slt_compress.errors import SltError, UsageError
+from slt_compress.errors import OutputError, SltError, UsageError
 from slt_compress.progress import ProgressReporter
 from slt_compress.ticket.ticket import Ticket
 
@@ -106,13 +106,15 @@ class CellFolder:
         except Timeout:
             yield False
             return
+        except (OSError, NotImplementedError) as error:  # a file system without locks, or files of another user
+            raise OutputError(f"cannot lock {self._lock(cell)}: {error}") from error
         try:
             yield True
         finally:
             lock.release()
 
     def remove_locks(self, cells: Sequence[Cell]) -> None:
-        """Delete the locks of finished cells, which nobody needs to run; a larger grid's stay."""
+        """Delete the locks of finished cells; those of cells outside this grid stay."""
         for cell in cells:
             with contextlib.suppress(OSError):
                 self._lock(cell).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The grid of a comparison: what is asked for, and the cells it makes."""
+"""The grid of a comparison: its plan and its cells."""
 
 import difflib
 import math
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from slt_compress.comparison.results import DENSE, method_label
+from slt_compress.comparison.results import DENSE, DENSE_LEARNING_RATE, method_label
 from slt_compress.config import SearchConfig
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
@@ -39,7 +39,10 @@ class Contender:
                 raise UsageError(f"{text!r} in `methods` gives the {key} twice")
             chosen[key] = value
         recipe = chosen.pop("recipe", registry.DEFAULT_RECIPE)
-        registry.check(name, recipe, chosen, None)
+        try:
+            registry.check(name, recipe, chosen, None)
+        except UsageError as error:
+            raise UsageError(f"{text!r} in `methods`: {str(error).replace('`', '')}") from error
         return cls(name, recipe, chosen)
 
     @property
@@ -53,7 +56,7 @@ class Plan:
 
     Attributes:
         model: name of the network.
-        config: what all cells share; its method, sparsity and seed are not looked at.
+        config: what all cells share; its method, recipe, options, sparsity and seed are ignored.
         contenders: the methods.
         sparsities: the targets.
         seeds: runs of each method at each sparsity, with seeds from 0.
@@ -74,6 +77,12 @@ class Plan:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UsageError(f"`seeds` must be at least 1, got {self.seeds}")
+        for sparsity in self.sparsities:
+            if not 0 <= sparsity < 1:
+                raise UsageError(f"`sparsities` must be numbers of at least 0 and below 1, got {sparsity:g}")
+        if self.shard and not 1 <= self.shard[0] <= self.shard[1]:
+            shard = "/".join(map(str, self.shard))
+            raise UsageError(f"`shard` must be I/N with I from 1 to N, such as 1/4, got {shard!r}")
         if self.dense_lr is not None and not (self.dense_lr > 0 and math.isfinite(self.dense_lr)):
             raise UsageError(f"`dense_lr` must be a positive number, got {self.dense_lr:g}")
         if self.dense_lr is not None and not self.dense:
@@ -87,10 +96,12 @@ class Plan:
         *,
         methods: str,
         sparsities: str,
+        seeds: int,
+        dense: bool,
+        dense_lr: float | None = None,
         shard: str | None = None,
-        **further: Any,
     ) -> "Plan":
-        """Read comma-separated lists and a shard I/N; `further` are the plan's other fields.
+        """Read comma-separated lists and a shard I/N.
 
         Raises UsageError naming what is empty, unknown, out of range or given twice.
         """
@@ -100,7 +111,7 @@ class Plan:
             twice = [value for index, value in enumerate(values) if value in values[:index]]
             if twice:
                 raise UsageError(f"`{argument}` names {twice[0]} twice")
-        return cls(model, config, tuple(contenders), tuple(shares), shard=_shard(shard), **further)
+        return cls(model, config, tuple(contenders), tuple(shares), seeds, dense, dense_lr, _shard(shard))
 
     def cells(self) -> list["Cell"]:
         """Return all cells, seed by seed, so that an interrupted grid already compares something."""
@@ -108,8 +119,13 @@ class Plan:
         for seed in range(self.seeds):
             found += [Cell(one, sparsity, seed) for sparsity in self.sparsities for one in self.contenders]
             if self.dense:
-                found.append(Cell(Contender(DENSE), 0.0, seed))
+                found.append(Cell(Contender(DENSE), 0.0, seed, self.dense_learning_rate))
         return found
+
+    @property
+    def dense_learning_rate(self) -> float:
+        """The rate that the dense network is trained with."""
+        return DENSE_LEARNING_RATE if self.dense_lr is None else self.dense_lr
 
     def of_shard(self, cells: list["Cell"]) -> list["Cell"]:
         """Return those of all cells that the shard runs."""
@@ -121,11 +137,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid."""
+    """One run of a grid; a dense one has a learning rate."""
 
     contender: Contender
     sparsity: float
     seed: int
+    learning_rate: float = DENSE_LEARNING_RATE
 
     @property
     def is_dense(self) -> bool:
@@ -139,11 +156,13 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of its files, without suffix, and its name in a grid."""
-        sparsity = "" if self.is_dense else f"-{self.sparsity}"
-        return f"{self.contender.label.replace(':', '-')}{sparsity}-{self.seed}"
+        detail = f"-{self.sparsity}"
+        if self.is_dense:
+            detail = "" if self.learning_rate == DENSE_LEARNING_RATE else f"-{self.learning_rate:g}"
+        return f"{self.contender.label.replace(':', '-')}{detail}-{self.seed}"
 
     def config(self, common: SearchConfig) -> SearchConfig:
-        """Return what a search of this cell is asked for."""
+        """Return the config of this cell's search."""
         one = self.contender
         return replace(
             common,
@@ -183,16 +202,13 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
+    if not found:
         raise UsageError(f"`shard` must be I/N with I from 1 to N, such as 1/4, got {text!r}")
     return int(found[1]), int(found[2])
 
 
 def _sparsity(text: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 <= value < 1:
-        raise UsageError(f"`sparsities` must be numbers of at least 0 and below 1, got {text}")
-    return value
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"`sparsities` must be numbers of at least 0 and below 1, got {text}") from error

@@ -21,7 +21,7 @@ class Row:
     Attributes:
         method: name, `DENSE` for the dense network.
         recipe, options: of the method, as in `config.SearchConfig`.
-        target_sparsity: what was asked for; in files it is `asked_sparsity`.
+        target_sparsity: the target; in files it is `asked_sparsity`.
         accuracy, loss: on the test split; a loss that is not finite is None.
         bytes: of the ticket file, or of the state dict of a dense run.
         ticket: file name relative to the folder of the results, None for a dense run.
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The method as it is asked for: NAME[:OPTION…]."""
+        """The method as `compare` reads it: NAME[:OPTION…]."""
         return method_label(self.method, self.recipe, self.options)
 
     def to_json(self) -> dict[str, Any]:
@@ -132,6 +132,7 @@ class ComparisonResult:
         settings: what all its runs share.
         environments: the machines and versions that runs were made with.
         seeds: runs of each method at each sparsity.
+        dense_learning_rate: of the dense baseline.
         cells: runs of the whole grid.
         rows: the finished ones.
         failed: why a run has failed, by the name of its cell.
@@ -141,6 +142,7 @@ class ComparisonResult:
     settings: Mapping[str, Any]
     environments: tuple[dict[str, str], ...]
     seeds: int
+    dense_learning_rate: float
     cells: int
     rows: tuple[Row, ...]
     failed: Mapping[str, str]
@@ -162,6 +164,7 @@ class ComparisonResult:
             "settings": self.settings,
             "environments": list(self.environments),
             "seeds": self.seeds,
+            "dense_learning_rate": self.dense_learning_rate,
             "summary": [summary.to_json() for summary in self.summaries],
             "rows": [row.to_json() for row in self.rows],
             "cells": self.cells,
@@ -278,7 +281,7 @@ def _baseline(result: ComparisonResult) -> list[str]:
     """Return how the dense baseline was trained, as a paragraph."""
     if not any(row.method == DENSE for row in result.rows):
         return []
-    rate = result.settings.get("dense_learning_rate", DENSE_LEARNING_RATE)
+    rate = result.dense_learning_rate
     return [f"Dense baseline: all weights trained with Adam, learning rate {rate:g} falling to 0 as a cosine.", ""]
 
 

@@ -63,6 +63,8 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         f"{plan.model} on {plan.config.dataset}: {len(own)} cells, {len(own) - len(missing)} of them finished, "
         f"{prepared.run.budget.steps:,} steps of {prepared.run.budget.batch_size} on {prepared.device}"
     )
+    if not own:
+        reporter.note(f"shard {'/'.join(map(str, plan.shard or ()))} has none of the {len(cells)} cells")
     others = len(store.names() - {cell.name for cell in cells})
     if others:
         reporter.note(f"{others} finished cells in {folder} are not in this grid, and not part of the results")
@@ -70,8 +72,10 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     with reporter.grid_progress(len(own), len(own) - len(missing), steps) as progress:
         work = _Work(plan, prepared, store, settings, progress)
         busy = [cell for cell in missing if not work.run(cell)]
-        if busy and not plan.shard:
-            reporter.note(f"waiting for {len(busy)} cells that other processes are busy with")
+        if busy:
+            wait = "" if plan.shard else "; waiting for them"
+            reporter.note(f"other processes are busy with {len(busy)} of the cells{wait}")
+        if not plan.shard:
             for cell in busy:
                 work.run(cell, wait=True)
     finished |= work.finished
@@ -82,6 +86,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         settings=settings,
         environments=_distinct([dict(finished[cell.name].environment) for cell in order if cell.name in finished]),
         seeds=plan.seeds,
+        dense_learning_rate=plan.dense_learning_rate,
         cells=len(cells),
         rows=tuple(finished[cell.name].row for cell in order if cell.name in finished),
         failed=work.failed,
@@ -172,7 +177,7 @@ class _Work:
     def _train(self, cell: Cell) -> Row:
         plan = self._plan
         trained = train_dense(
-            self._prepared, cell.seed, self._progress, augment=plan.config.augment, learning_rate=plan.dense_lr
+            self._prepared, cell.seed, self._progress, augment=plan.config.augment, learning_rate=cell.learning_rate
         )
         return Row(
             method=DENSE,
@@ -229,7 +234,6 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
             "sha256": digest.hexdigest(),
         },
         **vars(run.budget),
-        **({} if plan.dense_lr is None else {"dense_learning_rate": plan.dense_lr}),
         "precision": run.precision,
         "device": prepared.device.type,
     }

@@ -1,7 +1,7 @@
 """`continuous-sparsification`: a sigmoid gate that hardens as its slope grows (Savarese et al. 2020).
 
 arXiv:1912.04427, here with frozen weights. The published method pays for every gate and leaves the sparsity to the
-price and to the initial score; ours moves the middle of the sigmoid to where the asked density is.
+price and to the initial score; ours moves the middle of the sigmoid to the score that gives the target density.
 """
 
 from dataclasses import dataclass

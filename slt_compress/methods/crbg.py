@@ -49,7 +49,7 @@ class Crbg(Method):
 
     The threshold sets the density. A fixed price λ·ΣΦ(μ/σ) has no gradient for open gates, so it cannot. Here τ is set
     before every step, at the value that exactly the target number of means, over the whole network, reach or exceed.
-    The target density falls from 0.9 to the one that is asked for.
+    The target falls from 0.9 to the density of the result.
 
     A small force on all means decides which layers keep their weights: loss += F·u·mean(c). It does not change the
     density, because τ follows it. But Adam moves every mean by about the same amount, however small its gradient. With

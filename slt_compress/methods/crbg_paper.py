@@ -1,4 +1,4 @@
-"""`crbg --recipe paper`: continuously relaxed Bernoulli gates with a fixed price, as published.
+"""The recipe "paper" of `crbg`: continuously relaxed Bernoulli gates with a fixed price, as published.
 
 Tsayag & Lindenbaum (arXiv:2603.08914) after the stochastic gates of Yamada et al. (2020). Our own form is
 `crbg.Crbg`; this one is here so that the two can be compared.

@@ -1,6 +1,6 @@
 """Methods by name: their recipes, the options they understand, and where their code is. Needs no torch.
 
-The command line, comparisons and messages read this table; the code of a method is imported once it is asked for.
+The command line, comparisons and messages read this table; the code of a method is imported when it is used.
 """
 
 import importlib
@@ -19,12 +19,12 @@ DEFAULT_RECIPE = "default"
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a method: a field of its settings, `--NAME` of `search`, NAME=VALUE behind a method in `compare`.
+    """An option of a method: a field of its settings. A comparison takes it as NAME=VALUE behind the method.
 
     Attributes:
         name: of the field.
         type: str, int or float.
-        help: one sentence for `--help`.
+        help: one sentence that the command line shows.
         choices: the values that a str may have, empty for any; in `compare` they may stand alone.
     """
 
@@ -109,7 +109,7 @@ METHODS: dict[str, MethodEntry] = {
                 "scope",
                 str,
                 "Where edge-popup ranks its scores: in each layer, or over the whole network. [default: global; layer "
-                "for --recipe paper]",
+                "in the recipe paper]",
                 ("layer", "global"),
             ),
         ),
@@ -151,7 +151,7 @@ def options() -> dict[str, Option]:
 
 
 def check(name: str, recipe: str, chosen: Mapping[str, Any], learning_rate: float | None) -> None:
-    """Raise UsageError if there is no such method, or it has no use for what is asked of it."""
+    """Raise UsageError if there is no such method, or it does not have this recipe or option."""
     if name not in METHODS:
         raise UsageError(f"unknown `method` {name!r}, known: {', '.join(METHODS)}")
     entry = METHODS[name]
@@ -170,7 +170,7 @@ def check(name: str, recipe: str, chosen: Mapping[str, Any], learning_rate: floa
 
 
 def initialiser(name: str, recipe: str) -> str:
-    """Return the distribution of weights that the method expects unless another is asked for, see `prng`."""
+    """Return the distribution of weights that the method expects unless one is given, see `prng`."""
     return METHODS[name].recipes[recipe].initialiser
 
 

@@ -1,6 +1,6 @@
 """Tickets as ONNX files that onnxruntime runs like any other model.
 
-    export            a ticket's network to a file: trace, build, prove, write
+    export            a ticket's network to a file: trace, build, check, write
     forms             the forms that the weights can have in a file: compact, dense, int2, int8
     trace             torch module -> ONNX graph with the generated tensors as inputs
     weight_functions  nodes that regenerate those tensors from the seed and the coded masks

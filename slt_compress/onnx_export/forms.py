@@ -9,7 +9,7 @@ Each form starts from the traced graph, in which the generated tensors are input
 Its plain form is the same graph with the resulting weights as constants. onnxruntime folds constants while it loads a
 file. So it runs the same kernels on the same numbers for both, and the results must be equal bit for bit.
 
-A new form is one class here and one entry in `FORMS`. Writing and proving are left to `export`.
+A new form is one class here and one entry in `FORMS`. Checking and writing are left to `export`.
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Progress on disk, for runs that nobody watches: JSON lines, and TensorBoard's files where that package is installed.
+"""Progress written to disk: JSON lines, and TensorBoard's files where that package is installed.
 
 Both append to what is there, so that a resumed run continues its log. A log that can no longer be written, as on a full
 disk, does not end the run: that is noted once, and the run continues without it.
@@ -21,13 +21,18 @@ class JsonLines:
     """A file with one JSON object a report.
 
     Its keys are run (of a comparison: the cell), step, steps, loss, sparsity, validation_accuracy and
-    images_per_second.
+    images_per_second. The accuracy is that of `TrainingProgress`: measured on a batch of held-out images, with the
+    batch's own statistics. A resumed run repeats the steps since its checkpoint.
     """
 
     def __init__(self, path: Path, note: Note) -> None:
         """Raises OutputError if the file cannot be written."""
         check_writable(path)
         try:
+            if path.is_file():
+                with path.open("rb") as file:
+                    if file.read(1) not in (b"", b"{"):
+                        raise OutputError(f"{path} holds something else than a log; name another file")
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
@@ -58,7 +63,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingPackageError(
-                "`tensorboard` needs the package tensorboard, 2.16 or newer: pip install tensorboard"
+                "logs for TensorBoard need the package tensorboard, 2.16 or newer: pip install tensorboard"
             ) from error
         make_folder(folder)
         self._open: Callable[..., Any] = SummaryWriter

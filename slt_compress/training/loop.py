@@ -41,7 +41,7 @@ class Budget:
         """Return the budget for a training split of so many images; by default 12 epochs and at least 1,000 steps."""
         batch_size = min(batch_size, images)
         if batch_size < 2:
-            raise UsageError(f"a search needs at least 2 training images a batch, got {batch_size}")
+            raise UsageError(f"a batch needs at least 2 training images, got {batch_size}")
         per_epoch = images // batch_size
         steps = max_steps or (epochs or max(DEFAULT_EPOCHS, math.ceil(MIN_STEPS / per_epoch))) * per_epoch
         return cls(steps, batch_size, steps / per_epoch)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -130,7 +131,7 @@ def test_an_accuracy_that_is_not_known_is_not_shown(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("options", [{"json": True}, {"quiet": True}])
 def test_with_json_or_quiet_nothing_is_measured_unless_there_is_a_log(
-    capsys: pytest.CaptureFixture[str], clock: Clock, options: dict[str, bool]
+    capsys: pytest.CaptureFixture[str], clock: Clock, options: dict[str, Any]
 ) -> None:
     printer = console.Printer(**options)
     with printer.training_progress() as report, printer.counter("counting") as count:
@@ -191,7 +192,12 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_a_grid_away_from_a_terminal_has_one_line_per_finished_cell(capsys: pytest.CaptureFixture[str]) -> None:
-    for options, expected in (({}, "2/3 cells  b: fine\n"), ({"quiet": True}, ""), ({"json": True}, "")):
+    kinds: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, "2/3 cells  b: fine\n"),
+        ({"quiet": True}, ""),
+        ({"json": True}, ""),
+    )
+    for options, expected in kinds:
         with console.Printer(**options).grid_progress(3, 1, 10) as grid:
             grid.begin("b")
             grid.note("words of a single search")

@@ -218,13 +218,25 @@ def test_a_log_changes_nothing_else(cli: Run, tmp_path: Path) -> None:
     assert (quiet.returncode, quiet.stderr) == (0, "")
     assert set(found) == SEARCH_KEYS
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert [(line["run"], line["step"], line["steps"]) for line in lines] == 2 * [
-        ("search", step, 4) for step in range(1, 5)
+    assert [(line["run"], line["step"], line["steps"]) for line in lines] == [
+        (name, step, 4) for name in "ab" for step in range(1, 5)
     ]
-    assert [path.name for path in (tmp_path / "board").iterdir()] == ["search"]
+    assert [path.name for path in (tmp_path / "board").iterdir()] == ["a"]
     assert cli(*search, "c.safetensors").returncode == 0
     first, *others = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "abc")
     assert [first, first] == others
+
+
+def test_a_log_never_lands_in_a_ticket(invoke: Run, searched: Searched, tmp_path: Path) -> None:
+    done = invoke("search", "lenet-5", "--output", "t.safetensors", "--log", "./t.safetensors")
+    refused(done, 2, "--log and --output are the same file", tmp_path)
+    ticket = tmp_path / "t.safetensors"
+    ticket.write_bytes(searched[0].read_bytes())
+    done = invoke("search", "lenet-5", "--output", "u.safetensors", "--log", "t.safetensors")
+    assert done.returncode == 1
+    assert "t.safetensors holds something else than a log" in done.stderr
+    assert ticket.read_bytes() == searched[0].read_bytes()
+    assert list(tmp_path.iterdir()) == [ticket]
 
 
 def test_without_tensorboard_it_is_named_before_the_search(
@@ -232,7 +244,7 @@ def test_without_tensorboard_it_is_named_before_the_search(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     done = invoke("search", "lenet-5", "--tensorboard", "board", "--json")
-    refused(done, 1, "--tensorboard needs the package tensorboard", tmp_path)
+    refused(done, 1, "logs for TensorBoard need the package tensorboard", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

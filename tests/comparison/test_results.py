@@ -150,12 +150,19 @@ def test_a_summary_survives_json() -> None:
         assert Summary.from_json(json.loads(json.dumps(summary.to_json()))) == summary
 
 
-def result_of(*found: Row, cells: int = 15, failed: dict[str, str] | None = None, **settings: Any) -> ComparisonResult:
+def result_of(
+    *found: Row,
+    cells: int = 15,
+    failed: dict[str, str] | None = None,
+    dense_learning_rate: float = results.DENSE_LEARNING_RATE,
+    **settings: Any,
+) -> ComparisonResult:
     return ComparisonResult(
         command="slt-compress compare lenet-300-100",
         settings={**SETTINGS, **settings},
         environments=(ENVIRONMENT,),
         seeds=3,
+        dense_learning_rate=dense_learning_rate,
         cells=cells,
         rows=found,
         failed=failed or {},

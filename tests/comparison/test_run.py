@@ -500,13 +500,22 @@ def test_the_learning_rate_of_the_baseline_is_its_alone(tmp_path: Path) -> None:
     assert dense == same
     assert dense["loss"] != other["loss"]
     assert tickets(tmp_path / "None") == tickets(tmp_path / "0.002")
-    assert "dense_learning_rate" not in results[None]["settings"]
-    for rate in (0.01, 0.002):
-        assert results[rate]["settings"] == {**results[None]["settings"], "dense_learning_rate": rate}
+    for rate, found in results.items():
+        assert found["settings"] == results[None]["settings"]
+        assert found["dense_learning_rate"] == (rate or 0.01)
         page = (tmp_path / str(rate) / "results.md").read_text()
-        assert f"trained with Adam, learning rate {rate:g} falling" in page
-    plan = plan_of("crbg", "0.5", 1, dense=True, dense_lr=0.003, config=config)
-    with pytest.raises(UsageError, match=r"dense_learning_rate is 0\.002 there, 0\.003 here; give another"):
-        run.compare(plan, tmp_path / "0.002", "command", Printer(quiet=True))
-    with pytest.raises(UsageError, match=r"dense_learning_rate is 0\.002 there, null here"):
-        run.compare(replace(plan, dense_lr=None), tmp_path / "0.002", "command", Printer(quiet=True))
+        assert f"trained with Adam, learning rate {rate or 0.01:g} falling" in page
+
+
+def test_another_learning_rate_of_the_baseline_runs_the_baseline_alone(tmp_path: Path) -> None:
+    config = replace(CONFIG, max_steps=10)
+    plan = plan_of("crbg", "0.5", 1, dense=True, config=config)
+    run.compare(plan, tmp_path, "command", Printer(quiet=True))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    found = run.compare(replace(plan, dense_lr=0.002), tmp_path, "command", Printer(quiet=True))
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    assert [path.name for path in after.keys() - before.keys()] == ["dense-0.002-0.json"]
+    assert before.items() <= after.items()
+    assert len(found.rows) == 2
+    again = run.compare(plan, tmp_path, "command", Printer(quiet=True))
+    assert again.rows[-1].loss != found.rows[-1].loss

@@ -139,6 +139,6 @@ def test_a_place_that_is_no_folder_is_told_before_the_run(tmp_path: Path) -> Non
 
 def test_without_tensorboard_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(MissingPackageError, match=r"`tensorboard` needs the package tensorboard, .*pip install tensor"):
+    with pytest.raises(MissingPackageError, match=r"need the package tensorboard, .*pip install tensor"):
         TensorBoard(tmp_path / "board", pytest.fail)
     assert list(tmp_path.iterdir()) == []
