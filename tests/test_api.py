@@ -113,6 +113,23 @@ def test_settings_out_of_place_are_named(settings: dict[str, Any], message: str)
         slt_compress.search("lenet-300-100", **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": "crbg"}, r"^`methods` must be a list of names, got the string 'crbg'$"),
+        ({"sparsity": 0.5}, r"^'sparsity' differs from run to run; give `methods`, `sparsities` and `seeds`$"),
+        ({"seed": 1}, r"^'seed' differs from run to run"),
+        ({"sparsities": [1.0]}, r"^`sparsities` must be numbers of at least 0 and below 1, got 1$"),
+        ({"shard": "3/2"}, r"^`shard` must be I/N with I from 1 to N, such as 1/4, got '3/2'$"),
+    ],
+)
+def test_a_comparison_refuses_what_it_would_ignore(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"methods": ["crbg"], "sparsities": [0.5], **settings}
+    with pytest.raises(UsageError, match=message):
+        slt_compress.compare("lenet-300-100", output=tmp_path / "grid", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
 def test_failures_are_those_of_the_package(tmp_path: Path) -> None:
     (tmp_path / "t.safetensors").write_bytes(b"no ticket")
     (tmp_path / "t.onnx").write_bytes(b"no graph")
