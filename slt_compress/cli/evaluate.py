@@ -20,12 +20,12 @@ BackendName = Literal["torch", "onnxruntime"]
 def evaluate(
     file: Annotated[Path, typer.Argument(metavar="TICKET_OR_ONNX", help="A ticket, or an exported .onnx.")],
     dataset: Annotated[
-        str | None, typer.Option(help=f"Images: {shared.DATASETS}. [default: what the file records]")
+        str | None, typer.Option(help=f"Images: {shared.DATASETS}. \\[default: what the file records]")
     ] = None,
     data_dir: shared.DataDir = None,
     backend: Annotated[
         BackendName | None,
-        typer.Option(help="torch for a ticket, onnxruntime for an .onnx. [default: what fits]"),
+        typer.Option(help="torch for a ticket, onnxruntime for an .onnx. \\[default: what fits]"),
     ] = None,
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit with 3 if the accuracy is below this.")

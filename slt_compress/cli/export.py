@@ -24,7 +24,7 @@ FormName = Literal["compact", "dense", "int2", "int8"]
 def export(
     ticket_file: shared.TicketFile,
     output: Annotated[
-        Path | None, typer.Option(help="ONNX file to write. [default: the ticket's name with .onnx]")
+        Path | None, typer.Option(help="ONNX file to write. \\[default: the ticket's name with .onnx]")
     ] = None,
     weights: Annotated[
         FormName,
@@ -33,7 +33,7 @@ def export(
             "constants; int8: seed and masks, computed in 8 bits, calibrated on training images."
         ),
     ] = "compact",
-    opset: Annotated[int | None, typer.Option(help="ONNX operator set. [default: 20, for int2 25]")] = None,
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set. \\[default: 20, for int2 25]")] = None,
     include_preprocessing: Annotated[
         bool,
         typer.Option(
@@ -42,7 +42,7 @@ def export(
     ] = False,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Images to check the file on and to calibrate int8. [default: what the ticket records]"),
+        typer.Option(help="Images to check the file on and to calibrate int8. \\[default: what the ticket records]"),
     ] = None,
     data_dir: shared.DataDir = None,
     max_accuracy_drop: Annotated[

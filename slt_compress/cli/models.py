@@ -19,7 +19,7 @@ def models(
         str | None,
         typer.Argument(
             metavar="[FILTER]",
-            help="Part of a name, or a pattern with *. [default: a selection]",
+            help="Part of a name, or a pattern with *. \\[default: a selection]",
             show_default=False,
         ),
     ] = None,

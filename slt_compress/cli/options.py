@@ -51,14 +51,14 @@ LockRatio = Annotated[
 Init = Annotated[
     InitialiserName | None,
     typer.Option(
-        help="Distribution of the frozen weights. [default: signed-constant; uniform for crbg --recipe paper]",
+        help="Distribution of the frozen weights. \\[default: signed-constant; uniform for crbg --recipe paper]",
         rich_help_panel="Gates",
     ),
 ]
 Epochs = Annotated[
     int | None,
     typer.Option(
-        help="Passes over the training images. [default: 12, or more for 1,000 steps]", rich_help_panel="Training"
+        help="Passes over the training images. \\[default: 12, or more for 1,000 steps]", rich_help_panel="Training"
     ),
 ]
 MaxSteps = Annotated[
@@ -144,5 +144,5 @@ def search_config(*, freeze_ratio: float, lock_ratio: float, **fields: Any) -> "
 
 def _parameter(option: registry.Option) -> inspect.Parameter:
     kind: Any = Literal[option.choices] if option.choices else option.type
-    annotation = Annotated[kind | None, typer.Option(help=option.help, rich_help_panel="Gates")]
+    annotation = Annotated[kind | None, typer.Option(help=option.help.replace("[", "\\["), rich_help_panel="Gates")]
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -51,7 +51,7 @@ def search(
     batch_size: shared.BatchSize = 256,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate of the gates. [default: the method's]", rich_help_panel="Training"),
+        typer.Option(help="Learning rate of the gates. \\[default: the method's]", rich_help_panel="Training"),
     ] = None,
     augment: shared.Augment = "none",
     precision: shared.Precision = "auto",
@@ -63,7 +63,7 @@ def search(
     ] = "auto",
     output: Annotated[
         Path | None,
-        typer.Option(help="Ticket to write. [default: MODEL-DATASET-SPARSITY-SEED.safetensors]"),
+        typer.Option(help="Ticket to write. \\[default: MODEL-DATASET-SPARSITY-SEED.safetensors]"),
     ] = None,
     checkpoint_every: Annotated[
         int | None,

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from slt_compress import prng
 from slt_compress.cli import evaluate, export, search
 from slt_compress.cli import options as shared
+from slt_compress.cli.main import app
 from slt_compress.config import CHOICES
 from slt_compress.data.datasets import DATASET_NAMES
 from slt_compress.masking import codecs
@@ -73,7 +74,7 @@ def test_search_has_an_option_for_each_that_a_method_understands() -> None:
     found = options("search")
     for option in registry.options().values():
         parameter = found[f"--{option.name}"]
-        assert parameter.help == option.help
+        assert parameter.help == option.help.replace("[", r"\[")
         assert parameter.default is None
         assert parameter.rich_help_panel == "Gates"
 
@@ -129,3 +130,14 @@ def test_values_of_another_type_or_choice_are_refused(seen: dict[str, Any], word
     assert done.exit_code == 2
     assert words[0] in done.stderr
     assert seen == {}
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_the_help_shows_every_default_that_its_texts_tell(name: str) -> None:
+    """Markup between brackets would be swallowed."""
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "400", "TERMINAL_WIDTH": "400"}).stdout
+    told = [
+        text for option in commands()[name].params for text in re.findall(r"\[default: ([^]]+)\]", option.help or "")
+    ]
+    for text in told:
+        assert f"[default: {text}]" in " ".join(shown.split())
