@@ -63,7 +63,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingPackageError(
-                "logs for TensorBoard need the package tensorboard, 2.16 or newer: pip install tensorboard"
+                "logs for TensorBoard need the package tensorboard, 2.17 or newer: pip install tensorboard"
             ) from error
         make_folder(folder)
         self._open: Callable[..., Any] = SummaryWriter
