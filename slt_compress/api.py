@@ -69,7 +69,7 @@ def search(
     Raises UsageError for unknown names and settings out of range, DataError if the images cannot be read, and
     UnreachableError if the gates that the seed fixes rule out the sparsity.
     """
-    chosen = _with(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})
+    chosen = _search_config(config, dataset, settings)
     return pipeline.find_ticket(model, chosen, reporter, checkpoints=checkpoints, context=context)
 
 
@@ -169,12 +169,17 @@ def compare(
             raise UsageError(f"{name!r} differs from run to run; give `methods`, `sparsities` and `seeds`")
     of_plan = {"seeds": 3, "dense": True, "dense_lr": None, "shard": None}
     planned = {name: settings.pop(name, default) for name, default in of_plan.items()}
-    chosen = _with(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})
+    chosen = _search_config(config, dataset, settings)
     plan = Plan.parse(model, chosen, methods=",".join(methods), sparsities=",".join(map(str, sparsities)), **planned)
     call = (
         f"slt_compress.compare({model!r}, {chosen.dataset!r}, methods={list(methods)}, sparsities={list(sparsities)})"
     )
     return run_comparison(plan, Path(output), call, reporter)
+
+
+def _search_config(config: SearchConfig | None, dataset: str | None, settings: dict[str, Any]) -> SearchConfig:
+    """Return the config with these fields changed, and the data set if one is given."""
+    return _with(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})
 
 
 def _with(config: _Config, settings: dict[str, Any]) -> _Config:

@@ -74,12 +74,11 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
     parity = f"logits within {result.max_abs_difference:.1e} of torch's"
     if result.bit_identical_to_dense:
         parity += ", identical to the dense graph's"
-    lines = [("onnx", f"{output}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
     if agreement:
         parity += f", the same class for {agreement.equal:,} of {agreement.images:,} test images"
-        lines[1] = ("parity", parity)
-        if not FORMS[weights].exact:
-            lines.append(("accuracy", f"{agreement.accuracy_torch:.2%} before, {agreement.accuracy_onnx:.2%} after"))
+    lines = [("onnx", f"{output}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
+    if agreement and not FORMS[weights].exact:
+        lines.append(("accuracy", f"{agreement.accuracy_torch:.2%} before, {agreement.accuracy_onnx:.2%} after"))
     printer.result(
         {
             "onnx": str(output),

@@ -49,7 +49,7 @@ class CellFolder:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Raises UsageError if the folder holds runs of other settings, OutputError if it cannot be written."""
         self._folder = folder
-        self._settings = settings
+        self.settings = settings
         self._refuse_other_settings()
         for name in ("cells", "tickets", "locks"):
             files.make_folder(folder / name)
@@ -131,7 +131,7 @@ class CellFolder:
         return self._folder / "cells" / f"{cell.name}.error.txt"
 
     def _refuse_other_settings(self) -> None:
-        wanted = self._settings
+        wanted = self.settings
         for path in sorted((self._folder / "cells").glob("*.json")):
             there = (_load(path) or {}).get("settings")
             if isinstance(there, dict) and there != wanted:

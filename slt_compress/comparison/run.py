@@ -70,7 +70,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         reporter.note(f"{others} finished cells in {folder} are not in this grid, and not part of the results")
     steps = sum(_steps(cell, prepared) for cell in missing)
     with reporter.grid_progress(len(own), len(own) - len(missing), steps) as progress:
-        work = _Work(plan, prepared, store, settings, progress)
+        work = _Work(plan, prepared, store, progress)
         busy = [cell for cell in missing if not work.run(cell)]
         if busy:
             wait = "" if plan.shard else "; waiting for them"
@@ -81,14 +81,15 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     finished |= work.finished
     labels = [*(one.label for one in plan.contenders), DENSE]
     order = sorted(cells, key=lambda cell: (labels.index(cell.contender.label), cell.sparsity, cell.seed))
+    done = [finished[cell.name] for cell in order if cell.name in finished]
     result = ComparisonResult(
         command=command,
         settings=settings,
-        environments=_distinct([dict(finished[cell.name].environment) for cell in order if cell.name in finished]),
+        environments=_distinct([dict(one.environment) for one in done]),
         seeds=plan.seeds,
         dense_learning_rate=plan.dense_learning_rate,
         cells=len(cells),
-        rows=tuple(finished[cell.name].row for cell in order if cell.name in finished),
+        rows=tuple(one.row for one in done),
         failed=work.failed,
     )
     if result.rows and not plan.shard:
@@ -101,13 +102,10 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
 class _Work:
     """Runs cells one after the other, and remembers what came of them."""
 
-    def __init__(
-        self, plan: Plan, prepared: Prepared, store: CellFolder, settings: dict[str, Any], progress: CellReporter
-    ) -> None:
+    def __init__(self, plan: Plan, prepared: Prepared, store: CellFolder, progress: CellReporter) -> None:
         self._plan = plan
         self._prepared = prepared
         self._store = store
-        self._settings = settings
         self._progress = progress
         self.finished: dict[str, FinishedRun] = {}
         self.failed: dict[str, str] = {}
@@ -135,7 +133,7 @@ class _Work:
                 self._remember(cell, error)
                 self._progress.finish(f"{cell.name}: failed, {self.failed[cell.name]}", steps)
                 return True
-            self.finished[cell.name] = FinishedRun(row, self._settings, _environment(self._prepared))
+            self.finished[cell.name] = FinishedRun(row, self._store.settings, _environment(self._prepared))
             self._store.write(cell, self.finished[cell.name])
             self._progress.finish(
                 f"{cell.name}: {percent(row.accuracy)} % test, {percent(row.validation_accuracy)} % held-out, "
