@@ -178,9 +178,9 @@ def fixed_gates(seed: int, name: str, size: int, freeze: Freeze) -> tuple[npt.ND
     All others are searchable. Element i is locked if word(i) of the purpose "freeze" is below round(lock·2**32), and
     pruned if it is not, but below round(ratio·2**32). So the shares hold on average, not exactly.
     """
-    drawn = words(seed, "freeze", name, size).astype(np.uint64)
-    locked = drawn < np.uint64(round(freeze.lock * 2**32))
-    return locked, (drawn < np.uint64(round(freeze.ratio * 2**32))) & ~locked
+    drawn = words(seed, "freeze", name, size)
+    locked, fixed = (_below(drawn, round(share * 2**32)) for share in (freeze.lock, freeze.ratio))
+    return locked, fixed & ~locked
 
 
 def random_mask(seed: int, name: str, size: int, kept: int) -> npt.NDArray[np.bool_]:
@@ -194,6 +194,11 @@ def random_mask(seed: int, name: str, size: int, kept: int) -> npt.NDArray[np.bo
     rank |= np.arange(size, dtype=np.uint64)
     mask: npt.NDArray[np.bool_] = rank <= np.partition(rank, kept - 1)[kept - 1]
     return mask
+
+
+def _below(drawn: npt.NDArray[np.uint32], limit: int) -> npt.NDArray[np.bool_]:
+    """Return which words are below a limit of 0 to 2**32, which is no uint32 itself."""
+    return drawn <= np.uint32(limit - 1) if limit else np.zeros(drawn.size, np.bool_)
 
 
 def _mix(x: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:

@@ -4,9 +4,13 @@ from typing import TYPE_CHECKING
 
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.models.spec import PYTHON
 
 if TYPE_CHECKING:
     from slt_compress.prng import Freeze
+    from slt_compress.tasks.record import TensorRecord
+    from slt_compress.ticket.schema import Provenance
+    from slt_compress.ticket.ticket import Ticket
 
 EXAMPLES = "Example:\n\nslt-compress inspect ticket.safetensors --json"
 
@@ -16,13 +20,14 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
     with exit_codes():
         require_file(ticket_file)
         from slt_compress.cli.console import Printer, size
-        from slt_compress.ticket.schema import few
         from slt_compress.ticket.ticket import Ticket
+        from slt_compress.ticket.version2 import provenance_json
 
         ticket = Ticket.load(ticket_file)
         printer = Printer(json=json)
         total = ticket_file.stat().st_size
         origin = ticket.provenance
+        command, addition = _next(ticket)
         printer.table(
             ("layer", "shape", "weights", "kept", "density", "codec", "bytes", "bound"),
             [
@@ -39,13 +44,14 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 for layer in ticket.layers
             ],
         )
-        other = total - ticket.mask_bytes - ticket.statistics_bytes
         printer.result(
             {
                 "bytes": total,
                 "mask_bytes": ticket.mask_bytes,
                 "mask_bound_bytes": ticket.mask_bound_bytes,
                 "statistics_bytes": ticket.statistics_bytes,
+                "parameters_bytes": ticket.parameters_bytes,
+                "values_bytes": ticket.values_bytes,
                 "sparsity": ticket.sparsity,
                 "seed": ticket.seed,
                 "initialiser": ticket.initialiser,
@@ -54,7 +60,9 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 "granularity": ticket.granularity,
                 "digest": ticket.digest,
                 "tool": ticket.tool,
-                **origin.to_json(),
+                "version": ticket.version,
+                **provenance_json(origin),
+                "model": origin.model.to_json(),
                 "layers": [
                     {
                         "name": layer.name,
@@ -65,29 +73,72 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                         "codec": layer.codec,
                         "bytes": layer.code_bytes,
                         "bound_bytes": ticket.bound(layer),
+                        "coats": len(layer.coats),
+                        "values": layer.values and layer.values.type,
                     }
                     for layer in ticket.layers
                 ],
             },
             [
                 ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
-                (
-                    "bytes",
-                    f"{total:,}: masks {ticket.mask_bytes:,} (Shannon bound {ticket.mask_bound_bytes:,}), "
-                    f"statistics {ticket.statistics_bytes:,}, header {other:,}",
-                ),
+                ("bytes", f"{total:,}: {_parts(ticket, total)}"),
                 ("model", f"{origin.model.name}, built by {origin.library}"),
-                ("trained on", f"{origin.dataset}, {len(origin.classes)} classes: {few(origin.classes)}"),
+                *(_purpose(origin) if ticket.version > 1 else []),
+                ("trained on", f"{origin.dataset}{_classes(origin.classes)}"),
                 ("method", f"{origin.method.name}, seed {ticket.seed}"),
                 *([("fixed", _fixed(ticket.freeze))] if ticket.freeze.ratio else []),
-                (
-                    "accuracy",
-                    f"{origin.metrics['accuracy']:.2%} test, as reported" if origin.metrics else "not recorded",
-                ),
+                *([("rewound", f"to step {origin.rewind_steps:,}")] if origin.rewind_steps else []),
+                *_measured(origin.metrics),
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
+                *([("format", f"version {ticket.version}")] if ticket.version > 1 else []),
             ],
-            advice=f"next: slt-compress evaluate {ticket_file}",
+            advice=f"next: slt-compress {command} {ticket_file}{addition}",
         )
+
+
+def _next(ticket: "Ticket") -> tuple[str, str]:
+    """Return the command that a ticket can be tried with, and what has to be added to it."""
+    command = "evaluate" if ticket.provenance.preprocessing else "verify"  # other data has no name to open it by
+    return command, " --source FILE.py:FUNCTION" if ticket.provenance.model.builder == PYTHON else ""
+
+
+def _parts(ticket: "Ticket", total: int) -> str:
+    """Return how many bytes of a file each of its parts takes."""
+    parts = {"statistics": ticket.statistics_bytes}
+    parts |= {name: count for name, count in _further(ticket).items() if count}
+    parts["header"] = total - ticket.mask_bytes - sum(parts.values())
+    listed = ", ".join(f"{name} {count:,}" for name, count in parts.items())
+    return f"masks {ticket.mask_bytes:,} (Shannon bound {ticket.mask_bound_bytes:,}), {listed}"
+
+
+def _further(ticket: "Ticket") -> dict[str, int]:
+    return {"parameters": ticket.parameters_bytes, "values": ticket.values_bytes}
+
+
+def _purpose(origin: "Provenance") -> list[tuple[str, str]]:
+    """Return what the network is for, line by line."""
+    return [
+        ("task", f"{origin.task.name}: {origin.task.loss}, measured by {origin.task.metric}"),
+        ("inputs", ", ".join(map(_tensor, origin.inputs))),
+        ("outputs", ", ".join(map(_tensor, origin.outputs))),
+    ]
+
+
+def _tensor(tensor: "TensorRecord") -> str:
+    return f"{tensor.dtype} {'×'.join(map(str, tensor.shape)) or 'scalar'}"
+
+
+def _classes(classes: list[str]) -> str:
+    from slt_compress.ticket.schema import few
+
+    return f", {len(classes)} classes: {few(classes)}" if classes else ""
+
+
+def _measured(metrics: dict[str, float]) -> list[tuple[str, str]]:
+    """Return what was reported of the network, a line; of a classifier, its accuracy."""
+    if "accuracy" in metrics or not metrics:
+        return [("accuracy", f"{metrics['accuracy']:.2%} test, as reported" if metrics else "not recorded")]
+    return [("metrics", ", ".join(f"{name} {value:.6g}" for name, value in metrics.items()) + ", as reported")]
 
 
 def _fixed(freeze: "Freeze") -> str:

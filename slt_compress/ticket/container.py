@@ -1,11 +1,11 @@
-"""The file around a ticket: one JSON document and two tensors in safetensors, under one SHA-256.
+"""The file around a ticket: one JSON document and a few tensors in safetensors, under one SHA-256.
 
     8 bytes        length of the header, u64 little-endian
     header         JSON: {"__metadata__": {"ticket": "<the document>"}, "masks": {…}, "statistics": {…}}
-    statistics     float32 or float16, little-endian
-    masks          uint8
+    tensors        version 1: statistics (float32 or float16, little-endian), masks (uint8)
+                   version 2: masks, parameters, statistics, values (uint8)
 
-safetensors puts the tensor of the wider type first, so the masks come last.
+safetensors puts the tensor of the wider type first, and those of one type in the order of their names.
 
 The document is canonical JSON (sorted keys, no spaces, no times, no paths) in a single metadata key, because
 safetensors writes several keys in random order and the same search must give the same bytes. Its field `digest` is the
@@ -18,6 +18,8 @@ other tensors, gaps between them) is shorter than the checks around one that acc
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -27,36 +29,35 @@ from safetensors.numpy import save
 from slt_compress.errors import TicketError
 
 FORMAT = "slt-compress ticket"
-VERSION = 1
 MAX_HEADER_BYTES = 4 * 2**20
 
 _KEY = "ticket"
 _BLANK = "0" * 64
-# In file order: the types a tensor may have.
-_DTYPES: dict[str, dict[str, np.dtype[Any]]] = {
-    "statistics": {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")},
-    "masks": {"U8": np.dtype("u1")},
+# Version -> its tensors in file order, and the types that each may have.
+_TENSORS: dict[int, dict[str, dict[str, np.dtype[Any]]]] = {
+    1: {"statistics": {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}, "masks": {"U8": np.dtype("u1")}},
+    2: {name: {"U8": np.dtype("u1")} for name in ("masks", "parameters", "statistics", "values")},
 }
+_OPTIONAL = {1: set[str](), 2: {"parameters", "statistics", "values"}}  # left out where they are empty
+
+Tensors = Mapping[str, npt.NDArray[Any]]
 
 
-def pack(document: dict[str, Any], masks: npt.NDArray[np.uint8], statistics: npt.NDArray[Any]) -> tuple[bytes, str]:
+def pack(document: dict[str, Any], tensors: Tensors, version: int) -> tuple[bytes, str]:
     """Return the file's bytes and its digest; format, version and digest are added to the document here.
 
-    `statistics` is float32 or float16, and stored as it is.
+    `tensors` are vectors of the types that the version has, little-endian, and stored as they are.
     """
-    complete = {**document, "format": FORMAT, "version": VERSION, "digest": _BLANK}
-    text = json.dumps(complete, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    content = save(
-        {"masks": masks, "statistics": statistics.astype(statistics.dtype.newbyteorder("<"))}, metadata={_KEY: text}
-    )
+    complete = {**document, "format": FORMAT, "version": version, "digest": _BLANK}
+    content = save(dict(tensors), metadata={_KEY: _canonical(complete)})
     digest = hashlib.sha256(content).hexdigest()
     blank = _digest_field(_BLANK)
     assert content.count(blank) == 1
     return content.replace(blank, _digest_field(digest)), digest
 
 
-def unpack(content: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8], npt.NDArray[Any]]:
-    """Return document, masks (n,) and statistics (m,), both read-only views of `content`.
+def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return document and tensors (n,), read-only views of `content`. The document's `version` is a known one.
 
     Raises TicketError, without the file's name, for anything `pack` would not have written.
     """
@@ -73,26 +74,38 @@ def unpack(content: bytes) -> tuple[dict[str, Any], npt.NDArray[np.uint8], npt.N
     if document.get("format") != FORMAT:
         raise TicketError(f"expected the format {FORMAT!r}, found {document.get('format')!r}")
     version = document.get("version")
-    if version != VERSION or type(version) is not int:
-        newer = type(version) is int and version > VERSION
+    if type(version) is not int or version not in _TENSORS:
+        newer = type(version) is int and version > max(_TENSORS)
         advice = "; a newer slt-compress wrote it, upgrade to read it" if newer else ""
-        raise TicketError(f"expected format version {VERSION}, found {version!r}{advice}")
-    tensors = _tensors(header, content, 8 + length)
+        raise TicketError(f"expected format version {' or '.join(map(str, _TENSORS))}, found {version!r}{advice}")
+    _check_spelling(document, metadata[_KEY], version)
+    tensors = _tensors(header, content, 8 + length, version)
     _check_digest(document.get("digest"), content, 8 + length)
-    return document, tensors["masks"], tensors["statistics"]
+    return document, tensors
 
 
-def _tensors(header: dict[str, Any], content: bytes, start: int) -> dict[str, npt.NDArray[Any]]:
-    if set(header) != set(_DTYPES):
-        raise TicketError(f"expected the tensors {', '.join(sorted(_DTYPES))}, found {', '.join(sorted(header))}")
+def _tensors(header: dict[str, Any], content: bytes, start: int, version: int) -> dict[str, npt.NDArray[Any]]:
+    missing = _TENSORS[version].keys() - _OPTIONAL[version] - header.keys()
+    if missing or header.keys() - _TENSORS[version].keys():
+        raise TicketError(
+            f"expected the tensors {', '.join(sorted(_TENSORS[version]))}, found {', '.join(sorted(header))}"
+        )
     tensors = {}
     offset = 0
-    for name, types in _DTYPES.items():
+    for name, types in _TENSORS[version].items():
+        if name not in header:
+            continue
         entry = header[name]
         code = entry.get("dtype") if isinstance(entry, dict) else None
         shape = entry.get("shape") if isinstance(entry, dict) else None
         count = shape[0] if isinstance(shape, list) and len(shape) == 1 else None
-        if not isinstance(code, str) or code not in types or type(count) is not int or not 0 <= count <= len(content):
+        least = 1 if name in _OPTIONAL[version] else 0
+        if (
+            not isinstance(code, str)
+            or code not in types
+            or type(count) is not int
+            or not least <= count <= len(content)
+        ):
             raise TicketError(f"the tensor {name} is not a vector of {' or '.join(types)} in the file: {entry!r}")
         end = offset + count * types[code].itemsize
         if entry != {"dtype": code, "shape": [count], "data_offsets": [offset, end]} or start + end > len(content):
@@ -122,9 +135,35 @@ def _digest_field(digest: str) -> bytes:
     return json.dumps(f'"digest":"{digest}"')[1:-1].encode()
 
 
+def _canonical(document: dict[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _check_spelling(document: dict[str, Any], text: str, version: int) -> None:
+    """Raise TicketError for a document that could not be written again or, since version 2, would be spelled otherwise.
+
+    Also for one that needs what this release does not know, which may come with tensors of its own.
+    """
+    try:
+        canonical = _canonical(document)
+    except RecursionError as error:
+        raise TicketError("its document is nested too deeply") from error
+    if version > 1 and canonical != text:
+        raise TicketError("its document is not spelled as canonical JSON")
+    sections = document.get("sections") if version > 1 else None
+    if isinstance(sections, list) and sections:
+        names = ", ".join(map(str, sections[:3]))
+        raise TicketError(f"it needs {names}, which this release does not know: upgrade slt-compress")
+
+
 def _parse(text: bytes, what: str) -> Any:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")
+
+    def finite(number: str) -> float:
+        if not math.isfinite(float(number)):
+            raise ValueError(f"{number} is too large")
+        return float(number)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) != len(pairs):
@@ -132,7 +171,7 @@ def _parse(text: bytes, what: str) -> Any:
         return dict(pairs)
 
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+        return json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise TicketError(f"its {what} is not valid JSON ({error})") from error
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.tasks.record import TaskRecord, TensorRecord
+from slt_compress.ticket.purpose import read_task, read_tensors, task_json, tensors_json
+from slt_compress.ticket.schema import IMAGE_TASK, class_outputs, classifies_images, image_inputs
 from slt_compress.ticket.ticket import Ticket
 
 NORMALISED, PIXELS = "normalised", "pixels"
@@ -16,22 +19,34 @@ class NetworkRecord:
     Attributes:
         dataset: name of the data set that it was found on.
         classes: names of the classes, in the order of the logits.
-        preprocessing: what its images are prepared with.
+        preprocessing: what its images are prepared with, None where its inputs are not images of this package's.
         model: name of the architecture.
         seed: of its weights.
         sparsity: share of gated weights that are zero.
         ticket: digest of the ticket.
         input: "normalised", or "pixels" where the network itself prepares its images.
+        inputs: of the network; if none are given, the images of `preprocessing`.
+        outputs: of the network; if none are given, a logit for each class.
+        task: what it was searched for.
     """
 
     dataset: str
     classes: list[str]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     model: str
     seed: int
     sparsity: float
     ticket: str
     input: str = NORMALISED
+    inputs: tuple[TensorRecord, ...] = ()
+    outputs: tuple[TensorRecord, ...] = ()
+    task: TaskRecord = IMAGE_TASK
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            object.__setattr__(self, "inputs", image_inputs(self.preprocessing))
+        if not self.outputs:
+            object.__setattr__(self, "outputs", class_outputs(self.classes))
 
     @classmethod
     def of(cls, ticket: Ticket, input: str = NORMALISED) -> "NetworkRecord":  # noqa: A002, as it is stored
@@ -45,12 +60,34 @@ class NetworkRecord:
             sparsity=ticket.sparsity,
             ticket=ticket.digest,
             input=input,
+            inputs=origin.inputs,
+            outputs=origin.outputs,
+            task=origin.task,
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "preprocessing": self.preprocessing.to_json()}
+        """Return the fields; those of inputs, outputs and task only where this is no classifier of images."""
+        fields = {
+            **vars(self),
+            "preprocessing": self.preprocessing and self.preprocessing.to_json(),
+            "inputs": tensors_json(self.inputs),
+            "outputs": tensors_json(self.outputs),
+            "task": task_json(self.task),
+        }
+        understood = {"inputs", "outputs", "task"} if classifies_images(self) else set[str]()
+        return {name: value for name, value in fields.items() if name not in understood}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "NetworkRecord":
-        """Read what `to_json` wrote. Raises KeyError or TypeError for other fields."""
-        return cls(**{**fields, "preprocessing": Preprocessing.from_json(fields["preprocessing"])})
+        """Read what `to_json` wrote. Raises KeyError or TypeError for other fields, TicketError for such values."""
+        preprocessing = fields["preprocessing"]
+        read: dict[str, Any] = {
+            "preprocessing": None if preprocessing is None else Preprocessing.from_json(preprocessing)
+        }
+        if preprocessing is None or "task" in fields:
+            read |= {
+                "inputs": read_tensors(fields["inputs"], "inputs"),
+                "outputs": read_tensors(fields["outputs"], "outputs"),
+                "task": read_task(fields["task"]),
+            }
+        return cls(**{**fields, **read})

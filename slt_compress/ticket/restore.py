@@ -1,86 +1,98 @@
-"""From a ticket back to a plain network: build the architecture, regenerate, mask, and set every value there is."""
+"""From a ticket back to a plain network: build or copy it, regenerate, mask, and set every value there is."""
 
+import copy
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from slt_compress import prng
-from slt_compress.errors import TicketError
+from slt_compress.errors import TicketError, UsageError
 from slt_compress.masking.parameters import freeze_ungated, gated_names, statistic_names
 from slt_compress.models.registry import architecture_digest, build_model, library_version
+from slt_compress.models.spec import PythonModel
 
 if TYPE_CHECKING:
-    from slt_compress.ticket.schema import Layer
     from slt_compress.ticket.ticket import Ticket
-
-_BLOCK = 1 << 16  # quadruples taken at a time, 1 MiB
 
 
 def restore(ticket: "Ticket") -> nn.Module:
     """Return the ticket's network in evaluation mode, on the CPU, its masked weights in place.
 
-    Raises TicketError if the installed libraries build another architecture or the seed gives other weights than when
-    the ticket was made.
+    Raises TicketError if the network is the user's own, or if the installed libraries build another architecture or the
+    seed gives other weights than when the ticket was made.
     """
     spec = ticket.provenance.model
+    if isinstance(spec, PythonModel):
+        raise TicketError(
+            f"the network of this ticket is your own, {spec.name}: give the function that builds it (`source`), or "
+            "call Ticket.apply_to(module)"
+        )
     try:
         module = build_model(spec)
     except Exception as error:  # what a library's constructor raises for arguments it was never meant for
         raise TicketError(f"the network of the ticket cannot be built: {error}") from error
+    _check_tensors(ticket, module, spec.name)
     if architecture_digest(module) != ticket.provenance.architecture:
         raise TicketError(
             f"{spec.name} as built by {library_version(spec)} differs from the network of the ticket, built by "
             f"{ticket.provenance.library}: install that version"
         )
-    expected = {name: tuple(module.get_parameter(name).shape) for name in gated_names(module)}
-    found = {layer.name: layer.shape for layer in ticket.layers}
-    if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise TicketError(f"the layers of the ticket are not those of {spec.name}: {', '.join(wrong[:3])}")
-    sizes = {name: module.get_buffer(name).numel() for name in statistic_names(module)}
-    if sizes != {name: values.size for name, values in ticket.statistics.items()}:
-        raise TicketError(f"the statistics of the ticket are not those of {spec.name}")
-    ticket.check_weights()
-    freeze_ungated(module, ticket.seed)
-    with torch.no_grad():
-        for layer in ticket.layers:
-            module.get_parameter(layer.name).data = torch.from_numpy(masked_weights(ticket, layer))
-        for name, values in ticket.statistics.items():
-            buffer = module.get_buffer(name)
-            buffer.copy_(torch.from_numpy(values.copy()).view(buffer.shape))
+    _fill(ticket, module)
     return module
 
 
-def masked_weights(ticket: "Ticket", layer: "Layer") -> npt.NDArray[np.float32]:
-    """Return the weights of a layer, float32 in its shape, zero (never minus zero) where the mask drops them."""
-    mask = ticket.mask(layer.name)
-    scale = np.float32(layer.scale)
-    if ticket.initialiser == "signed-constant":
-        signs = prng.sign_bits(ticket.seed, layer.name, layer.size)
-        return _signed_constants(signs, np.packbits(mask, bitorder="little"), scale, layer.size).reshape(layer.shape)
-    values = prng.INITIALISERS[ticket.initialiser](ticket.seed, layer.name, layer.size).reshape(layer.shape)
-    values *= scale
-    values[~mask] = 0
-    return values
+def apply(ticket: "Ticket", module: nn.Module) -> nn.Module:
+    """Return a copy of a module, in evaluation mode and on the CPU, with the values of the ticket.
 
-
-def _signed_constants(
-    signs: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], scale: np.float32, size: int
-) -> npt.NDArray[np.float32]:
-    """Turn packed signs and packed mask into ±scale and 0, four weights at a time through a table of 256 quadruples.
-
-    A quadruple is moved as one complex128, the only 16-byte type numpy takes from a table in one go.
+    Raises UsageError if it is no module, TicketError if its architecture is not the ticket's, or the seed gives other weights than when the ticket was
+    made.
     """
-    nibble = np.arange(16)[:, None] >> np.arange(4) & 1  # (16, 4)
-    table = nibble[:, None, :] * (1 - 2 * nibble[None, :, :]) * scale  # (mask nibble, sign nibble, 4)
-    quadruples = np.ascontiguousarray(table.reshape(256, 4), np.float32).view(np.complex128).ravel()
-    index = np.empty((mask.size, 2), np.uint8)
-    index[:, 0] = (mask & 15) << 4 | (signs & 15)
-    index[:, 1] = (mask & 0xF0) | signs >> 4
-    out = np.empty(index.size, np.complex128)
-    for start in range(0, index.size, _BLOCK):
-        np.take(quadruples, index.ravel()[start : start + _BLOCK], out=out[start : start + _BLOCK], mode="clip")
-    return out.view(np.float32)[:size]
+    name = ticket.provenance.model.name
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"a ticket is applied to a torch module, got a {type(module).__name__}")
+    _check_tensors(ticket, module, name)
+    if architecture_digest(module) != ticket.provenance.architecture:
+        raise TicketError(f"the module has other tensors than {name}, the network of the ticket, or in another order")
+    filled = copy.deepcopy(module).cpu().eval()
+    _fill(ticket, filled)
+    return filled
+
+
+def _check_tensors(ticket: "Ticket", module: nn.Module, name: str) -> None:
+    """Raise TicketError, naming a few, if the module lacks tensors of the ticket, or has such that the ticket lacks.
+
+    One tensor may have several names in the module, and the ticket may use any of them, but only one.
+    """
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    shapes = {layer.name: layer.shape for layer in ticket.layers}
+    shapes |= {path: stored.shape for path, stored in ticket.parameters.items()}
+    wrong = [path for path, shape in shapes.items() if path not in parameters or parameters[path].shape != shape]
+    wrong += [path for path in ticket.constants if path not in parameters]
+    listed = [id(parameters.get(path)) for path in (*shapes, *ticket.constants)]
+    wrong += [path for path in gated_names(module) if id(parameters.get(path)) not in listed]
+    if wrong:
+        raise TicketError(f"the layers of the ticket are not those of {name}: {', '.join(wrong[:3])}")
+    if len(set(listed)) != len(listed):
+        raise TicketError(f"two layers of the ticket are one tensor of {name}")
+    buffers = {path: found for path, found in module.named_buffers() if found.is_floating_point()}
+    statistics = {path: stored.shape for path, stored in ticket.stored_statistics.items()}
+    wrong = [path for path, shape in statistics.items() if path not in buffers or buffers[path].shape != shape]
+    wrong += [path for path in statistic_names(module) if path not in statistics]
+    if wrong:
+        raise TicketError(f"the statistics of the ticket are not those of {name}: {', '.join(wrong[:3])}")
+
+
+def _fill(ticket: "Ticket", module: nn.Module) -> None:
+    """Set every parameter and statistic of a module on the CPU that `_check_tensors` has passed."""
+    ticket.check_weights()
+    freeze_ungated(module, ticket.seed)
+    with torch.no_grad():
+        for name, value in ticket.constants.items():
+            module.get_parameter(name).fill_(value)
+        for name, stored in ticket.parameters.items():
+            module.get_parameter(name).copy_(torch.from_numpy(stored.values()))
+        for layer in ticket.layers:
+            parameter = module.get_parameter(layer.name)
+            parameter.data = torch.from_numpy(ticket.weights(layer.name)).to(parameter.dtype)
+        for name, values in ticket.statistics.items():
+            module.get_buffer(name).copy_(torch.from_numpy(values))

@@ -1,25 +1,65 @@
-"""The records of a ticket, and how each field of its document is read. docs/ticket-format.md describes the format.
-
-Reading is strict: whatever `Ticket.to_bytes` would not have written raises TicketError, with what was found.
-"""
+"""The records of a ticket: what its file says, whichever version it has. docs/ticket-format-2.md explains the terms."""
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from slt_compress import prng
 from slt_compress.data.preprocessing import Preprocessing
-from slt_compress.errors import TicketError
-from slt_compress.masking import codecs
-from slt_compress.models.spec import ModelSpec
-from slt_compress.prng import Freeze
+from slt_compress.models.spec import ModelSpec, PythonModel
+from slt_compress.prng import Freeze, SeedRecipe
+from slt_compress.tasks.record import TaskRecord, TensorRecord
+from slt_compress.ticket.stored import StoredTensor, StoredWeights
 
-MAX_FILE_BYTES = 4 * 2**30
+IMAGE_TASK = TaskRecord()  # that of version 1
+
+
+@dataclass(frozen=True)
+class CodedMask:
+    """Gates as bytes.
+
+    Attributes:
+        gates: number of gates that are coded.
+        open: number of open ones among them.
+        codec: a key of `masking.codecs.CODECS`.
+        code: their bytes.
+    """
+
+    gates: int
+    open: int
+    codec: str
+    code: bytes
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a mask decides in a coat. One `CodedMask` that several uses hold is stored once.
+
+    Attributes:
+        mask: the gates.
+        axis: whose indices they keep or drop, None where each belongs to one weight.
+        repeat: how many neighbouring indices a gate of an axis is for.
+        fixed: whether the seed fixes some of the gates, which are not coded: those of weights in a first coat, and in
+            version 1 those of neurons.
+    """
+
+    mask: CodedMask
+    axis: int | None = None
+    repeat: int = 1
+    fixed: bool = False
+
+
+@dataclass(frozen=True)
+class Coat:
+    """A mask of a layer, of the gates of all its uses together.
+
+    Attributes:
+        scale: what the generated values are multiplied with where this coat keeps them.
+        uses: those of axes first, then at most one of weights.
+    """
+
+    scale: float
+    uses: tuple[Use, ...]
 
 
 @dataclass(frozen=True)
@@ -29,23 +69,51 @@ class Layer:
     Attributes:
         name: of the parameter.
         shape: of the parameter.
-        scale: what the generated values are multiplied with.
-        codec: code of the mask, a key of `masking.codecs.CODECS`.
-        kept: number of weights that the mask keeps.
-        code_bytes: bytes of the coded mask.
+        coats: one or more; their scales add up where several keep a weight.
+        kept: number of weights that at least one coat keeps.
+        values: the kept weights, where they are stored and not generated.
     """
 
     name: str
     shape: tuple[int, ...]
-    scale: float
-    codec: str
+    coats: tuple[Coat, ...]
     kept: int
-    code_bytes: int
+    values: StoredWeights | None = None
 
     @property
     def size(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
+
+    @property
+    def scale(self) -> float:
+        """Scale of the first coat."""
+        return self.coats[0].scale
+
+    @property
+    def simple(self) -> bool:
+        """Whether each kept weight is its generated value times one scale."""
+        return len(self.coats) == 1 and self.values is None
+
+    @property
+    def uses(self) -> list[Use]:
+        """What masks decide in its coats."""
+        return [use for coat in self.coats for use in coat.uses]
+
+    @property
+    def masks(self) -> list[CodedMask]:
+        """The masks that the layer uses, each once."""
+        return unique(self.uses)
+
+    @property
+    def codec(self) -> str:
+        """Names of the codecs of the masks."""
+        return ", ".join(sorted({mask.codec for mask in self.masks}))
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of the masks; one that other layers use too counts in each."""
+        return sum(len(mask.code) for mask in self.masks)
 
 
 @dataclass(frozen=True)
@@ -55,7 +123,7 @@ class SearchRecord:
     Attributes:
         name: of the method.
         steps: optimiser steps.
-        batch_size: images a step.
+        batch_size: examples a step.
         settings: hyper-parameters of the method, and what of the run is not the default.
     """
 
@@ -63,6 +131,21 @@ class SearchRecord:
     steps: int
     batch_size: int
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How a quantity was distributed in training, to compare later data with.
+
+    Attributes:
+        name: of the quantity.
+        edges: n+1 ascending bounds.
+        counts: n numbers of values between them.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -74,158 +157,137 @@ class Provenance:
         library: name and version of the library that built the network.
         architecture: SHA-256 over the names and shapes of the network's tensors.
         dataset: name of the data set.
-        classes: names of the classes, in the order of the logits.
-        preprocessing: of the images.
+        classes: names of the classes, in the order of the logits; empty where there are none.
+        preprocessing: of the images, None where the inputs are not images that this package prepares.
         method: how the mask was found.
         metrics: fractions in [0, 1], and losses in nats.
+        inputs: of the network; if none are given, the images of `preprocessing`.
+        outputs: of the network; if none are given, a logit for each class.
+        task: what the network was searched for.
+        rewind_steps: step of a training that stored weights were rewound to, 0 if there was none.
+        reference: the training data in a few histograms.
     """
 
-    model: ModelSpec
+    model: ModelSpec | PythonModel
     library: str
     architecture: str
     dataset: str
     classes: list[str]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     method: SearchRecord
     metrics: dict[str, float]
+    inputs: tuple[TensorRecord, ...] = ()
+    outputs: tuple[TensorRecord, ...] = ()
+    task: TaskRecord = IMAGE_TASK
+    rewind_steps: int = 0
+    reference: tuple[Histogram, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields of the document, as they are stored."""
-        return {
-            **vars(self),
-            "model": self.model.to_json(),
-            "preprocessing": self.preprocessing.to_json(),
-            "method": vars(self.method),
-        }
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            object.__setattr__(self, "inputs", image_inputs(self.preprocessing))
+        if not self.outputs:
+            object.__setattr__(self, "outputs", class_outputs(self.classes))
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Provenance":
-        """Read the fields that `check_document` has passed. Raises TicketError for values out of range."""
-        return cls(
-            model=ModelSpec.from_json(document["model"]),
-            library=document["library"],
-            architecture=document["architecture"],
-            dataset=document["dataset"],
-            classes=document["classes"],
-            preprocessing=Preprocessing.from_json(document["preprocessing"]),
-            method=SearchRecord(**document["method"]),
-            metrics=document["metrics"],
+    @property
+    def is_classic(self) -> bool:
+        """Whether it classifies images by the logits of one output, which is all that version 1 knows."""
+        return (
+            isinstance(self.model, ModelSpec)
+            and not self.model.arguments
+            and classifies_images(self)
+            and not self.rewind_steps
+            and not self.reference
         )
 
 
-_TYPES = {
-    "architecture": str,
-    "classes": list,
-    "dataset": str,
-    "digest": str,
-    "format": str,
-    "freeze": list,
-    "generator": str,
-    "granularity": str,
-    "initialiser": str,
-    "layers": list,
-    "library": str,
-    "method": dict,
-    "metrics": dict,
-    "model": dict,
-    "preprocessing": dict,
-    "seed": int,
-    "statistics": list,
-    "tool": str,
-    "version": int,
-    "weights": str,
-}
-_FIELDS = {  # of objects within the document
-    "model": {"builder": str, "name": str, "classes": int, "channels": int, "input_size": int, "small_input": bool},
-    "preprocessing": {"size": int, "channels": int, "mean": list, "std": list},
-    "method": {"name": str, "steps": int, "batch_size": int, "settings": dict},
-}
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """All that the file of a ticket holds.
+
+    Attributes:
+        seed: u64 from which every weight is generated.
+        initialiser: name of the distribution of the weights, a key of `prng.INITIALISERS`.
+        freeze: the part of the mask that the seed fixes, and for which no bit is stored.
+        layers: the gated tensors, in module order.
+        stored_statistics: what training observed, by buffer name.
+        parameters: trained values, by parameter name.
+        constants: what other parameters are filled with, by name, where the rule would give another value.
+        provenance: where the ticket comes from.
+        weights_digest: SHA-256 over what the generator makes of the seed.
+        tool: name and version of what wrote the ticket.
+        half_statistics: whether the statistics are float16, even if there are none.
+    """
+
+    seed: int
+    initialiser: str
+    freeze: Freeze
+    layers: tuple[Layer, ...]
+    stored_statistics: dict[str, StoredTensor]
+    parameters: dict[str, StoredTensor]
+    constants: dict[str, float]
+    provenance: Provenance
+    weights_digest: str
+    tool: str
+    half_statistics: bool
+
+    @property
+    def origin(self) -> SeedRecipe:
+        """What is generated instead of being stored."""
+        return SeedRecipe(self.seed, self.initialiser, self.freeze)
+
+    @property
+    def uses(self) -> list[Use]:
+        """What masks decide, in the order of layers and coats."""
+        return [use for layer in self.layers for use in layer.uses]
+
+    @property
+    def masks(self) -> list[CodedMask]:
+        """The masks of all layers in the order of their first use, each once."""
+        return unique(self.uses)
 
 
-def check_document(document: Mapping[str, Any]) -> None:
-    """Raise TicketError unless the document has all fields, each of its type, and those with a range within it."""
-    _check_fields("its document", document, _TYPES)
-    for key, fields in _FIELDS.items():
-        _check_fields(f"its {key}", document[key], fields)
-    _check_numbers("its metrics", list(document["metrics"].values()))
-    for key in ("mean", "std"):
-        _check_numbers(f"its {key}", document["preprocessing"][key])
-        if len(document["preprocessing"][key]) != document["preprocessing"]["channels"]:
-            raise TicketError(f"its {key} should have a value for each channel")
-    _check_one_of(document, "generator", [prng.GENERATOR])
-    _check_one_of(document, "initialiser", list(prng.INITIALISERS))
-    _check_one_of(document, "granularity", ["weight", "neuron"])
-    if not 0 <= document["seed"] <= prng.MAX_SEED:
-        raise TicketError(f"its seed should be a whole number from 0 to 2**64 - 1, found {document['seed']!r}")
-    if not all(isinstance(name, str) for name in document["classes"]):
-        raise TicketError("its class names should be strings")
+def image_inputs(preprocessing: Preprocessing | None) -> tuple[TensorRecord, ...]:
+    """Return the input of a network of prepared images. Raises ValueError if there is no preprocessing."""
+    if preprocessing is None:
+        raise ValueError("without preprocessing, `inputs` must be given")
+    return (TensorRecord((preprocessing.channels, preprocessing.size, preprocessing.size)),)
 
 
-def read_layer(row: object) -> Layer:
-    """Read [name, shape, scale, codec, kept, bytes]."""
-    if not isinstance(row, list) or len(row) != 6:
-        raise TicketError(f"a layer should be [name, shape, scale, codec, kept, bytes], found {row!r}")
-    name, shape, scale, codec, kept, size = row
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.]{1,256}", name, re.ASCII):
-        raise TicketError(f"a layer has an impossible name: {name!r}")
-    if not isinstance(shape, list) or not 2 <= len(shape) <= 6 or not all(_whole(n, 1, 2**40) for n in shape):
-        raise TicketError(f"the layer {name} has an impossible shape: {shape!r}")
-    if not isinstance(codec, str) or codec not in codecs.CODECS:
-        raise TicketError(f"the layer {name} has an unknown codec: {codec!r}, known: {', '.join(codecs.CODECS)}")
-    if not _whole(kept, 0, math.prod(shape)) or not _whole(size, 0, MAX_FILE_BYTES):
-        raise TicketError(f"the layer {name} of shape {shape} cannot keep {kept!r} weights in {size!r} bytes")
-    if type(scale) is not float or not 1e-30 < scale < 1e30:
-        raise TicketError(f"the layer {name} has an impossible scale: {scale!r}")
-    return Layer(name, tuple(shape), float(np.float32(scale)), codec, kept, size)
+def class_outputs(classes: Sequence[str]) -> tuple[TensorRecord, ...]:
+    """Return the output of a classifier: a logit for each class."""
+    return (TensorRecord((len(classes),)),)
 
 
-def read_freeze(pair: list[object]) -> Freeze:
-    """Read [ratio, lock]."""
-    if len(pair) != 2 or not all(isinstance(share, float) for share in pair) or not 0 <= pair[1] <= pair[0] <= 1:  # type: ignore[operator]
-        raise TicketError(f"its freeze should be [ratio, lock] with 0 ≤ lock ≤ ratio ≤ 1, found {pair!r}")
-    return Freeze(*pair)  # type: ignore[arg-type]
+class Described(Protocol):
+    """What says what a network is for; its attributes are those of `Provenance`."""
+
+    @property
+    def preprocessing(self) -> Preprocessing | None: ...
+    @property
+    def classes(self) -> list[str]: ...
+    @property
+    def inputs(self) -> tuple[TensorRecord, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorRecord, ...]: ...
+    @property
+    def task(self) -> TaskRecord: ...
 
 
-def read_statistics(rows: list[object], values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
-    """Read rows of [name, size], and return the values (n,) that each names a part of, by buffer name."""
-    statistics, offset = {}, 0
-    for row in rows:
-        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str) or not _whole(row[1], 1, 2**31):
-            raise TicketError(f"a statistic should be [name, size], found {row!r}")
-        name, size = row
-        for kind in ("running_mean", "running_var"):
-            statistics[f"{name}.{kind}"] = values[offset : offset + size]
-            offset += size
-    if offset != values.size or len(statistics) != 2 * len(rows):
-        raise TicketError(f"its statistics are {offset} values by name, {values.size} in the file")
-    if not np.isfinite(values).all():
-        raise TicketError("its statistics hold values that are not finite")
-    return statistics
+def classifies_images(network: Described) -> bool:
+    """Return whether a network classifies prepared images by one logit a class: what is meant where nothing is said."""
+    return (
+        network.preprocessing is not None
+        and network.inputs == image_inputs(network.preprocessing)
+        and network.outputs == class_outputs(network.classes)
+        and network.task == IMAGE_TASK
+    )
+
+
+def unique(uses: Iterable[Use]) -> list[CodedMask]:
+    """Return the masks of uses in order, each object once."""
+    return list({id(use.mask): use.mask for use in uses}.values())
 
 
 def few(names: Sequence[str]) -> str:
     """Return the first few class names as a person reads them."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
-
-
-def _check_fields(what: str, found: Mapping[str, Any], expected: Mapping[str, type]) -> None:
-    if set(found) != set(expected):
-        wrong = sorted(set(found) ^ set(expected))
-        raise TicketError(f"{what} lacks or should not have {', '.join(map(repr, wrong))}")
-    for key, kind in expected.items():
-        if type(found[key]) is not kind:
-            raise TicketError(f"{what} should have a {kind.__name__} as {key!r}, found {found[key]!r}")
-
-
-def _check_numbers(what: str, found: list[Any]) -> None:
-    if not all(type(value) is float and math.isfinite(value) for value in found):
-        raise TicketError(f"{what} should be finite floating-point numbers, found {found!r}")
-
-
-def _check_one_of(document: Mapping[str, Any], key: str, known: Sequence[str]) -> None:
-    if document[key] not in known:
-        raise TicketError(f"expected the {key} {' or '.join(map(repr, known))}, found {document[key]!r}")
-
-
-def _whole(value: object, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from slt_compress import Ticket
 from tests.support.commands import Searched, document, refused
+from tests.support.documents import rich_ticket
 from tests.support.process import Run
 
 
@@ -30,3 +31,39 @@ def test_class_names_from_a_file_are_plain_text(searched: Searched, invoke: Run,
 
 def test_a_folder_is_no_ticket(invoke: Run, tmp_path: Path) -> None:
     refused(invoke("inspect", ".", "--json"), 2, ". is a folder, expected a file", tmp_path)
+
+
+def test_what_is_shown_of_a_classifier_stays_what_it_was(searched: Searched, invoke: Run) -> None:
+    shown = document(invoke("inspect", searched[0], "--json"))
+    assert list(shown["model"]) == ["builder", "name", "classes", "channels", "input_size", "small_input"]
+    assert shown["version"] == 1
+    assert shown["inputs"] == [{"shape": [1, 8, 8], "dtype": "float32"}]
+    assert "inputs" not in invoke("inspect", searched[0]).stdout
+
+
+def test_another_network_is_shown_with_its_task_and_tensors(invoke: Run, tmp_path: Path) -> None:
+    ticket = rich_ticket()
+    ticket.with_metrics(r2=0.875).save(tmp_path / "t.safetensors")
+    shown = document(invoke("inspect", "t.safetensors", "--json"))
+    parts = ("mask_bytes", "statistics_bytes", "parameters_bytes", "values_bytes")
+    assert shown["bytes"] > sum(shown[part] for part in parts)
+    assert [shown[part] for part in parts] == [
+        *(ticket.mask_bytes, ticket.statistics_bytes, ticket.parameters_bytes, ticket.values_bytes),
+    ]
+    assert (shown["version"], shown["granularity"], shown["rewind_steps"]) == (2, "mixed", 500)
+    assert shown["task"] == {"name": "regression", "loss": "smooth_l1", "metric": "größte Abweichung"}
+    assert shown["model"] == {"builder": "python", "name": "nets:Net.<locals>.make"}
+    assert [layer["coats"] for layer in shown["layers"]] == [3, 1, 1, 1, 1, 1]
+    assert [layer["values"] for layer in shown["layers"]] == [None, None, "fp32", "fp16", "int8", "int4"]
+    lines = " ".join(invoke("inspect", "t.safetensors").stdout.split())
+    for words in (
+        "regression: smooth_l1, measured by größte Abweichung",
+        "inputs int64 7, float32 scalar",
+        "outputs float32 3×4",
+        "rewound to step 500",
+        "metrics r2 0.875, as reported",
+        "trained on digits method",
+        f"values {ticket.values_bytes:,}, header",
+        "format version 2",
+    ):
+        assert words in lines

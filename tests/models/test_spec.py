@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slt_compress.errors import TicketError
-from slt_compress.models.spec import ModelSpec
+from slt_compress.models.spec import MODEL_ARGUMENTS, ModelSpec, PythonModel, read_model
 
 SPEC = ModelSpec("slt", "lenet-5", classes=10, channels=1, input_size=28)
 
@@ -41,3 +41,50 @@ def test_anything_else_is_refused(change: dict[str, Any], words: str) -> None:
 def test_fields_must_be_complete(fields: object) -> None:
     with pytest.raises(TicketError, match="model must have the fields"):
         ModelSpec.from_json(fields)
+
+
+def test_arguments_are_those_of_an_allow_list() -> None:
+    """At present of an empty one: a ticket must not reach a library's other arguments."""
+    assert not MODEL_ARGUMENTS
+    assert "arguments" not in SPEC.to_json()
+    assert read_model({**SPEC.to_json(), "arguments": {}}) == SPEC
+    assert hash(ModelSpec(**vars(SPEC))) == hash(SPEC)
+    for arguments, words in (
+        ({"depth": 3}, "its model needs the arguments 'depth', which this release does not know: upgrade slt-compress"),
+        ({"pretrained": True}, "'pretrained'"),
+        ([], "arguments must be an object"),
+        (None, "arguments must be an object"),
+    ):
+        with pytest.raises(TicketError, match=words):
+            read_model({**SPEC.to_json(), "arguments": arguments})
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 1.0, True, "1", None])
+def test_arguments_are_small_whole_numbers(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a release allows some."""
+    monkeypatch.setattr("slt_compress.models.spec.MODEL_ARGUMENTS", frozenset({"depth"}))
+    with pytest.raises(TicketError, match="the argument depth must be a whole number"):
+        read_model({**SPEC.to_json(), "arguments": {"depth": value}})
+    spec = read_model({**SPEC.to_json(), "arguments": {"depth": -(2**31)}})
+    assert isinstance(spec, ModelSpec)
+    assert spec.arguments == {"depth": -(2**31)}
+    assert read_model(spec.to_json()) == spec
+
+
+def test_a_users_own_network_has_a_name_for_people() -> None:
+    model = PythonModel("nets:Net.<locals>.make-2")
+    assert model.to_json() == {"builder": "python", "name": "nets:Net.<locals>.make-2"}
+    assert read_model(json.loads(json.dumps(model.to_json()))) == model
+    assert model.builder == "python"
+
+
+@pytest.mark.parametrize("name", ["", "a" * 201, "a/b", "a b", "größe", "a\n", "a\\b", None, 3, ["a"]])
+def test_other_names_are_refused(name: Any) -> None:
+    with pytest.raises(TicketError, match="a model of your own has an impossible name"):
+        read_model({"builder": "python", "name": name})
+
+
+@pytest.mark.parametrize("fields", [{"builder": "python"}, {"builder": "python", "name": "x", "classes": 2}])
+def test_a_users_own_network_has_no_other_fields(fields: Any) -> None:
+    with pytest.raises(TicketError, match="a model of your own must have the fields builder, name"):
+        read_model(fields)

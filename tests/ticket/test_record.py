@@ -1,12 +1,14 @@
 """What an exported file records of its network: taken from the ticket, and the same again after JSON."""
 
 import json
+from typing import Any
 
 import pytest
 
+from slt_compress.errors import TicketError
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
-from tests.support.documents import PROVENANCE, SEED, small_ticket
+from tests.support.documents import OWN, PROVENANCE, SEED, rich_ticket, small_ticket
 
 
 @pytest.mark.parametrize("input_kind", [NORMALISED, PIXELS])
@@ -24,6 +26,42 @@ def test_a_record_is_what_the_ticket_says_and_survives_json(input_kind: str) -> 
         input=input_kind,
     )
     assert NetworkRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_a_classifier_of_images_is_recorded_as_ever() -> None:
+    """Files exported from a ticket of version 1 stay the same, byte for byte."""
+    ticket = small_ticket()
+    assert NetworkRecord.of(ticket).to_json() == {
+        "dataset": "digits",
+        "classes": ["a", "b"],
+        "preprocessing": {"size": 8, "channels": 1, "mean": [0.5], "std": [0.5]},
+        "model": "x",
+        "seed": SEED,
+        "sparsity": ticket.sparsity,
+        "ticket": ticket.digest,
+        "input": "normalised",
+    }
+
+
+def test_any_other_network_is_recorded_with_its_task_and_tensors() -> None:
+    record = NetworkRecord.of(rich_ticket())
+    assert (record.preprocessing, record.inputs, record.outputs, record.task) == (
+        None,
+        OWN.inputs,
+        OWN.outputs,
+        OWN.task,
+    )
+    stored = json.loads(json.dumps(record.to_json()))
+    assert stored["inputs"] == [{"shape": [7], "dtype": "int64"}, {"shape": [], "dtype": "float32"}]
+    assert stored["task"] == {"name": "regression", "loss": "smooth_l1", "metric": "größte Abweichung"}
+    assert NetworkRecord.from_json(stored) == record
+    change: dict[str, Any]
+    for change in ({"inputs": []}, {"outputs": [{"shape": [0], "dtype": "float32"}]}, {"task": {"name": "x"}}):
+        with pytest.raises(TicketError):
+            NetworkRecord.from_json({**stored, **change})
+    for missing in ("inputs", "outputs", "task"):
+        with pytest.raises(KeyError):
+            NetworkRecord.from_json({name: value for name, value in stored.items() if name != missing})
 
 
 def test_without_a_word_about_it_the_input_is_normalised(ticket: Ticket) -> None:
