@@ -17,6 +17,12 @@ def _advice(failure: SltError) -> str:
     if isinstance(failure, UnknownModelError) and "did you mean" not in str(failure):
         return "; slt-compress models lists what there is"
     if isinstance(failure, MissingDatasetError):
+        name = failure.dataset.removeprefix("hf:")
+        if name != failure.dataset:
+            return (
+                f"; on a machine with internet let Python run datasets.load_dataset({name!r}).save_to_disk('FOLDER'), "
+                "copy FOLDER here and name it with --dataset hf:FOLDER; --dataset digits needs no download"
+            )
         return (
             f"; on a machine with internet run: slt-compress search MODEL --dataset {failure.dataset} "
             "--data-dir FOLDER, copy FOLDER here and name it with --data-dir; --dataset digits needs no download"

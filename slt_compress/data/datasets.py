@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from slt_compress.data.hub import HF, PREFIX, open_hub, parse
 from slt_compress.data.image_folder import open_image_folder
-from slt_compress.data.splits import Dataset, Part, Split, TensorSplit, resize
+from slt_compress.data.listing import open_listing
+from slt_compress.data.splits import Dataset, IndexedSplit, Part, TensorSplit, resize
 from slt_compress.errors import DataError, MissingDatasetError, UsageError
 from slt_compress.progress import ReportCount
 
 DEFAULT_FOLDER = Path("~/.cache/slt-compress").expanduser()
-DIGITS, IMAGE_FOLDER = "digits", "imagefolder"
+DIGITS, IMAGE_FOLDER, CSV = "digits", "imagefolder", "csv"
 
 _DIGITS = tuple("0123456789")
 _RGB = 3
@@ -51,15 +53,28 @@ _TORCHVISION = {
     "cifar100": _Torchvision("CIFAR100", 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "svhn": _Torchvision("SVHN", 32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), _DIGITS, "svhn"),
 }
-DATASET_NAMES = (DIGITS, *_TORCHVISION, IMAGE_FOLDER)
+DATASET_NAMES = (DIGITS, *_TORCHVISION, IMAGE_FOLDER, CSV, f"{PREFIX}NAME")
 
 
 def open_dataset(name: str, folder: Path | None) -> Dataset:
-    """Open a data set, downloading it where torchvision can and no copy is found.
+    """Open a data set, downloading it where torchvision or the library `datasets` can and no copy is found.
 
-    Raises UsageError for an unknown name, DataError where the images are missing or unusable.
+    Args:
+        name: one of `DATASET_NAMES`; what follows "hf:" is described in `data.hub`.
+        folder: of the images. For "csv" the file that lists them, or its folder; for "hf:NAME" none.
+
+    Raises UsageError for an unknown name, DataError where the images are missing or unusable, MissingPackageError
+    without a library that the data set needs.
     """
     check_dataset_name(name)
+    if name.startswith(PREFIX):
+        if folder is not None:
+            raise UsageError(f"{name} takes no `data_dir`: name a folder as hf:FOLDER; downloads are kept in HF_HOME")
+        return open_hub(name)
+    if name == CSV:
+        if folder is None:
+            raise DataError(f"{CSV} needs `data_dir`, a CSV file with the columns path and label, or its folder")
+        return open_listing(folder)
     if folder is not None and not folder.is_dir():
         raise DataError(
             f"the data folder {folder} does not exist (make it first if {name} is to be downloaded into it)"
@@ -78,7 +93,9 @@ def open_dataset(name: str, folder: Path | None) -> Dataset:
 
 def check_dataset_name(name: str) -> None:
     """Raise UsageError, with close matches, if no data set has this name."""
-    if name not in DATASET_NAMES:
+    if name == HF or name.startswith(PREFIX):
+        parse(name)
+    elif name not in DATASET_NAMES:
         close = difflib.get_close_matches(name, DATASET_NAMES, n=2, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(DATASET_NAMES)}"
         raise UsageError(f"unknown data set {name!r}: {hint}")
@@ -93,7 +110,7 @@ def _open_digits() -> Dataset:
     labels = torch.from_numpy(bunch.target.astype(np.int64))
     train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=bunch.target, random_state=0)
 
-    def read(part: Part, size: int, report: ReportCount | None = None) -> Split:  # noqa: ARG001, at once
+    def read(part: Part, size: int, report: ReportCount | None = None) -> IndexedSplit:  # noqa: ARG001, at once
         chosen = torch.from_numpy(train if part == "train" else test)
         return TensorSplit(resize(images[chosen], size), labels[chosen])
 
@@ -103,7 +120,7 @@ def _open_digits() -> Dataset:
 def _open_torchvision(name: str, folder: Path) -> Dataset:
     entry = _TORCHVISION[name]
 
-    def read(part: Part, size: int, report: ReportCount | None = None) -> Split:  # noqa: ARG001, at once
+    def read(part: Part, size: int, report: ReportCount | None = None) -> IndexedSplit:  # noqa: ARG001, at once
         data = _read_torchvision(name, folder, part)
         images = torch.as_tensor(data.data)
         if images.ndim == 3:

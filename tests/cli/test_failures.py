@@ -70,6 +70,9 @@ def test_some_failures_name_the_next_command() -> None:
     _, shown = attempt(MissingDatasetError("mnist", "mnist is not there"))
     assert shown.startswith("error: mnist is not there; on a machine with internet run: slt-compress search MODEL")
     assert "--dataset mnist --data-dir FOLDER" in shown
+    _, shown = attempt(MissingDatasetError("hf:user/set", "user/set is not there"))
+    assert "datasets.load_dataset('user/set').save_to_disk('FOLDER')" in shown
+    assert "--dataset hf:FOLDER" in shown
 
 
 def test_an_interrupt_has_its_own_code_and_words() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from slt_compress.data.datasets import open_dataset
+from slt_compress.data.datasets import DATASET_NAMES, check_dataset_name, open_dataset
 from slt_compress.errors import DataError, UsageError
+from tests.support.pictures import write_listing
 
 
 def test_digits_are_split_the_same_every_time() -> None:
@@ -43,9 +44,28 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         open_dataset("mnist", tmp_path / "nowhere")
     with pytest.raises(DataError, match="needs `data_dir`"):
         open_dataset("imagefolder", None)
+    with pytest.raises(DataError, match="csv needs `data_dir`, a CSV file"):
+        open_dataset("csv", None)
 
 
-@pytest.mark.parametrize(("name", "close"), [("minst", "mnist"), ("cifar-10", "cifar10"), ("zzz", "known: digits")])
+def test_every_name_is_known() -> None:
+    for name in DATASET_NAMES:
+        check_dataset_name(name)
+    for name in ("hf", "hf:", "hf:x#a=b"):
+        with pytest.raises(UsageError, match="hf:NAME"):
+            check_dataset_name(name)
+
+
+def test_a_listing_is_opened_by_its_file_or_its_folder(tmp_path: Path) -> None:
+    file = write_listing(tmp_path, ["red", "blue"] * 5)
+    for place in (file, tmp_path):
+        dataset = open_dataset("csv", place)
+        assert (dataset.name, len(dataset.read("test", 8))) == ("csv", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "close"), [("minst", "mnist"), ("cifar-10", "cifar10"), ("zzz", "known: digits"), ("cvs", "csv")]
+)
 def test_unknown_names_are_answered_with_close_ones(name: str, close: str) -> None:
     with pytest.raises(UsageError, match=close):
         open_dataset(name, None)

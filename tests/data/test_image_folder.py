@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from slt_compress.data import image_folder
-from slt_compress.data.image_folder import ImageFolderSplit, open_image_folder
+from slt_compress.data import images
+from slt_compress.data.image_folder import open_image_folder
+from slt_compress.data.images import StreamedSplit
 from slt_compress.errors import DataError
 
 
@@ -45,9 +46,9 @@ def test_a_folder_is_read_with_its_own_size_and_statistics(folder: Path) -> None
 def test_a_large_folder_is_streamed_with_the_same_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = open_image_folder(folder)
     in_memory = dataset.read("train", 8)
-    monkeypatch.setattr(image_folder, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(images, "IN_MEMORY_BYTES", 0)
     streamed = dataset.read("train", 8)
-    assert isinstance(streamed, ImageFolderSplit)
+    assert isinstance(streamed, StreamedSplit)
     for seed in (None, 3):
         kept, read = (
             list(split.batches(5, shuffle=None if seed is None else torch.Generator().manual_seed(seed)))

@@ -16,7 +16,7 @@ def test_held_out_images_are_a_tenth_and_not_in_the_rest() -> None:
     rest, held_out = hold_out(split)
     assert (len(rest), len(held_out)) == (900, 100)
     found = torch.cat([next(part.batches(1000))[1] for part in (rest, held_out)])
-    assert torch.equal(found.sort().values, split.labels)
+    assert torch.equal(found.sort().values, split.targets)
     assert torch.equal(next(hold_out(split)[1].batches(100))[1], next(held_out.batches(100))[1])
 
 
@@ -42,7 +42,7 @@ def test_images_and_labels_stay_together(seed: int | None) -> None:
         for images, labels in split.batches(6, shuffle=shuffle, skip=1, shard=shard):
             assert images.flatten().tolist() == labels.tolist()
     taken = split.take(torch.tensor([7, 2]))
-    assert taken.images.flatten().tolist() == taken.labels.tolist() == [7, 2]
+    assert taken.inputs.flatten().tolist() == taken.targets.tolist() == [7, 2]
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])

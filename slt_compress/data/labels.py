@@ -1,0 +1,68 @@
+"""The labels that rows of a table name, made into classes and targets; and a test split drawn from such rows."""
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+
+from slt_compress.errors import DataError
+from slt_compress.tasks.task import CLASSIFY, Task, task_of
+
+_TEST_SHARE = 5  # every fifth row is drawn
+
+
+def task_for(several: bool) -> Task:
+    """Return the task of images with one label each, or with several."""
+    return task_of("binary-cross-entropy") if several else CLASSIFY
+
+
+def targets(
+    rows: Sequence[Collection[str]], classes: Sequence[str], where: Callable[[int], str], *, several: bool
+) -> torch.Tensor:
+    """Return what a network is to find in each row's image.
+
+    Args:
+        rows: the labels of each.
+        classes: names of all labels, in the order of the logits.
+        where: what a row is called in a message.
+        several: whether a row may have any number of labels; else it has one.
+
+    Returns:
+        int64 (n,), or with `several` float32 (n, labels) of 0 and 1.
+
+    Raises DataError for a label that is no class.
+    """
+    numbers = {name: number for number, name in enumerate(classes)}
+    for index, names in enumerate(rows):
+        unknown = [name for name in names if name not in numbers]
+        if unknown:
+            raise DataError(f"{where(index)}: the label {unknown[0]!r} is in no training row")
+    if not several:
+        return torch.tensor([numbers[name] for (name,) in rows], dtype=torch.int64)
+    found = torch.zeros((len(rows), len(classes)))
+    places = [(index, numbers[name]) for index, names in enumerate(rows) for name in names]
+    if places:
+        found[tuple(torch.tensor(places).T)] = 1
+    return found
+
+
+def draw_test(rows: Sequence[Collection[object]]) -> tuple[list[int], list[int]]:
+    """Return the positions of training and test rows: every fifth is drawn for the test, the same ones every time.
+
+    A row stays with training if it is the last one there with some label. Of rows that are too few, or too different,
+    none are drawn.
+    """
+    left: dict[object, int] = {}
+    for names in rows:
+        for name in names:
+            left[name] = left.get(name, 0) + 1
+    wanted = max(1, len(rows) // _TEST_SHARE)
+    test: list[int] = []
+    for index in torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist():
+        if len(test) == wanted:
+            break
+        if all(left[name] > 1 for name in rows[index]):
+            test.append(index)
+            for name in rows[index]:
+                left[name] -= 1
+    chosen = set(test)
+    return [index for index in range(len(rows)) if index not in chosen], sorted(test)

@@ -1,0 +1,198 @@
+"""A user's own images, listed in a CSV file with the columns path, label and, if there are several parts, split.
+
+    path,label,split
+    a/1.jpg,cat,train
+    a/2.jpg,dog,test
+
+Paths are relative to the file's folder. An image may have several labels, `cat;dog`, or none; if one image of the file
+has, the task is to find all labels of an image. Rows of the split val, validation or valid stand in for test rows where
+there are none, and are left out otherwise. Without the column every fifth row is drawn for the test.
+
+Every image is listed once: listed twice, it could be trained on and tested on.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from slt_compress.data.images import ImageFiles, as_dataset
+from slt_compress.data.labels import draw_test, targets, task_for
+from slt_compress.data.splits import Dataset
+from slt_compress.errors import DataError
+
+_DEFAULT_NAME = "labels.csv"  # where a folder holds several
+_PATH, _LABEL, _SPLIT = "path", "label", "split"
+_BETWEEN_LABELS = ";"
+_TRAIN, _TEST, _VALIDATION = "train", "test", "val"
+_SPLITS = {_TRAIN: _TRAIN, _TEST: _TEST, **dict.fromkeys(("val", "validation", "valid"), _VALIDATION)}
+_FEW = 3  # missing images that are named
+_LONGEST = 200  # characters of a header that are shown
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the file.
+
+    Attributes:
+        line: where it ends in the file, from 1.
+        image: absolute, or relative to the working folder.
+        cell: its labels, as written.
+        split: a value of `_SPLITS`, empty without that column.
+    """
+
+    line: int
+    image: Path
+    cell: str
+    split: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Each label once, in their order."""
+        names = (name.strip() for name in self.cell.split(_BETWEEN_LABELS))
+        return tuple(dict.fromkeys(name for name in names if name))
+
+
+class _ListedImages(ImageFiles):
+    """Images that are called by the line that lists them, too."""
+
+    def __init__(self, file: Path, rows: Sequence[_Row]) -> None:
+        super().__init__([row.image for row in rows])
+        self._file = file
+        self._lines = [row.line for row in rows]
+
+    def name(self, index: int) -> str:
+        return f"{self.files[index]} ({self._file}, line {self._lines[index]})"
+
+
+def open_listing(place: Path) -> Dataset:
+    """Open a CSV file of images, or the one that a folder holds.
+
+    Raises DataError, with the line, for whatever is wrong with it, and for images that are not there.
+    """
+    file = _find(place)
+    rows = list(_rows(file))
+    _check_images(file, rows)
+    train, test = _parts(file, rows)
+    several = any(_BETWEEN_LABELS in row.cell or not row.labels for row in rows)
+    classes = sorted({name for row in train for name in row.labels})
+    if not classes:
+        raise DataError(f"{file} has no label in its training rows")
+    if len(classes) == 1 and not several:
+        raise DataError(f"{file} needs at least two different labels in its training rows, found only {classes[0]!r}")
+
+    def part(chosen: Sequence[_Row]) -> tuple[ImageFiles, torch.Tensor]:
+        labels = targets(
+            [row.labels for row in chosen], classes, lambda index: f"{file}, line {chosen[index].line}", several=several
+        )
+        return _ListedImages(file, chosen), labels
+
+    return as_dataset("csv", classes, {"train": part(train), "test": part(test)}, task_for(several))
+
+
+def _find(place: Path) -> Path:
+    """Return the file that was named, or the one in the folder that was named."""
+    if not place.is_dir():
+        if not place.is_file():
+            raise DataError(f"{place} does not exist, expected a CSV file with the columns path and label")
+        return place
+    found = sorted(path for path in place.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
+    named = [path for path in found if path.name == _DEFAULT_NAME]
+    if len(found) == 1 or named:
+        return (named or found)[0]
+    if not found:
+        raise DataError(f"{place} holds no CSV file")
+    names = ", ".join(path.name for path in found[:_FEW])
+    raise DataError(f"{place} holds {len(found)} CSV files ({names}): name one of them, or call it {_DEFAULT_NAME}")
+
+
+def _rows(file: Path) -> Iterator[_Row]:
+    """Yield the rows of the file, without blank lines. Raises DataError where it is not as expected."""
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        columns = {name: _column(file, header, name) for name in (_PATH, _LABEL)}
+        if _SPLIT in header:
+            columns[_SPLIT] = _column(file, header, _SPLIT)
+        for cells in reader:
+            if not cells:
+                continue
+            where = f"{file}, line {reader.line_num}"
+            if len(cells) != len(header):
+                raise DataError(
+                    f"{where}: the first line names {len(header)} columns, this one has {len(cells)}; a cell with a "
+                    'comma needs quotes, "a, b"'
+                )
+            path, cell = cells[columns[_PATH]].strip(), cells[columns[_LABEL]]
+            split = cells[columns[_SPLIT]].strip() if _SPLIT in columns else ""
+            if not path:
+                raise DataError(f"{where}: no path")
+            if _SPLIT in columns and split.lower() not in _SPLITS:
+                raise DataError(f"{where}: unknown split {split!r}, expected train, test or val")
+            yield _Row(reader.line_num, file.parent / path, cell, _SPLITS.get(split.lower(), ""))
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num}: {error}") from error
+
+
+def _text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}, line {line}: not UTF-8; save the file in this encoding") from error
+
+
+def _column(file: Path, header: Sequence[str], name: str) -> int:
+    """Return which cell of a row is in a column."""
+    if header.count(name) != 1:
+        problem = "two columns" if name in header else "no column"
+        found = ", ".join(map(repr, header))[:_LONGEST] or "nothing"
+        raise DataError(
+            f"{file}, line 1: {problem} {name!r}; expected a line path,label or path,label,split, found {found}"
+        )
+    return header.index(name)
+
+
+def _check_images(file: Path, rows: Sequence[_Row]) -> None:
+    """Raise DataError if there are no rows, images are missing, or one is listed twice."""
+    if not rows:
+        raise DataError(f"{file} lists no images")
+    missing = [row for row in rows if not os.path.isfile(row.image)]  # noqa: PTH113, which raises for some names
+    if missing:
+        named = ", ".join(f"{row.image} (line {row.line})" for row in missing[:_FEW])
+        count = f"{len(missing):,} of {len(rows):,} images are" if len(missing) > 1 else "an image is"
+        more = ", …" if len(missing) > _FEW else ""
+        raise DataError(f"{file}: {count} missing: {named}{more}; paths are relative to the file's folder")
+    lines: dict[str, int] = {}
+    for row in rows:
+        first = lines.setdefault(os.path.normpath(row.image), row.line)
+        if first != row.line:
+            raise DataError(
+                f"{file}, line {row.line}: {row.image} is on line {first} already; list an image once, its labels "
+                f"with {_BETWEEN_LABELS} between them"
+            )
+
+
+def _parts(file: Path, rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
+    """Return the training and the test rows."""
+    if rows[0].split:
+        train = [row for row in rows if row.split == _TRAIN]
+        test = [row for row in rows if row.split == _TEST] or [row for row in rows if row.split == _VALIDATION]
+        for found, names in ((train, "train"), (test, "test or val")):
+            if not found:
+                raise DataError(f"{file} has no row of the split {names}; without that column, test rows are drawn")
+        return train, test
+    chosen, drawn = draw_test([row.labels for row in rows])
+    if not drawn:
+        raise DataError(
+            f"{file} has too few images to draw test images from them: every label must remain with a training image"
+        )
+    return [rows[index] for index in chosen], [rows[index] for index in drawn]
