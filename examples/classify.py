@@ -18,6 +18,7 @@ def main(ticket_file: str, *files: str) -> None:
     ticket = Ticket.load(ticket_file)
     module = ticket.restore()
     expected = ticket.provenance.preprocessing
+    assert expected, "a ticket of a network for images"
     for file in files:
         with Image.open(file) as image:
             resized = image.convert("L" if expected.channels == 1 else "RGB").resize((expected.size,) * 2)

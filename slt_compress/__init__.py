@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
-    from slt_compress.pipeline import SearchResult
+    from slt_compress.pipeline.find import SearchResult
     from slt_compress.prng import Freeze
     from slt_compress.progress import TrainingProgress
     from slt_compress.ticket.ticket import Ticket
@@ -52,7 +52,7 @@ _LAZY = {
     "ExportResult": "slt_compress.onnx_export.export",
     "Freeze": "slt_compress.prng",
     "SearchConfig": "slt_compress.config",
-    "SearchResult": "slt_compress.pipeline",
+    "SearchResult": "slt_compress.pipeline.find",
     "Ticket": "slt_compress.ticket.ticket",
     "TrainingProgress": "slt_compress.progress",
     "compare": "slt_compress.api",

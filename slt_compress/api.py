@@ -1,10 +1,19 @@
-"""The front door for Python: search, evaluate, export and compare, by the names that the command line knows too.
+"""The front door for Python: search, evaluate, export and compare.
+
+By the names that the command line knows:
 
 >>> import slt_compress
 >>> result = slt_compress.search("resnet18", "cifar10", sparsity=0.95)
 >>> result.ticket.save("resnet18.safetensors")
 >>> slt_compress.evaluate("resnet18.safetensors").accuracy
 >>> slt_compress.export("resnet18.safetensors", "resnet18.onnx")
+
+With a network, data and a task of your own:
+
+>>> result = slt_compress.search(build_net, train=train_set, test=test_set, loss=loss_fn, metric=metric_fn)
+>>> result.metric
+>>> result.ticket.apply_to(build_net())
+>>> slt_compress.export(result.ticket, "net.onnx", source=build_net, test=test_set, metric=metric_fn)
 
 The command line is a thin layer above these functions. They print nothing. A reporter, where one is given, is told how
 long work is going.
@@ -15,17 +24,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slt_compress import pipeline
+import torch
+
 from slt_compress.comparison.grid import Plan
 from slt_compress.comparison.results import ComparisonResult
 from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig
 from slt_compress.data.datasets import DIGITS
-from slt_compress.data.splits import Split
+from slt_compress.data.hub import HF
+from slt_compress.data.own import as_split
+from slt_compress.data.splits import IndexedSplit, Split
 from slt_compress.errors import UsageError
-from slt_compress.evaluation.accuracy import Evaluation
+from slt_compress.evaluation.accuracy import BATCH_SIZE, Evaluation
 from slt_compress.evaluation.accuracy import evaluate as measure
-from slt_compress.evaluation.networks import Network, open_network
+from slt_compress.evaluation.networks import Network, module_of, open_network
+from slt_compress.models.source import Given
 from slt_compress.onnx_export.export import (
     CALIBRATION_IMAGES,
     EXACT_IMAGES,
@@ -36,7 +49,11 @@ from slt_compress.onnx_export.export import (
 )
 from slt_compress.onnx_export.export import export as write_onnx
 from slt_compress.onnx_export.forms import FORMS
+from slt_compress.pipeline.find import SearchResult, find_ticket
+from slt_compress.pipeline.images import images_for
+from slt_compress.pipeline.prepare import OwnData
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
+from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
@@ -46,31 +63,50 @@ _Config = TypeVar("_Config", SearchConfig, ExportConfig)
 
 
 def search(
-    model: str,
+    model: str | Given,
     dataset: str | None = None,
     *,
+    train: Any = None,
+    test: Any = None,
+    validation: Any = None,
+    loss: str | Loss | None = None,
+    metric: str | Metric | None = None,
     config: SearchConfig | None = None,
     reporter: ProgressReporter = SILENT,
     checkpoints: Checkpoints | None = None,
     context: DistributedContext = SINGLE_PROCESS,
     **settings: Any,
-) -> pipeline.SearchResult:
-    """Search a ticket, and measure it once on the test images.
+) -> SearchResult:
+    """Search a ticket, and measure it once on the test split.
 
     Args:
-        model: name of a network: our own, timm's, or `torchvision/NAME`.
+        model: name of a network: our own, timm's, or `torchvision/NAME`. Or a torch module, which is not changed, or a
+            function that builds one; with a function, buffers that differ from build to build are found and stored.
         dataset: name of a data set, "digits" if none is given.
+        train, test: instead of it, data of your own: torch data sets or `DataLoader`s of (input, target), each a tensor
+            or a tuple of tensors of any shape and dtype. A tuple of inputs becomes the arguments of the network.
+            float64 becomes float32. A loader keeps its batch size.
+        validation: likewise, held-out examples. Without it, a tenth of `train` is held out, at most 5,000 examples;
+            data that can be read only from end to end needs it, and `max_steps` if it has no length.
+        loss: what is minimised: "cross-entropy" (the default), "binary-cross-entropy", "mse", or a function of
+            (outputs, targets) that returns the mean over a batch and can be differentiated.
+        metric: what the result is measured by: "accuracy", "mean-iou", "f1", "r2", or a function of (outputs, targets)
+            of a whole split, concatenated on the CPU, that returns a number, the higher the better. Without it, the
+            one that goes with the loss, or minus the loss where that is a function.
         config: all other settings.
         reporter: who is told how the search is going.
         checkpoints: where the state is kept, so that a killed search can be resumed.
         context: the processes that share the search.
         settings: fields of `SearchConfig` that differ from `config`, such as `sparsity`, `method`, `epochs` or `seed`.
 
-    Raises UsageError for unknown names and settings out of range, DataError if the images cannot be read, and
-    UnreachableError if the gates that the seed fixes rule out the sparsity.
+    Raises UsageError for unknown names, settings out of range, and a network, data, loss and metric that do not fit
+    together; DataError if the data cannot be read; and UnreachableError if the gates that the seed fixes rule out the
+    sparsity.
     """
     chosen = _search_config(config, dataset, settings)
-    return pipeline.find_ticket(model, chosen, reporter, checkpoints=checkpoints, context=context)
+    own = _own_data(dataset or settings.get("dataset"), train, test, validation)
+    task = None if loss is None and metric is None else task_of(loss, metric)
+    return find_ticket(model, chosen, reporter, data=own, task=task, checkpoints=checkpoints, context=context)
 
 
 def evaluate(
@@ -78,26 +114,38 @@ def evaluate(
     dataset: str | None = None,
     *,
     data_dir: str | Path | None = None,
+    test: Any = None,
+    loss: str | Loss | None = None,
+    metric: str | Metric | None = None,
+    source: Given | None = None,
     device: str = "auto",
     reporter: ProgressReporter = SILENT,
 ) -> Evaluation:
-    """Measure a network on the test images of a data set.
+    """Measure a network on the test split of a data set.
 
     Args:
         network: a ticket, the file of one, or an exported `.onnx` file, which runs under onnxruntime.
         dataset: name of the data set, the one that the network was found on if none is given.
         data_dir: folder of the images.
+        test: data of your own instead, as in `search`.
+        loss, metric: as in `search`; those that the file names if none is given. A function has to be given again.
+        source: your module, or the function that builds it, for a ticket of one.
         device: where a ticket's network computes: "auto", "cpu", "cuda" or "mps".
         reporter: who is told how the evaluation is going.
 
     Raises TicketError or VerificationError if the file is not what it should be, DataError if the images cannot be read
     or are of other classes.
     """
-    opened = network if isinstance(network, Network) else open_network(network, device)
-    name = dataset or opened.record.dataset
-    split = pipeline.images_for(opened.record, name, _path(data_dir), reporter).to(opened.device)
+    opened = network if isinstance(network, Network) else open_network(network, device, source)
+    task = recorded_task(opened.record.task, loss, metric)
+    split: Split
+    if test is None:
+        split = images_for(opened.record, dataset or opened.record.dataset, _path(data_dir), reporter)
+    else:
+        _one_kind_of_data(dataset, data_dir)
+        split, _ = as_split(test, "test", BATCH_SIZE)
     with reporter.counter("evaluating") as report:
-        return measure(opened.classifier, split, opened.feed, report)
+        return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task)
 
 
 def export(
@@ -107,6 +155,10 @@ def export(
     config: ExportConfig | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
+    train: Any = None,
+    test: Any = None,
+    metric: str | Metric | None = None,
+    source: Given | None = None,
     reporter: ProgressReporter = SILENT,
     **settings: Any,
 ) -> ExportResult:
@@ -119,6 +171,10 @@ def export(
         dataset: whose test images the file is checked on; the ticket's own data set if none is given.
         data_dir: folder of these images. Without it, and without `dataset`, only the embedded digits are used: others
             might have to be downloaded.
+        test: data of your own to check the file on, as in `search`.
+        train: data of your own to calibrate int8 weights on, which can be read in any order.
+        metric: as in `evaluate`.
+        source: as in `evaluate`.
         reporter: who is told how the export is going.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing` and
             `max_accuracy_drop`.
@@ -129,11 +185,24 @@ def export(
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     chosen = _with(config or ExportConfig(), settings)
     check(opened, chosen)
-    module = opened.restore()
-    test, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter)
+    module = module_of(opened, source)
+    own = test is not None or train is not None
+    if own:
+        _one_kind_of_data(dataset, data_dir)
+        split, calibration = _own_data_to_check(test, train)
+    else:
+        split, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter)
+    task = CLASSIFY if split is None else recorded_task(opened.provenance.task, metric=metric)
     reporter.note(f"exporting with {chosen.weights} weights")
     return write_onnx(
-        module, opened, Path(output), chosen, test=test, calibration=calibration, counter=reporter.counter
+        module,
+        opened,
+        Path(output),
+        chosen,
+        test=split,
+        calibration=calibration,
+        task=task,
+        counter=reporter.counter,
     )
 
 
@@ -195,22 +264,56 @@ def _with(config: _Config, settings: dict[str, Any]) -> _Config:
 
 def _images_to_check(
     ticket: Ticket, config: ExportConfig, dataset: str | None, data_dir: Path | None, reporter: ProgressReporter
-) -> tuple[Split | None, Split | None]:
+) -> tuple[IndexedSplit | None, IndexedSplit | None]:
     """Return the test images that an export is checked on, and the training images that it is calibrated on.
 
     None where they might have to be downloaded, or are not needed.
     """
     record = NetworkRecord.of(ticket)
     name = dataset or record.dataset
+    if record.preprocessing is None and not dataset:
+        reporter.note("no data to check the file on but random inputs: give `test`")
+        return None, None
     if not (dataset or data_dir or name == DIGITS):
-        reporter.note(f"no images of {name} to check the file on; name their folder with `data_dir`")
+        where = "name them with `dataset=hf:NAME`" if name == HF else "name their folder with `data_dir`"
+        reporter.note(f"no images of {name} to check the file on; {where}")
         return None, None
     exact = FORMS[config.weights].exact
     most = EXACT_IMAGES if exact else MEASURED_IMAGES
-    test = pipeline.images_for(record, name, data_dir, reporter, most=most)
+    test = images_for(record, name, data_dir, reporter, most=most)
     if exact:
         return test, None
-    return test, pipeline.images_for(record, name, data_dir, reporter, part="train", most=CALIBRATION_IMAGES)
+    return test, images_for(record, name, data_dir, reporter, part="train", most=CALIBRATION_IMAGES)
+
+
+def _own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnData | None:
+    """Return the data that was passed, None if none was. Raises UsageError if a part is missing."""
+    if train is None and test is None and validation is None:
+        return None
+    if dataset:
+        raise UsageError("give a `dataset` by name, or `train` and `test`, not both")
+    if train is None or test is None:
+        raise UsageError(
+            f"data of your own needs `train` and `test`; `{'train' if train is None else 'test'}` is missing"
+        )
+    return OwnData(train, test, validation)
+
+
+def _one_kind_of_data(dataset: str | None, data_dir: object) -> None:
+    if dataset or data_dir:
+        raise UsageError("give a `dataset` by name, or `test`, not both")
+
+
+def _own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:
+    """Return a user's data that an export is checked on, and some of what it is calibrated on."""
+    split = None if test is None else as_split(test, "test", BATCH_SIZE)[0]
+    if train is None:
+        return split, None
+    calibration, _ = as_split(train, "train", BATCH_SIZE)
+    if not isinstance(calibration, IndexedSplit):
+        raise UsageError("`train` must be data that can be read in any order, to calibrate on some of it")
+    chosen = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
+    return split, calibration.take(chosen)
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -22,16 +22,18 @@ class TrainingProgress:
         steps: optimiser steps of the whole run.
         loss: what was minimised on the last batch: of a search, the cross-entropy of the logits times 1.5, in nats.
         sparsity: share of gated weights that the present hard mask makes zero.
-        accuracy: of the network with that mask, on some validation images, as a fraction; None where there are too few.
-        images_per_second: training images, since the last report.
+        metric: of the network with that mask, on some validation examples; None where there are too few.
+        images_per_second: training examples, since the last report.
+        metric_name: what `metric` is, by default the accuracy, as a fraction.
     """
 
     step: int
     steps: int
     loss: float
     sparsity: float
-    accuracy: float | None
+    metric: float | None
     images_per_second: float
+    metric_name: str = "accuracy"
 
 
 ReportTraining = Callable[[TrainingProgress], None]

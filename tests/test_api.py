@@ -14,6 +14,7 @@ from slt_compress.config import SearchConfig
 from slt_compress.errors import DataError, TicketError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.networks import open_network
 from slt_compress.progress import SILENT_GRID
+from tests.support.images import predictions_of
 from tests.support.process import Run
 from tests.support.reporters import RecordingReporter
 from tests.support.tickets import make_ticket
@@ -60,11 +61,11 @@ def test_a_ticket_its_file_and_its_export_are_measured_alike(result: slt_compres
     assert exported.bytes == (tmp_path / "t.onnx").stat().st_size
     assert exported.bit_identical_to_dense
     assert exported.agreement
-    assert exported.agreement.equal == exported.agreement.images == 360
+    assert exported.agreement.equal == exported.agreement.predictions == exported.agreement.samples == 360
     for network in (result.ticket, str(tmp_path / "t.safetensors"), tmp_path / "t.onnx"):
         measured = slt_compress.evaluate(network)
         assert measured.accuracy == result.accuracy
-        assert torch.equal(measured.predictions, result.test.predictions)
+        assert torch.equal(predictions_of(measured), predictions_of(result.test))
 
 
 def test_int8_is_calibrated_on_training_images(result: slt_compress.SearchResult, tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """The documentation cannot drift: every command it shows is run, every command there is appears in it."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from tests.support.commands import commands, options
 from tests.support.process import Run
@@ -35,11 +39,11 @@ def test_the_road_of_the_readme_works(cli: Run) -> None:
 
 
 def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert (tmp_path / "ticket.onnx").exists()
+    for code, file in zip(re.findall(r"```python\n(.*?)```", README, re.DOTALL), ("ticket", "net"), strict=True):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert (tmp_path / f"{file}.onnx").exists()
 
 
 def test_the_first_command_is_the_main_job() -> None:
@@ -80,11 +84,28 @@ def test_the_page_of_models_shows_what_the_command_prints() -> None:
         assert f"| `{entry.name}` | {entry.gated_weights:,} | {sizes} |" in page
 
 
-def test_the_example_classifies_an_image(cli: Run, tmp_path: Path) -> None:
-    import numpy as np
-    from PIL import Image
-    from sklearn.datasets import load_digits
+def test_the_example_goes_from_a_folder_to_an_onnx_file(cli: Run, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 10)):
+        for bright, name in enumerate(("dark", "light")):
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(100 * bright, 156 + 100 * bright, (32, 48, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    example = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / "own_network.py"), "images"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert example.stdout.startswith("accuracy 100.0%, ticket ")
+    done = cli("evaluate", "own.onnx", "--data-dir", "images", "--json")
+    assert json.loads(done.stdout)["accuracy"] == 1
 
+
+def test_the_example_classifies_an_image(cli: Run, tmp_path: Path) -> None:
     done = cli("search", "lenet-300-100", "--max-steps", 100, "--sparsity", 0.8, "--output", "t.safetensors")
     assert done.returncode == 0
     for digit, image in enumerate(load_digits().images[:10]):

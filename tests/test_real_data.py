@@ -11,6 +11,7 @@ from slt_compress import Ticket
 from slt_compress.data.datasets import open_dataset
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
 from slt_compress.evaluation.onnxruntime_backend import OnnxClassifier
+from tests.support.images import predictions_of, preprocessing_of
 from tests.support.process import Run
 
 FOLDER = Path(os.environ.get("SLT_COMPRESS_DATA", "/nonexistent"))
@@ -33,13 +34,11 @@ def test_mnist_from_search_to_onnx(cli: Run, tmp_path: Path) -> None:
 
     ticket = Ticket.load(tmp_path / "t.safetensors")
     images = open_dataset("mnist", FOLDER).read("test", 28)
-    with_torch = evaluate(
-        torch_classifier(ticket.restore(), torch.device("cpu")), images, ticket.provenance.preprocessing
-    )
+    with_torch = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), images, preprocessing_of(ticket))
     classifier = OnnxClassifier(tmp_path / "t.onnx")
     with_onnx = evaluate(classifier, images, classifier.feed)
     assert with_torch.samples == 10_000
-    assert torch.equal(with_torch.predictions, with_onnx.predictions)
+    assert torch.equal(predictions_of(with_torch), predictions_of(with_onnx))
     assert with_torch.accuracy == found["accuracy"]
 
 

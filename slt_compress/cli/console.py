@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -30,11 +30,14 @@ class Printer:
         logs: called at every report of a search or a dense training, with `json` and `quiet` too.
     """
 
-    def __init__(self, *, json: bool = False, quiet: bool = False, run: str = "search") -> None:
+    def __init__(
+        self, *, json: bool = False, quiet: bool = False, run: str = "search", results: TextIO | None = None
+    ) -> None:
+        self._results = results or sys.stdout
         self._json = json
         self.run = run
         self.logs: list[TrainingLog] = []
-        self._out = Console(highlight=False, soft_wrap=True)
+        self._out = Console(file=results, highlight=False, soft_wrap=True)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
         self.shows_progress = self._err.is_terminal and not (json or quiet)
         self._talks = not (json or quiet)
@@ -51,7 +54,7 @@ class Printer:
     def result(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]], advice: str = "") -> None:
         """Print a result: the JSON document with `json`, else one line per (label, value), then the next command."""
         if self._json:
-            sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
+            self._results.write(json.dumps(document, allow_nan=False) + "\n")
             return
         width = max(len(label) for label, _ in lines)
         for label, value in lines:
@@ -69,7 +72,7 @@ class Printer:
         for row in rows:
             table.add_row(*map(plain, row))
         # A table never wraps its rows: piped into a file it would lose its columns.
-        Console(highlight=False, width=max(self._out.width, 160)).print(table)
+        Console(file=self._results, highlight=False, width=max(self._out.width, 160)).print(table)
 
     @contextlib.contextmanager
     def training_progress(self) -> Iterator["ReportTraining | None"]:
@@ -217,10 +220,10 @@ def _together(*reports: "ReportTraining | None") -> "ReportTraining | None":
 
 
 def _training_state(progress: "TrainingProgress") -> str:
-    accuracy = "" if progress.accuracy is None else f"accuracy {progress.accuracy:.3f}  "
+    metric = "" if progress.metric is None else f"{progress.metric_name} {progress.metric:.3f}  "
     return (
         f"{progress.step}/{progress.steps} steps  loss {progress.loss:.3f}  sparsity {progress.sparsity:.3f}  "
-        f"{accuracy}{progress.images_per_second:,.0f} images/s"
+        f"{metric}{progress.images_per_second:,.0f} images/s"
     )
 
 

@@ -1,13 +1,19 @@
 """`slt-compress evaluate`: measure a ticket or an exported network on the test images."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.source import user_code
 from slt_compress.errors import UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from slt_compress.cli.console import Printer
+    from slt_compress.evaluation.accuracy import Evaluation
+    from slt_compress.evaluation.networks import Network
 
 EXAMPLES = (
     "Examples:\n\nslt-compress evaluate ticket.safetensors\n\n"
@@ -31,6 +37,7 @@ def evaluate(
         float | None, typer.Option(min=0, max=1, help="Exit with 3 if the accuracy is below this.")
     ] = None,
     device: shared.Device = "auto",
+    source: shared.Source = None,
     json: shared.Json = False,
 ) -> None:
     """Measure a ticket or an exported network on the test images."""
@@ -47,26 +54,31 @@ def evaluate(
         from slt_compress.cli.console import Printer
         from slt_compress.evaluation.networks import open_network
 
-        printer = Printer(json=json)
-        network = open_network(file, device)
-        name = dataset or network.record.dataset
-        result = api.evaluate(network, name, data_dir=data_dir, reporter=printer)
-        printer.result(
-            {
-                "accuracy": result.accuracy,
-                "loss": result.finite_loss,
-                "samples": result.samples,
-                "seconds": result.seconds,
-                "backend": network.backend,
-                "sparsity": network.record.sparsity,
-                "bytes": file.stat().st_size,
-            },
-            [
-                ("accuracy", f"{result.accuracy:.2%} of {result.samples:,} test images of {name}"),
-                ("loss", f"{result.loss:.4f}"),
-                ("sparsity", f"{network.record.sparsity:.2%}"),
-                ("time", f"{result.seconds:.2f} s with {network.backend}"),
-            ],
-        )
+        with user_code(source) as (own, results):
+            printer = Printer(json=json, results=results)
+            network = open_network(file, device, own)
+            name = dataset or network.record.dataset
+            result = api.evaluate(network, name, data_dir=data_dir, reporter=printer)
+            _render(printer, file, network, result, name)
         if min_accuracy is not None and result.accuracy < min_accuracy:
             raise VerificationError(f"accuracy {result.accuracy:.4f} is below `min_accuracy` {min_accuracy:g}")
+
+
+def _render(printer: "Printer", file: Path, network: "Network", result: "Evaluation", name: str) -> None:
+    printer.result(
+        {
+            result.metric_name: result.metric,
+            "loss": result.finite_loss,
+            "samples": result.samples,
+            "seconds": result.seconds,
+            "backend": network.backend,
+            "sparsity": network.record.sparsity,
+            "bytes": file.stat().st_size,
+        },
+        [
+            (result.metric_name, f"{result.metric:.2%} of {result.samples:,} test images of {name}"),
+            ("loss", f"{result.loss:.4f}"),
+            ("sparsity", f"{network.record.sparsity:.2%}"),
+            ("time", f"{result.seconds:.2f} s with {network.backend}"),
+        ],
+    )

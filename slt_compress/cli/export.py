@@ -7,6 +7,7 @@ import typer
 
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.source import user_code
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -49,6 +50,7 @@ def export(
         float,
         typer.Option(min=0, max=1, help="int8: exit with 3 if the test accuracy falls by more than this fraction."),
     ] = 0.01,
+    source: shared.Source = None,
     json: shared.Json = False,
 ) -> None:
     """Write a ticket as ONNX and check that onnxruntime computes what torch does."""
@@ -60,10 +62,13 @@ def export(
         from slt_compress.onnx_export.export import ExportConfig
 
         files.check_writable(output)
-        printer = Printer(json=json)
         config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop)
-        result = api.export(ticket_file, output, config=config, dataset=dataset, data_dir=data_dir, reporter=printer)
-        _render(printer, weights, result, output)
+        with user_code(source) as (own, results):
+            printer = Printer(json=json, results=results)
+            result = api.export(
+                ticket_file, output, config=config, dataset=dataset, data_dir=data_dir, source=own, reporter=printer
+            )
+            _render(printer, weights, result, output)
 
 
 def _render(printer: "Printer", weights: str, result: "ExportResult", output: Path) -> None:
@@ -75,10 +80,10 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
     if result.bit_identical_to_dense:
         parity += ", identical to the dense graph's"
     if agreement:
-        parity += f", the same class for {agreement.equal:,} of {agreement.images:,} test images"
+        parity += f", the same class for {agreement.equal:,} of {agreement.predictions:,} test images"
     lines = [("onnx", f"{output}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
     if agreement and not FORMS[weights].exact:
-        lines.append(("accuracy", f"{agreement.accuracy_torch:.2%} before, {agreement.accuracy_onnx:.2%} after"))
+        lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
     printer.result(
         {
             "onnx": str(output),
@@ -88,10 +93,10 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
             "max_abs_difference": result.max_abs_difference,
             "bit_identical_to_dense": result.bit_identical_to_dense,
             "bit_identical_to_plain": result.bit_identical_to_plain,
-            "pictures": agreement.images if agreement else 0,
+            "pictures": agreement.samples if agreement else 0,
             "predictions_equal": agreement.equal if agreement else None,
-            "accuracy_before": agreement.accuracy_torch if agreement else None,
-            "accuracy_after": agreement.accuracy_onnx if agreement else None,
+            "accuracy_before": agreement.metric_torch if agreement else None,
+            "accuracy_after": agreement.metric_onnx if agreement else None,
             "calibration_pictures": result.calibration_images,
         },
         lines,

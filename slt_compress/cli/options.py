@@ -4,7 +4,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 
 import typer
 
@@ -25,17 +25,33 @@ AugmentName = Literal["none", "crop", "crop-flip"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
-DATASETS = "digits, mnist, fashion-mnist, cifar10, cifar100, svhn or imagefolder"
+DATASETS = "digits, mnist, fashion-mnist, cifar10, cifar100, svhn, imagefolder, csv or hf:NAME"
 
 Model = Annotated[
     str,
     typer.Argument(help="resnet20, vit_tiny_patch16_224, … See: slt-compress models.", show_default=False),
 ]
+OwnModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL|FILE.py:FUNCTION",
+        help="resnet20, vit_tiny_patch16_224, … See: slt-compress models. Or a function of yours that builds a torch "
+        "module.",
+        show_default=False,
+    ),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.py:FUNCTION", help="The function that builds the network, for a ticket of your own."),
+]
 TicketFile = Annotated[Path, typer.Argument(metavar="TICKET", help="A ticket (.safetensors).", show_default=False)]
 Dataset = Annotated[str, typer.Option(help=f"Images: {DATASETS}.", rich_help_panel="Model")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder of the images; imagefolder: with train/ and test/ (or val/), each a folder per class."),
+    typer.Option(
+        help="Folder of the images; imagefolder: with train/ and test/ (or val/), each a folder per class; csv: the "
+        "file with the columns path, label and, if you like, split, or its folder."
+    ),
 ]
 InputSize = Annotated[
     int | None,
@@ -97,15 +113,23 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
 @contextlib.contextmanager
-def printer(run: str, *, json: bool, quiet: bool, log: Path | None, tensorboard: Path | None) -> Iterator["Printer"]:
+def printer(
+    run: str,
+    *,
+    json: bool,
+    quiet: bool,
+    log: Path | None,
+    tensorboard: Path | None,
+    results: TextIO | None = None,
+) -> Iterator["Printer"]:
     """Give the printer of a command that searches or trains, with its logs open until the end.
 
-    `run` is the name of a search in them.
+    `run` is the name of a search in them, `results` where results are printed to instead of stdout.
     """
     from slt_compress.cli.console import Printer
     from slt_compress.training.logs import JsonLines, TensorBoard
 
-    found = Printer(json=json, quiet=quiet, run=run)
+    found = Printer(json=json, quiet=quiet, run=run, results=results)
     with contextlib.ExitStack() as stack:
         if log:
             found.logs.append(stack.enter_context(contextlib.closing(JsonLines(log, found.warn))))

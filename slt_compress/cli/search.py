@@ -8,12 +8,13 @@ import typer
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.options import MethodName, RecipeName
+from slt_compress.cli.source import names_code, user_code
 from slt_compress.errors import UsageError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
-    from slt_compress.pipeline import SearchResult
+    from slt_compress.pipeline.find import SearchResult
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -27,7 +28,7 @@ StatisticsName = Literal["auto", "fp32", "fp16"]
 
 
 def search(
-    model: shared.Model,
+    model: shared.OwnModel,
     *,
     dataset: shared.Dataset = "digits",
     data_dir: shared.DataDir = None,
@@ -89,7 +90,7 @@ def search(
     options: dict[str, Any],
 ) -> None:
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
-    output = output or Path(f"{model.replace('/', '-')}-{dataset}-{sparsity:g}-{seed}.safetensors")
+    output = output or Path(f"{_stem(model)}-{_stem(dataset)}-{sparsity:g}-{seed}.safetensors")
     folder = Path(f"{output}.ckpt")
     with exit_codes(lambda: _how_to_resume(folder, bool(checkpoint_every or resume))):
         config = shared.search_config(
@@ -120,21 +121,24 @@ def search(
             raise UsageError(f"`log` and `output` are the same file, {output}")
         files.check_writable(output)
         files.check_folder(folder)
-        from slt_compress.pipeline import find_ticket
+        from slt_compress.pipeline.find import find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
 
         checkpoints = Checkpoints(folder, checkpoint_every, resume)
-        with distributed.join() as context:
+        with user_code(model if names_code(model) else None) as (own, results), distributed.join() as context:
+            network = own or model
             if not context.is_main_process:
-                find_ticket(model, config, checkpoints=checkpoints, context=context)
+                find_ticket(network, config, checkpoints=checkpoints, context=context)
                 return
-            with shared.printer(output.stem, json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
-                result = find_ticket(model, config, printer, checkpoints=checkpoints, context=context)
-        result.ticket.save(output)
-        if checkpoint_every or resume:  # another search's stays
-            checkpoints.remove()
-        _render(printer, model, config, result, output)
+            with shared.printer(
+                output.stem, json=json, quiet=quiet, log=log, tensorboard=tensorboard, results=results
+            ) as printer:
+                result = find_ticket(network, config, printer, checkpoints=checkpoints, context=context)
+            result.ticket.save(output)
+            if checkpoint_every or resume:  # another search's stays
+                checkpoints.remove()
+            _render(printer, model, config, result, output)
 
 
 def _render(printer: "Printer", model: str, config: "SearchConfig", result: "SearchResult", output: Path) -> None:
@@ -153,8 +157,8 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
             "method": config.method,
             "seed": config.seed,
             "sparsity": ticket.sparsity,
-            "accuracy": test.accuracy,
-            "validation_accuracy": validation.accuracy,
+            test.metric_name: test.metric,
+            f"validation_{test.metric_name}": validation.metric,
             "loss": test.finite_loss,
             "bytes": written,
             "mask_bytes": ticket.mask_bytes,
@@ -166,16 +170,24 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
         },
         [
             (
-                "accuracy",
-                f"{test.accuracy:.2%} of {test.samples:,} test images ({validation.accuracy:.2%} of the held-out ones)",
+                test.metric_name,
+                f"{test.metric:.2%} of {test.samples:,} test images ({validation.metric:.2%} of the held-out ones)",
             ),
             ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
             ("size", f"{size(written)} against {size(dense)} dense, {dense / written:.0f}× smaller"),
             ("time", f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s"),
             ("ticket", str(output)),
         ],
-        advice=f"next: slt-compress export {output}",
+        advice=f"next: slt-compress export {output}" + (f" --source {model}" if names_code(model) else ""),
     )
+
+
+def _stem(name: str) -> str:
+    """Return a name of a model or a data set as a part of a file's name: of a path, its last part."""
+    if name.startswith("hf:"):
+        folder, _, _ = name.removeprefix("hf:").partition("#")
+        return f"hf-{Path(folder).name}"
+    return Path(name).name.replace(".py:", "-") if names_code(name) else name.replace("/", "-")
 
 
 def _how_to_resume(folder: Path, checkpoints: bool) -> str:

@@ -2,35 +2,38 @@
 
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.source import user_code
 
 EXAMPLES = "Example:\n\nslt-compress verify ticket.safetensors"
 
 
-def verify(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
+def verify(ticket_file: shared.TicketFile, source: shared.Source = None, json: shared.Json = False) -> None:
     """Recompute every digest of a ticket, decode every mask and rebuild the network; exit with 3 on any mismatch."""
     with exit_codes():
         require_file(ticket_file)
         from slt_compress.cli.console import Printer
+        from slt_compress.evaluation.networks import module_of
         from slt_compress.ticket.ticket import Ticket
 
         ticket = Ticket.load(ticket_file)
         ticket.check()
-        ticket.restore()
-        Printer(json=json).result(
-            {
-                "ticket": str(ticket_file),
-                "verified": True,
-                "digest": ticket.digest,
-                "weights_digest": ticket.weights_digest,
-                "architecture": ticket.provenance.architecture,
-                "layers": len(ticket.layers),
-                "weights": ticket.weight_count,
-                "kept": ticket.kept,
-            },
-            [
-                ("file", f"SHA-256 {ticket.digest}"),
-                ("weights", f"SHA-256 {ticket.weights_digest}, generated from seed {ticket.seed}"),
-                ("masks", f"{len(ticket.layers)} decoded, {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
-                ("network", f"{ticket.provenance.model.name}, architecture {ticket.provenance.architecture}"),
-            ],
-        )
+        with user_code(source) as (own, results):
+            module_of(ticket, own)
+            Printer(json=json, results=results).result(
+                {
+                    "ticket": str(ticket_file),
+                    "verified": True,
+                    "digest": ticket.digest,
+                    "weights_digest": ticket.weights_digest,
+                    "architecture": ticket.provenance.architecture,
+                    "layers": len(ticket.layers),
+                    "weights": ticket.weight_count,
+                    "kept": ticket.kept,
+                },
+                [
+                    ("file", f"SHA-256 {ticket.digest}"),
+                    ("weights", f"SHA-256 {ticket.weights_digest}, generated from seed {ticket.seed}"),
+                    ("masks", f"{len(ticket.layers)} decoded, {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
+                    ("network", f"{ticket.provenance.model.name}, architecture {ticket.provenance.architecture}"),
+                ],
+            )

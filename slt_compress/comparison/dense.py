@@ -7,16 +7,16 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from slt_compress.comparison.results import DENSE_LEARNING_RATE
 from slt_compress.data.augment import Augmentation
+from slt_compress.data.batches import Tensors
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names
-from slt_compress.models.registry import build_model
-from slt_compress.pipeline import Prepared
+from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.tasks.task import Targets
 from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.loop import Clock, TrainingRun, forward, optimise, torch_seed
 
@@ -49,14 +49,13 @@ class DenseTrainer:
         self.module = module
         self._optimiser = torch.optim.Adam(module.parameters(), fused=True)
         self._learning_rate = learning_rate
-        self._steps = run.budget.steps
-        self._precision = run.precision
+        self._run = run
 
-    def step(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def step(self, step: int, inputs: Tensors, targets: Targets) -> torch.Tensor:
         for group in self._optimiser.param_groups:
-            group["lr"] = self._learning_rate * (1 + math.cos(math.pi * step / self._steps)) / 2
+            group["lr"] = self._learning_rate * (1 + math.cos(math.pi * step / self._run.budget.steps)) / 2
         self._optimiser.zero_grad()
-        loss = F.cross_entropy(forward(self.module, images, self._precision), labels)
+        loss = self._run.task.mean_loss(forward(self.module, inputs, self._run.precision), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         return loss.detach()
@@ -79,7 +78,7 @@ def train_dense(
     """
     rate = DENSE_LEARNING_RATE if learning_rate is None else learning_rate
     run = replace(prepared.run, seed=seed, augmentation=Augmentation(augment, seed))
-    module = build_model(prepared.spec)
+    module = prepared.source.build()
     initialise(module, seed)
     module.to(prepared.device)
     clock = Clock()
@@ -88,9 +87,11 @@ def train_dense(
             pass
         next(module.parameters()).sum().item()  # waits for a GPU
         seconds = clock.seconds()
-    recalibrate(module, run.train, run.preprocessing, run.budget.batch_size, run.order())
+    recalibrate(module, run.train, run.feed, run.budget.batch_size, run.order())
     classifier = torch_classifier(module, prepared.device)
-    validation, test = (evaluate(classifier, split, run.preprocessing) for split in (run.validation, prepared.test))
+    validation, test = (
+        evaluate(classifier, split, run.feed, task=run.task) for split in (run.validation, prepared.test)
+    )
     return DenseResult(
         test=test,
         validation=validation,

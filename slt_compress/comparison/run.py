@@ -27,12 +27,14 @@ from slt_compress.comparison.dense import train_dense
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
-from slt_compress.errors import OutputError, SltError
+from slt_compress.data.splits import count
+from slt_compress.errors import OutputError, SltError, UsageError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
-from slt_compress.models.registry import build_model
-from slt_compress.pipeline import Prepared, find_ticket, prepare
+from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.progress import CellReporter, GridReporter
+from slt_compress.tasks.task import CLASSIFY
 from slt_compress.version import __version__
 
 _OF_A_CELL = {"method", "options", "recipe", "sparsity", "seed"}  # fields of a config that differ within a grid
@@ -52,6 +54,10 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     """
     files.check_folder(folder)
     prepared = prepare(plan.model, plan.config, reporter)
+    if prepared.run.task != CLASSIFY:
+        raise UsageError(
+            f"a comparison is one of accuracies; {plan.config.dataset} is for {prepared.run.task.record.name}"
+        )
     settings = _settings(plan, prepared)
     store = CellFolder(folder, settings)
     cells = plan.cells()
@@ -199,7 +205,7 @@ def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Pre
     targets = {(cell.seed, cell.sparsity) for cell in cells if not cell.is_dense}
     if config.freeze.ratio:
         for seed in {seed for seed, _ in targets}:
-            network = FlatNetwork(build_model(prepared.spec), seed, 1.0, torch.device("cpu"), freeze=config.freeze)
+            network = FlatNetwork(prepared.source.build(), seed, 1.0, torch.device("cpu"), freeze=config.freeze)
             for sparsity in sorted(sparsity for of, sparsity in targets if of == seed):
                 count_to_open(network, 1 - sparsity)
 
@@ -215,7 +221,7 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     There is no path in it: images are known by their counts, their classes and a digest of some of them.
     """
     run = prepared.run
-    images, labels = next(run.validation.batches(_FINGERPRINT_IMAGES))
+    images, labels = next(iter(run.validation.batches(_FINGERPRINT_IMAGES)))
     digest = hashlib.sha256(images.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes())
     shared = {name: value for name, value in asdict(plan.config).items() if name not in _OF_A_CELL | _PLANNED}
     document = {
@@ -223,12 +229,12 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
         **shared,
         "initialiser": plan.config.initialiser or "default",
         "tool": __version__,
-        "classes": list(prepared.dataset.classes),
-        "preprocessing": run.preprocessing.to_json(),
+        "classes": list(prepared.classes),
+        "preprocessing": prepared.preprocessing.to_json() if prepared.preprocessing else None,
         "pictures": {
-            "train": len(run.train),
-            "validation": len(run.validation),
-            "test": len(prepared.test),
+            "train": count(run.train),
+            "validation": count(run.validation),
+            "test": count(prepared.test),
             "sha256": digest.hexdigest(),
         },
         **vars(run.budget),

@@ -1,20 +1,24 @@
-"""Labelled images: how they are held, cut into parts and batched. Where they come from is `datasets`.
+"""Labelled examples: how they are held, cut into parts and batched. Where they come from is `datasets` and `own`.
 
-Images that fit into memory are one uint8 tensor, batched by indexing, which costs nothing beside the network.
+What fits into memory is one tensor, batched by indexing, which costs nothing beside the network.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
+from torch.utils._pytree import tree_leaves, tree_map
 
+from slt_compress.data.batches import Tensors, length, move
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.sampler import WHOLE, Shard, batch_indices
 from slt_compress.progress import ReportCount
+from slt_compress.tasks.task import CLASSIFY, Task
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # uint8 (n, channels, size, size), int64 (n,)
+Batch = tuple[Tensors, Tensors]  # inputs and targets; of images uint8 (n, channels, size, size), int64 (n,)
 Part = Literal["train", "test"]
 
 MAX_VALIDATION = 5_000  # images; a tenth of the training split where that is less
@@ -22,9 +26,7 @@ _STATISTICS_SAMPLE = 10_000  # images that a mean and a standard deviation are m
 
 
 class Split(Protocol):
-    """Labelled images that can be read in batches and cut into parts."""
-
-    def __len__(self) -> int: ...
+    """Labelled examples that can be read in batches."""
 
     def batches(
         self,
@@ -35,26 +37,76 @@ class Split(Protocol):
         skip: int = 0,
         shard: Shard = WHOLE,
     ) -> Iterator[Batch]:
-        """Yield every image once, in stored order or in the order that `shuffle` draws, without the first `skip`
-        batches. A shard leaves of each batch every stride-th image, from the first on.
+        """Yield every example once, in stored order or in the order that `shuffle` draws, without the first `skip`
+        batches. A shard leaves of each batch every stride-th example, from the first on.
         """
 
-    def take(self, indices: torch.Tensor) -> "Split":
-        """Return the images at these int64 positions, in this order."""
+    def passes(self, batch_size: int, order: torch.Generator, first: int = 0, shard: Shard = WHOLE) -> Iterator[Batch]:
+        """Yield the whole batches of one pass after the other, without end, from batch `first` on.
+
+        `order` draws a new order for each pass; where batches are left out, it draws what it would have drawn.
+        """
+
+    def sample(self, count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield at most `count` examples, of all kinds where the order is ours to draw, in whole batches."""
 
     def to(self, device: torch.device) -> "Split":
-        """Return the split with its batches on a device; in memory, the images move there once."""
+        """Return the split with its batches on a device; in memory, the examples move there once."""
 
 
-class TensorSplit:
-    """Images held in memory: uint8 (n, channels, size, size) and int64 labels (n,)."""
+class IndexedSplit(ABC):
+    """Examples that can be read in any order, and cut into parts. Subclasses say where they are."""
 
-    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        self.images = images
-        self.labels = labels
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: torch.Generator | None = None,
+        drop_last: bool = False,
+        skip: int = 0,
+        shard: Shard = WHOLE,
+    ) -> Iterator[Batch]:
+        """As in `Split`."""
+
+    @abstractmethod
+    def take(self, indices: torch.Tensor) -> "IndexedSplit":
+        """Return the examples at these int64 positions, in this order."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> "IndexedSplit":
+        """As in `Split`."""
+
+    def passes(self, batch_size: int, order: torch.Generator, first: int = 0, shard: Shard = WHOLE) -> Iterator[Batch]:
+        """As in `Split`."""
+        finished, skip = divmod(first, len(self) // batch_size)
+        for _ in range(finished):
+            torch.randperm(len(self), generator=order)  # what the pass has drawn
+        while True:
+            yield from self.batches(batch_size, shuffle=order, drop_last=True, skip=skip, shard=shard)
+            skip = 0
+
+    def sample(self, count: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """As in `Split`."""
+        chosen = torch.randperm(len(self), generator=generator)[:count]
+        return self.take(chosen).batches(min(batch_size, len(chosen)), drop_last=True)
+
+
+class TensorSplit(IndexedSplit):
+    """Examples held in memory, as tensors or tuples of tensors whose first dimension counts them.
+
+    Images are uint8 (n, channels, size, size) with int64 labels (n,).
+    """
+
+    def __init__(self, inputs: Tensors, targets: Tensors) -> None:
+        self.inputs = inputs
+        self.targets = targets
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return length(self.targets)
 
     def batches(
         self,
@@ -65,23 +117,32 @@ class TensorSplit:
         skip: int = 0,
         shard: Shard = WHOLE,
     ) -> Iterator[Batch]:
-        # Stored order is read off on the host; a shuffled one moves to the images at once, not batch by batch.
-        device = self.labels.device if shuffle else torch.device("cpu")
+        # Stored order is read off on the host; a shuffled one moves to the examples at once, not batch by batch.
+        device = tree_leaves(self.targets)[0].device if shuffle else torch.device("cpu")
         for indices in batch_indices(len(self), batch_size, shuffle, drop_last, skip, shard, device):
             part = indices if shuffle else slice(int(indices[0]), int(indices[-1]) + 1, shard[1])
-            yield self.images[part], self.labels[part]
+            yield _at(self.inputs, part), _at(self.targets, part)
 
     def take(self, indices: torch.Tensor) -> "TensorSplit":
-        return TensorSplit(self.images[indices], self.labels[indices])
+        return TensorSplit(_at(self.inputs, indices), _at(self.targets, indices))
 
     def to(self, device: torch.device) -> "TensorSplit":
-        return TensorSplit(self.images.to(device), self.labels.to(device))
+        return TensorSplit(move(self.inputs, device), move(self.targets, device))
+
+
+def count(split: Split) -> int | None:
+    """Return the number of examples, None if it is not known."""
+    return len(split) if isinstance(split, IndexedSplit) else None
+
+
+def _at(tensors: Tensors, part: torch.Tensor | slice) -> Tensors:
+    return tree_map(lambda tensor: tensor[part], tensors)
 
 
 class Reader(Protocol):
     """Reads a part of a data set, resized to squares of `size` px. `report` gets the number done and the total."""
 
-    def __call__(self, part: Part, size: int, report: ReportCount | None = None) -> Split: ...
+    def __call__(self, part: Part, size: int, report: ReportCount | None = None) -> IndexedSplit: ...
 
 
 @dataclass(frozen=True)
@@ -95,6 +156,7 @@ class Dataset:
         size: the images' common size in px, None where they differ or are large.
         published: mean and standard deviation per channel of pixels in [0, 1], None where nobody has published them.
         read: gives a part of it.
+        task: what its labels are for.
     """
 
     name: str
@@ -103,14 +165,15 @@ class Dataset:
     size: int | None
     published: tuple[tuple[float, ...], tuple[float, ...]] | None
     read: Reader
+    task: Task = CLASSIFY
 
-    def preprocessing(self, size: int, train: Split) -> Preprocessing:
+    def preprocessing(self, size: int, train: IndexedSplit) -> Preprocessing:
         """Return the published mean and standard deviation, or measure those of the training split."""
         mean, std = self.published or measure(train)
         return Preprocessing(size, self.channels, mean, std)
 
 
-def hold_out(train: Split) -> tuple[Split, Split]:
+def hold_out(train: IndexedSplit) -> tuple[IndexedSplit, IndexedSplit]:
     """Cut a training split into (rest, validation): a tenth, 1 to `MAX_VALIDATION` images, the same for every seed."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     count = max(1, min(MAX_VALIDATION, len(train) // 10))
@@ -128,7 +191,7 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def measure(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def measure(train: IndexedSplit) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return per-channel mean and standard deviation of pixels in [0, 1], rounded to four digits."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:_STATISTICS_SAMPLE]
     count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)

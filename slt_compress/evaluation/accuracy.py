@@ -1,41 +1,54 @@
-"""Measure a classifier, whatever runs it: a torch module, or an exported file under onnxruntime."""
+"""Measure a network on a split, whatever runs it: a torch module, or an exported file under onnxruntime."""
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_map
 
-from slt_compress.data.splits import Split
+from slt_compress.data.batches import CPU, Feed, Tensors, call, channels_last, join, length, move
+from slt_compress.data.splits import Split, count
+from slt_compress.errors import DataError
 from slt_compress.progress import ReportCount
+from slt_compress.tasks.task import CLASSIFY, Task
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 
-Classifier = Callable[[torch.Tensor], torch.Tensor]  # preprocessed images -> logits (n, classes)
-Feed = Callable[[torch.Tensor], torch.Tensor]  # uint8 (n, channels, size, size) -> what a classifier takes
+Classifier = Callable[[Tensors], Any]  # a prepared batch -> outputs, such as logits (n, classes)
 
 BATCH_SIZE = 128  # larger ones leave the caches of a CPU: 500 took 1.0 to 1.25 times as long, and more on small CPUs
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a classifier makes of a split.
+    """What a network makes of a split.
 
     Attributes:
-        accuracy: as a fraction.
-        loss: mean cross-entropy in nats.
-        samples: number of images.
+        metric: of the whole split; the accuracy is a fraction.
+        loss: mean over the examples, of a cross-entropy in nats; not a number where the loss is not known.
+        samples: number of examples.
         seconds: time it took.
-        predictions: class of every image, int64 (samples,), on the CPU.
+        predictions: of every example, on the CPU, such as its class, int64 (samples,); None where the metric is one of
+            outputs that are not discrete.
+        metric_name: what `metric` is.
     """
 
-    accuracy: float
+    metric: float
     loss: float
     samples: int
     seconds: float
-    predictions: torch.Tensor
+    predictions: torch.Tensor | None
+    metric_name: str = CLASSIFY.record.metric
+
+    @property
+    def accuracy(self) -> float:
+        """The metric, where it is the accuracy. Raises AttributeError where it is another one."""
+        if self.metric_name != CLASSIFY.record.metric:
+            raise AttributeError(f"measured was {self.metric_name}, not the accuracy: see `metric`")
+        return self.metric
 
     @property
     def finite_loss(self) -> float | None:
@@ -50,32 +63,41 @@ def evaluate(
     feed: Feed,
     report: ReportCount | None = None,
     context: DistributedContext = SINGLE_PROCESS,
+    *,
+    task: Task = CLASSIFY,
 ) -> Evaluation:
-    """Classify every image of a split, in stored order. `report` gets the number done and the total.
+    """Measure a network on every example of a split, in stored order. `report` gets the number done and the total.
 
-    The processes of a context share the images, and all get the same result.
+    The processes of a context share the examples, and all get the same result.
+
+    Raises DataError if the split is empty.
     """
     start = time.perf_counter()
-    loss, predictions, correct = 0.0, [], 0
+    loss, done = 0.0, 0
+    kept, targets = [], []
     part = context.shard_of(split)
-    done = 0
-    for images, truth in part.batches(BATCH_SIZE):
-        logits = classifier(feed(images)).float()
-        loss += F.cross_entropy(logits, truth, reduction="sum").item()
-        predictions.append(logits.argmax(1).cpu())
-        correct += int((predictions[-1] == truth.cpu()).sum())
-        done += len(truth)
-        if report:
-            report(done, len(part))
-    predicted = torch.zeros(len(split), dtype=torch.int64)
-    predicted[context.rank :: context.size] = torch.cat(predictions)
-    sums = context.all_reduce_sum(torch.tensor([correct, loss], dtype=torch.float64))
+    total = count(part)
+    for inputs, truth in part.batches(BATCH_SIZE):
+        outputs = tree_map(_in_full, classifier(feed(inputs)))
+        size = length(truth)
+        loss += task.total_loss(outputs, truth, size)
+        kept.append(move(task.kept(outputs), CPU))
+        targets.append(move(truth, CPU))
+        done += size
+        if report and total:
+            report(done, total)
+    if not kept:
+        raise DataError("there is no example to measure the network on")
+    samples = count(split) or done
+    total_loss = context.all_reduce_sum(torch.tensor(loss, dtype=torch.float64)).item()
+    everything, truths = (context.interleave(join(parts), samples) for parts in (kept, targets))
     return Evaluation(
-        accuracy=sums[0].item() / len(split),
-        loss=sums[1].item() / len(split),
-        samples=len(split),
+        metric=task.measure(everything, truths),
+        loss=total_loss / samples,
+        samples=samples,
         seconds=time.perf_counter() - start,
-        predictions=context.all_reduce_sum(predicted),
+        predictions=everything if task.decides else None,
+        metric_name=task.record.metric,
     )
 
 
@@ -87,5 +109,9 @@ def torch_classifier(module: nn.Module, device: torch.device) -> Classifier:
     """
     module = module.to(device).eval()
     if device.type != "cpu":
-        return module
-    return lambda images: module(images.contiguous(memory_format=torch.channels_last))
+        return lambda inputs: call(module, inputs)
+    return lambda inputs: call(module, channels_last(inputs))
+
+
+def _in_full(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

@@ -1,12 +1,16 @@
 """An exported network under onnxruntime, on the CPU."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import onnxruntime
 import torch
+from torch.utils._pytree import tree_leaves
 
+from slt_compress.data.batches import Feed, Tensors, as_given
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.errors import VerificationError
 from slt_compress.ticket.record import PIXELS, NetworkRecord
@@ -22,12 +26,24 @@ def open_session(model: str | bytes, options: onnxruntime.SessionOptions | None 
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
+def as_feeds(names: Sequence[str], inputs: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """Return a batch as a session takes it: arrays by the names of the graph's inputs."""
+    return {name: leaf.cpu().numpy() for name, leaf in zip(names, tree_leaves(inputs), strict=True)}
+
+
+def run(session: Any, inputs: Tensors) -> Tensors:
+    """Return what a session computes of a batch: a tensor, or a tuple of them where the graph has several outputs."""
+    names = [value.name for value in session.get_inputs()]
+    outputs = tuple(torch.from_numpy(array) for array in session.run(None, as_feeds(names, inputs)))
+    return outputs if len(outputs) > 1 else outputs[0]
+
+
 class OnnxClassifier:
     """An exported network as a classifier.
 
     Attributes:
         record: what `export` recorded in the file.
-        feed: what turns uint8 (n, channels, size, size) into the file's input.
+        feed: what turns the inputs of a split, such as uint8 (n, channels, size, size), into the file's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,12 +56,10 @@ class OnnxClassifier:
             raise VerificationError(f"{path} was not exported by slt-compress: it records no preprocessing") from error
         except Exception as error:  # onnxruntime's errors share no base class
             raise VerificationError(f"onnxruntime cannot load {path}: {_first_line(error)}") from error
-        self.feed = as_pixels if self.record.input == PIXELS else self.record.preprocessing
-        self._input = self._session.get_inputs()[0].name
+        self.feed: Feed = as_pixels if self.record.input == PIXELS else self.record.preprocessing or as_given
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        (logits,) = self._session.run(None, {self._input: images.cpu().numpy()})
-        return torch.from_numpy(logits)
+    def __call__(self, inputs: Tensors) -> Tensors:
+        return run(self._session, inputs)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,13 +4,14 @@ It follows from the network's own modules and names, so that a ticket need not s
 """
 
 import itertools
+import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
 from slt_compress import prng
-from slt_compress.errors import UsageError
 
 EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
 EMBEDDING_SCALE = float(np.float32(3**0.5 * EMBEDDING_STD))  # of values uniform in (-1, 1)
@@ -39,17 +40,27 @@ def gated_names(module: nn.Module) -> list[str]:
 
 
 def statistic_names(module: nn.Module) -> list[str]:
-    """Return the persistent floating-point buffers, in module order: what training observes and no seed rebuilds.
-
-    They come in pairs, NAME.running_mean and NAME.running_var. Raises UsageError if the module keeps any other: a
-    ticket has no place for it.
+    """Return the names of the running statistics of all normalisations, in module order: what training observes and no
+    seed rebuilds. They come in pairs, NAME.running_mean and NAME.running_var.
     """
     persistent = module.state_dict()
-    names = [name for name, buffer in module.named_buffers() if name in persistent and buffer.is_floating_point()]
-    paired = [f"{name.removesuffix('.running_mean')}.running_var" for name in names[::2]]
-    if names[1::2] != paired:
-        raise UsageError(f"this network keeps statistics that a ticket cannot store, among {', '.join(names[:3])}")
-    return names
+    means = [name for name, _ in module.named_buffers() if name in persistent and name.endswith("running_mean")]
+    pairs = [(name, f"{name.removesuffix('mean')}var") for name in means]
+    return [name for pair in pairs if pair[1] in persistent for name in pair]
+
+
+def other_statistic_names(module: nn.Module) -> list[str]:
+    """Return the names of all other persistent floating-point buffers, in module order.
+
+    Most are tables that the network's builder makes; whether one has to be stored is for the caller to find out.
+    """
+    running = set(statistic_names(module))
+    persistent = module.state_dict()
+    return [
+        name
+        for name, buffer in module.named_buffers()
+        if name in persistent and name not in running and buffer.is_floating_point()
+    ]
 
 
 def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, float]:
@@ -70,34 +81,66 @@ def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, flo
         path = name.rpartition(".")[0]
         next_path, follower = followers.get(path, ("", None))
         # The first norm of the next block comes after the residual sum, where the scale of this branch matters.
+        fan_in, outputs = _fans(module.get_submodule(path), weight)
         beside = next_path.rpartition(".")[0] == path.rpartition(".")[0]
-        norm = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == weight.shape[0]
+        norm = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == outputs
         normalised = beside and norm
-        found[name] = prng.scale(initialiser, weight[0].numel() * (1 if normalised else density))
+        found[name] = prng.scale(initialiser, fan_in * (1 if normalised else density))
     return found
 
 
+def _fans(layer: nn.Module, weight: torch.Tensor) -> tuple[float, int]:
+    """Return how many weights an output sums, and how many output channels there are."""
+    if isinstance(layer, nn.modules.conv._ConvTransposeNd):  # (inputs, outputs / groups, …); the stride spreads them
+        sums = weight.shape[0] // layer.groups * weight[0, 0].numel() / math.prod(layer.stride)
+        return sums, layer.out_channels
+    return weight[0].numel(), weight.shape[0]
+
+
 def embedding_names(module: nn.Module) -> list[str]:
-    """Return the parameters that are neither gated nor constant: embeddings and tokens, uniform from the seed."""
-    gated = set(gated_names(module))
+    """Return the parameters that are neither gated nor constant: embeddings and tokens, uniform from the seed.
+
+    A table that is the gated weight of another layer too, as in many language models, is gated.
+    """
+    gated = _gated_ids(module)
     return [
         name
         for name, parameter in module.named_parameters()
-        if name not in gated and parameter.ndim >= 2 and not name.rpartition(".")[2].endswith("bias")
+        if id(parameter) not in gated and parameter.ndim >= 2 and not name.rpartition(".")[2].endswith("bias")
     ]
+
+
+def _gated_ids(module: nn.Module) -> set[int]:
+    return {id(module.get_parameter(name)) for name in gated_names(module)}
+
+
+def slopes(module: nn.Module) -> dict[str, float]:
+    """Return the slopes of PReLUs, by parameter name: with the 1 of other vectors, they would be no non-linearity."""
+    return {
+        f"{path}.weight" if path else "weight": layer.weight.detach().flatten()[0].item()
+        for path, layer in module.named_modules()
+        if isinstance(layer, nn.PReLU)
+    }
+
+
+def set_constants(module: nn.Module, constants: Mapping[str, float]) -> None:
+    """Fill parameters, by name, with a constant each."""
+    with torch.no_grad():
+        for name, value in constants.items():
+            module.get_parameter(name).fill_(value)
 
 
 def freeze_ungated(module: nn.Module, seed: int) -> None:
     """Give every parameter that is not gated its value: biases 0, vectors (norm and layer scales) 1, and embeddings
     uniform with standard deviation `EMBEDDING_STD` from the seed. BatchNorm statistics become those of N(0, 1).
     """
-    gated, embeddings = set(gated_names(module)), set(embedding_names(module))
+    gated, embeddings = _gated_ids(module), set(embedding_names(module))
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if name in embeddings:
                 values = prng.uniform(seed, name, parameter.numel()) * np.float32(EMBEDDING_SCALE)
                 parameter.copy_(torch.from_numpy(values).view(parameter.shape))
-            elif name not in gated:
+            elif id(parameter) not in gated:
                 parameter.fill_(0.0 if name.rpartition(".")[2].endswith("bias") else 1.0)
         for name, buffer in module.named_buffers():
             if name.endswith(("num_batches_tracked", "running_mean")):

@@ -93,10 +93,10 @@ def entries(
         spec = resolve_model(name, classes=classes, channels=channels, input_size=input_size)
         try:
             module = build_model(spec)
-            statistics = statistic_names(module)
         except UsageError as error:
             yield Entry(name, problem=str(error) if name in str(error) else f"{name}: {error}")
             continue
+        statistics = statistic_names(module)
         gated = [module.get_parameter(gated).numel() for gated in gated_names(module)]
         dense = sum(tensor.nbytes for tensor in module.state_dict().values())
         yield Entry(name, sum(gated), ticket_bytes(module, gated, statistics), dense)

@@ -69,7 +69,7 @@ def build_model(spec: ModelSpec) -> nn.Module:
     """
     own = architectures.find(spec.name) if spec.builder == "slt" else None
     if not own and (spec.builder == "slt" or spec.name not in external.NAMES[spec.builder]()):
-        raise _unknown(_full_name(spec))
+        raise _unknown(full_name(spec))
     with _SkipInitialisation():
         if own:
             return own.constructor(spec).eval()
@@ -108,7 +108,8 @@ def library_version(spec: ModelSpec) -> str:
     return f"{'slt-compress' if spec.builder == 'slt' else spec.builder} {version}"
 
 
-def _full_name(spec: ModelSpec) -> str:
+def full_name(spec: ModelSpec) -> str:
+    """Return the name that leads to this spec."""
     return f"{TORCHVISION}{spec.name}" if spec.builder == "torchvision" else spec.name
 
 
@@ -118,7 +119,7 @@ def _unknown(name: str) -> UnknownModelError:
 
 
 def _misfit(spec: ModelSpec, error: Exception) -> str:
-    name = _full_name(spec)
+    name = full_name(spec)
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return (
         f"{name} cannot take images of {spec.input_size} px ({reason}); give an `input_size` that it can, "

@@ -26,9 +26,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from slt_compress import prng
-from slt_compress.data.splits import Split
+from slt_compress.data.batches import Feed
+from slt_compress.data.splits import IndexedSplit
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError
-from slt_compress.evaluation.accuracy import Feed
 from slt_compress.masking.parameters import EMBEDDING_SCALE, embedding_names, gated_names
 from slt_compress.onnx_export import quantise, shrink, weight_functions
 from slt_compress.onnx_export.trace import OPSETS
@@ -50,22 +50,22 @@ class Source:
         ticket: the ticket.
         module: its network.
         traced: the graph of the network, with the gated weights and embeddings as inputs.
-        feed: turns uint8 (n, channels, size, size) into the graph's input.
-        calibration: training images, for forms that are not exact.
+        feed: turns the inputs of a split into the graph's.
+        calibration: training examples, for forms that are not exact.
     """
 
     ticket: Ticket
     module: nn.Module
     traced: onnx.ModelProto
     feed: Feed
-    calibration: Split | None = None
+    calibration: IndexedSplit | None = None
 
     @cached_property
     def dense(self) -> onnx.ModelProto:
         """The graph with fp32 constants for these inputs."""
         parts: dict[str, Part] = {}
         for name in (*gated_names(self.module), *embedding_names(self.module)):
-            parts[name] = [], [numpy_helper.from_array(self.module.get_parameter(name).detach().numpy(), name)]
+            parts[name] = _stored(self.module, name)
         return assemble(self.traced, parts)
 
 
@@ -115,6 +115,7 @@ class Compact(Form):
     name = "compact"
 
     def check(self, ticket: Ticket) -> None:
+        _check_simple(self.name, ticket)
         if ticket.initialiser == "kaiming-normal":
             raise UnreachableError(
                 "the normal values of kaiming-normal are not regenerated in a graph; use `weights=dense`"
@@ -122,7 +123,7 @@ class Compact(Form):
 
     def build(self, source: Source) -> Built:
         parts = {layer.name: _regenerated(source.ticket, layer) for layer in source.ticket.layers}
-        return Built(_compacted(source.traced, parts | _embeddings(source)), source.dense)
+        return Built(_compacted(source.traced, parts | _ungated(source)), source.dense)
 
 
 class Dense(Form):
@@ -154,7 +155,7 @@ class Int2(Form):
 
     def build(self, source: Source) -> Built:
         parts = {layer.name: _two_bits(source.ticket, layer) for layer in source.ticket.layers}
-        return Built(_compacted(source.traced, parts | _embeddings(source)), source.dense)
+        return Built(_compacted(source.traced, parts | _ungated(source)), source.dense)
 
 
 class Int8(Form):
@@ -166,9 +167,9 @@ class Int8(Form):
 
     def build(self, source: Source) -> Built:
         assert source.calibration
-        batches = (source.feed(images).numpy() for images, _ in source.calibration.batches(_CALIBRATION_BATCH))
+        batches = (source.feed(inputs) for inputs, _ in source.calibration.batches(_CALIBRATION_BATCH))
         plain, places = quantise.quantised(source.dense, gated_names(source.module), batches)
-        model = _compacted(plain, _regenerated_int8(source.ticket, places) | _embeddings(source))
+        model = _compacted(plain, _regenerated_int8(source.ticket, places) | _ungated(source))
         return Built(model, plain, len(source.calibration) if quantise.is_static(source.dense) else 0)
 
 
@@ -176,16 +177,13 @@ FORMS: dict[str, Form] = {form.name: form for form in (Compact(), Dense(), Int2(
 
 
 def assemble(traced: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:
-    """Return the graph with these parts in place of the inputs and initializers of their names.
-
-    Of the inputs only `images` stays.
-    """
+    """Return the graph with these parts in place of the inputs and initializers of their names."""
     model = onnx.ModelProto()
     model.CopyFrom(traced)
     graph = model.graph
-    images = next(value for value in traced.graph.input if value.name == "images")
+    inputs = [value for value in traced.graph.input if value.name not in parts]
     del graph.input[:], graph.node[:], graph.initializer[:]
-    graph.input.append(images)
+    graph.input.extend(inputs)
     for nodes, initializers in parts.values():
         graph.node.extend(nodes)
         graph.initializer.extend(initializers)
@@ -195,11 +193,26 @@ def assemble(traced: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelPr
     return model
 
 
+def _stored(module: nn.Module, name: str) -> Part:
+    """Return a parameter as an fp32 constant."""
+    return [], [numpy_helper.from_array(module.get_parameter(name).detach().numpy(), name)]
+
+
 def _compacted(graph: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:
     return shrink.compact(assemble(graph, parts))
 
 
+def _check_simple(name: str, ticket: Ticket) -> None:
+    wrong = [layer.name for layer in ticket.layers if not layer.simple]
+    if wrong:
+        raise UnreachableError(
+            f"`weights={name}` regenerates weights of one scale, those of {wrong[0]} have several coats or are stored; "
+            "use `weights=dense`"
+        )
+
+
 def _check_one_magnitude(name: str, ticket: Ticket) -> None:
+    _check_simple(name, ticket)
     if ticket.initialiser != "signed-constant":
         raise UnreachableError(
             f"`weights={name}` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
@@ -244,10 +257,17 @@ def _two_bits(ticket: Ticket, layer: Layer) -> Part:
     return nodes, [values, scale]
 
 
-def _embeddings(source: Source) -> dict[str, Part]:
-    """Return the embeddings, regenerated, in every form that stores less than fp32."""
+def _ungated(source: Source) -> dict[str, Part]:
+    """Return what else the traced graph takes as inputs: embeddings from the seed, and what the ticket stores."""
+    module, ticket = source.module, source.ticket
+    layers = {layer.name for layer in ticket.layers}
     parts = {}
-    for name in embedding_names(source.module):
-        shape = tuple(source.module.get_parameter(name).shape)
-        parts[name] = weight_functions.embedding(name, shape, source.ticket.seed, name, EMBEDDING_SCALE)
+    for name in (*gated_names(module), *embedding_names(module)):
+        if name in layers:
+            continue
+        if name in ticket.parameters or name in ticket.constants:
+            parts[name] = _stored(module, name)
+        else:
+            shape = tuple(module.get_parameter(name).shape)
+            parts[name] = weight_functions.embedding(name, shape, ticket.seed, name, EMBEDDING_SCALE)
     return parts

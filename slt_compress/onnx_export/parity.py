@@ -1,14 +1,18 @@
 """Checks that an ONNX graph computes what the network does under torch.
 
-Random images, the probes, show whether two graphs do the same arithmetic: their logits are compared bit for bit, and
-with those of torch up to rounding. Real images show what remains of the predictions.
+A few examples, the probes, show whether two graphs do the same arithmetic: their outputs are compared bit for bit, and
+with those of torch up to rounding. A test split shows what remains of the metric.
 
 Left out: other runtimes than onnxruntime on the CPU, and speed.
 """
 
+import itertools
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +20,22 @@ import onnx
 import onnxruntime
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 
+from slt_compress.data.batches import CPU, Feed, Tensors, call
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import Split
 from slt_compress.errors import VerificationError
-from slt_compress.evaluation.accuracy import Classifier, Feed, evaluate, torch_classifier
-from slt_compress.evaluation.onnxruntime_backend import open_session
+from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.evaluation.onnxruntime_backend import open_session, run
 from slt_compress.progress import SILENT, Counter
+from slt_compress.tasks.record import TensorRecord
+from slt_compress.tasks.task import CLASSIFY, Task
 
-TOLERANCE = 1e-3  # of the largest logit: a runtime may sum in another order, in every layer of a network
+TOLERANCE = 1e-3  # of the largest output: a runtime may sum in another order, in every layer of a network
 _PROBE_BATCHES = (1, 3)  # two sizes, which a graph with a fixed batch size cannot both take
 
-Logits = npt.NDArray[np.float32]
+Arrays = list[npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -36,13 +44,17 @@ class TorchReference:
 
     Attributes:
         module: the network, in evaluation mode on the CPU.
-        preprocessing: turns uint8 (n, channels, size, size) into the module's input.
-        feed: turns them into the graph's input.
+        module_feed: turns the inputs of a split, such as uint8 (n, channels, size, size), into the module's.
+        feed: turns them into the graph's.
+        probes: inputs of a split, in batches of different sizes.
+        task: what the network is for.
     """
 
     module: nn.Module
-    preprocessing: Preprocessing
+    module_feed: Feed
     feed: Feed
+    probes: list[Tensors]
+    task: Task = CLASSIFY
 
 
 @dataclass(frozen=True)
@@ -50,40 +62,68 @@ class ProbeRun:
     """What a graph makes of the probes.
 
     Attributes:
-        logits: float32 (n, classes) for each batch of probes.
+        outputs: arrays (n, …) for each batch of probes.
         unfolded: operators of the nodes that read only constants and that onnxruntime has left in the graph it runs.
     """
 
-    logits: list[Logits]
+    outputs: list[Arrays]
     unfolded: list[str]
 
     def equals(self, other: "ProbeRun") -> bool:
-        """Return whether all logits are the same bit for bit."""
-        return all(np.array_equal(a, b) for a, b in zip(self.logits, other.logits, strict=True))
+        """Return whether all outputs are the same bit for bit."""
+        pairs = zip(itertools.chain(*self.outputs), itertools.chain(*other.outputs), strict=True)
+        return all(np.array_equal(a, b) for a, b in pairs)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How torch and onnxruntime classify real images.
+    """What torch and onnxruntime make of a test split.
 
     Attributes:
-        images: how many there are.
-        equal: how many both put into the same class.
-        accuracy_torch: fraction in [0, 1].
-        accuracy_onnx: likewise.
+        samples: number of examples.
+        predictions: number of predictions, more than the examples where each has several; 0 where the metric is one of
+            outputs that are not discrete.
+        equal: how many of these are the same.
+        metric_torch: of the split under torch; the accuracy is a fraction.
+        metric_onnx: likewise under onnxruntime.
+        metric_name: what it is.
     """
 
-    images: int
+    samples: int
+    predictions: int
     equal: int
-    accuracy_torch: float
-    accuracy_onnx: float
+    metric_torch: float
+    metric_onnx: float
+    metric_name: str = CLASSIFY.record.metric
 
 
-def probes(preprocessing: Preprocessing) -> list[torch.Tensor]:
+def image_probes(preprocessing: Preprocessing) -> list[Tensors]:
     """Return random images, uint8 (n, channels, size, size), in batches of different sizes."""
     generator = torch.Generator().manual_seed(0)
     shape = (preprocessing.channels, preprocessing.size, preprocessing.size)
     return [torch.randint(256, (n, *shape), dtype=torch.uint8, generator=generator) for n in _PROBE_BATCHES]
+
+
+def random_probes(inputs: Sequence[TensorRecord]) -> list[Tensors]:
+    """Return random inputs, in batches of different sizes: normal numbers, and whole numbers of 0 and 1, which every
+    table of embeddings has.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(tensor: TensorRecord, count: int) -> torch.Tensor:
+        dtype: torch.dtype = getattr(torch, tensor.dtype)
+        if dtype.is_floating_point:
+            return torch.randn(count, *tensor.shape, generator=generator).to(dtype)
+        return torch.randint(2, (count, *tensor.shape), generator=generator).to(dtype)
+
+    batches = [tuple(draw(tensor, count) for tensor in inputs) for count in _PROBE_BATCHES]
+    return [batch if len(batch) > 1 else batch[0] for batch in batches]
+
+
+def real_probes(split: Split) -> list[Tensors]:
+    """Return the first examples of a split, in batches of different sizes."""
+    inputs, _ = next(iter(split.batches(max(_PROBE_BATCHES))))
+    return [tree_map(lambda leaf, count=count: leaf[:count], inputs) for count in _PROBE_BATCHES]
 
 
 def check_file(content: bytes) -> None:
@@ -97,8 +137,8 @@ def run_probes(content: bytes, reference: TorchReference) -> ProbeRun:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        classifier = _onnx_classifier(content, options)
-        logits = [classifier(reference.feed(images)).numpy() for images in probes(reference.preprocessing)]
+        session = open_session(content, options)
+        outputs = [_arrays(run(session, reference.feed(inputs))) for inputs in reference.probes]
         optimised = onnx.load(options.optimized_model_filepath).graph
     constants = {tensor.name for tensor in optimised.initializer} | {""}
     unfolded = []
@@ -106,19 +146,19 @@ def run_probes(content: bytes, reference: TorchReference) -> ProbeRun:
         if node.op_type == "Constant" or (constants.issuperset(node.input) and node.op_type != "DequantizeLinear"):
             unfolded.append(node.op_type)
             constants.update(node.output)
-    return ProbeRun(logits, unfolded)
+    return ProbeRun(outputs, unfolded)
 
 
 def check_same(found: ProbeRun, plain: ProbeRun) -> None:
     """Check a graph that regenerates its weights against the same graph with these weights as constants.
 
-    Raises VerificationError if onnxruntime has not regenerated all weights while it loaded the graph, or if a logit
-    differs.
+    Raises VerificationError if onnxruntime has not regenerated all weights while it loaded the graph, or if an
+    output differs.
     """
     if found.unfolded:
         wrong = f"leaves {', '.join(sorted(set(found.unfolded)))} unfolded"
     elif not found.equals(plain):
-        wrong = "computes other logits"
+        wrong = "computes other outputs"
     else:
         return
     raise VerificationError(
@@ -129,38 +169,43 @@ def check_same(found: ProbeRun, plain: ProbeRun) -> None:
 
 @torch.no_grad()
 def difference(found: ProbeRun, reference: TorchReference, *, tolerance: float = TOLERANCE) -> float:
-    """Return the largest difference of a logit from torch's.
+    """Return the largest difference of an output from torch's.
 
-    Raises VerificationError if it is above `tolerance` times the largest logit, or the shapes differ.
+    Raises VerificationError if it is above `tolerance` times the largest output, or the shapes differ.
     """
     worst = 0.0
-    for images, logits in zip(probes(reference.preprocessing), found.logits, strict=True):
-        expected = reference.module(reference.preprocessing(images)).numpy()
-        largest = float(np.abs(expected).max())
-        distance = float(np.abs(logits - expected).max()) if logits.shape == expected.shape else np.inf
-        if not distance <= tolerance * max(1.0, largest):
-            raise VerificationError(
-                f"the exported graph differs from torch by {distance:.2g} on logits up to {largest:.2g}: nothing was "
-                "written"
-            )
-        worst = max(worst, distance)
+    for inputs, outputs in zip(reference.probes, found.outputs, strict=True):
+        expected = _arrays(call(reference.module, reference.module_feed(inputs)))
+        for array, truth in zip(outputs, expected, strict=True):
+            wanted = truth.astype(np.float64)
+            largest = float(np.abs(wanted).max(initial=0.0))
+            distance = float(np.abs(array - wanted).max(initial=0.0)) if array.shape == wanted.shape else np.inf
+            if not distance <= tolerance * max(1.0, largest):
+                raise VerificationError(
+                    f"the exported graph differs from torch by {distance:.2g} on outputs up to {largest:.2g}: nothing "
+                    "was written"
+                )
+            worst = max(worst, distance)
     return worst
 
 
 def compare(content: bytes, reference: TorchReference, split: Split, counter: Counter = SILENT.counter) -> Agreement:
-    """Classify real images with torch and with onnxruntime, in the batches of `evaluate`.
+    """Measure a test split with torch and with onnxruntime, in the batches of `evaluate`.
 
     The batches matter for a graph that is quantised dynamically: it measures its ranges on whole batches.
     """
-    with counter("classifying real images with torch") as report:
-        classifier = torch_classifier(reference.module, torch.device("cpu"))
-        expected = evaluate(classifier, split, reference.preprocessing, report)
-    with counter("classifying real images with onnxruntime") as report:
-        found = evaluate(_onnx_classifier(content), split, reference.feed, report)
-    equal = int((expected.predictions == found.predictions).sum())
-    return Agreement(found.samples, equal, expected.accuracy, found.accuracy)
+    with counter("running the test split with torch") as report:
+        classifier = torch_classifier(reference.module, CPU)
+        expected = evaluate(classifier, split, reference.module_feed, report, task=reference.task)
+    with counter("running the test split with onnxruntime") as report:
+        session = open_session(content)
+        found = evaluate(partial(run, session), split, reference.feed, report, task=reference.task)
+    predictions = equal = 0
+    if expected.predictions is not None and found.predictions is not None:
+        predictions = expected.predictions.numel()
+        equal = int((expected.predictions == found.predictions).sum())
+    return Agreement(found.samples, predictions, equal, expected.metric, found.metric, found.metric_name)
 
 
-def _onnx_classifier(content: bytes, options: onnxruntime.SessionOptions | None = None) -> Classifier:
-    session = open_session(content, options)
-    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+def _arrays(outputs: Tensors) -> Arrays:
+    return [leaf.numpy() for leaf in tree_leaves(outputs)]

@@ -16,7 +16,7 @@ Left out: training or fine-tuning for 8 bits, and layers that the tools do not q
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, numpy_helper
 
+from slt_compress.data.batches import Tensors
+from slt_compress.evaluation.onnxruntime_backend import as_feeds
 from slt_compress.onnx_export import shrink
 from slt_compress.onnx_export.quiet import quiet
 
@@ -41,12 +43,12 @@ def is_static(model: onnx.ModelProto) -> bool:
 
 
 def quantised(
-    model: onnx.ModelProto, weights: Iterable[str], calibration: Iterable[Array]
+    model: onnx.ModelProto, weights: Iterable[str], calibration: Iterable[Tensors]
 ) -> tuple[onnx.ModelProto, dict[str, tuple[str, bool]]]:
     """Return a dense model with its matrix products in int8, and where its gated weights are in it.
 
     `weights` names the initializers that hold gated weights. The second result maps each of them that is now int8 to
-    (name of the int8 initializer, whether it is transposed there). `calibration` yields batches for the model's input;
+    (name of the int8 initializer, whether it is transposed there). `calibration` yields batches for the model's inputs;
     they are read only if the model is quantised statically.
     """
     from onnxruntime import quantization
@@ -64,7 +66,7 @@ def quantised(
             quantization.quantize_static(
                 prepared,
                 target,
-                _Reader(prepared.graph.input[0].name, calibration),
+                _Reader([value.name for value in prepared.graph.input], calibration),
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
@@ -94,13 +96,13 @@ def quantised(
 class _Reader:
     """Gives onnxruntime's calibrator one batch at a time."""
 
-    def __init__(self, name: str, batches: Iterable[Array]) -> None:
-        self._name = name
+    def __init__(self, names: Sequence[str], batches: Iterable[Tensors]) -> None:
+        self._names = names
         self._batches = iter(batches)
 
     def get_next(self) -> dict[str, Array] | None:
         batch = next(self._batches, None)
-        return None if batch is None else {self._name: batch}
+        return None if batch is None else as_feeds(self._names, batch)
 
 
 def _fold_normalisation(model: onnx.ModelProto) -> None:

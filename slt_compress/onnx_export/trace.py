@@ -8,49 +8,64 @@ Left out: whatever does not change the result of a network in evaluation mode, s
 exporter notes down about the source code.
 """
 
+import inspect
+from typing import Any
+
 import numpy as np
 import onnx
+import onnx_ir
 import onnxscript.optimizer
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.errors import UnreachableError
 from slt_compress.masking.parameters import embedding_names, gated_names
 from slt_compress.onnx_export import shrink
 from slt_compress.onnx_export.quiet import quiet
+from slt_compress.ticket.record import NetworkRecord
 
 OPSETS = range(18, 24)  # that torch's exporter writes and the oldest supported onnxruntime reads
 
 
-def trace(module: nn.Module, preprocessing: Preprocessing, opset: int) -> onnx.ModelProto:
-    """Return the module's graph with its generated tensors as inputs.
+def trace(module: nn.Module, record: NetworkRecord, opset: int) -> onnx.ModelProto:
+    """Return the module's graph with its generated tensors as inputs behind its own.
 
-    Its first input is `images`, float32 (batch, channels, size, size) with any batch; its output is `logits`. A graph
-    for an opset above `OPSETS` is traced with the newest of these and converted.
+    All of its own inputs and outputs have any batch. Those of a network for images are `images`, float32 (batch,
+    channels, size, size), and `logits`; others are `input` and `output`, or numbered, `input_0`, where there are
+    several. A graph for an opset above `OPSETS` is traced with the newest of these and converted.
+
+    Raises UnreachableError if torch cannot trace the network with a batch of any size.
     """
-    images = torch.zeros(2, preprocessing.channels, preprocessing.size, preprocessing.size)
+    examples = tuple(torch.zeros((2, *tensor.shape), dtype=getattr(torch, tensor.dtype)) for tensor in record.inputs)
+    batch = torch.export.Dim("batch")
+    of_images = record.preprocessing is not None
     with quiet():
-        program = torch.onnx.export(
-            module,
-            (images,),
-            dynamo=True,
-            opset_version=min(opset, OPSETS[-1]),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=["images"],
-            output_names=["logits"],
-            verbose=False,
-            optimize=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                examples,
+                dynamo=True,
+                opset_version=min(opset, OPSETS[-1]),
+                dynamic_shapes=_dynamic_shapes(module, len(examples), batch),
+                input_names=["images"] if of_images else _numbered("input", len(examples)),
+                output_names=["logits"] if of_images else _numbered("output", len(record.outputs)),
+                verbose=False,
+                optimize=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise UnreachableError(
+                f"torch cannot trace {record.model} for ONNX with a batch of any size: {_reason(error)}"
+            ) from error
         assert program is not None
-        for name in (*gated_names(module), *embedding_names(module)):
-            if name not in program.model.graph.initializers:
-                continue
-            value = program.model.graph.initializers.pop(name)
-            value.const_value = None
-            program.model.graph.inputs.append(value)
+        _turn_into_inputs(program.model.graph, module)
         onnxscript.optimizer.optimize(program.model)
     model = program.model_proto
+    if any(not value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input[: len(examples)]):
+        raise UnreachableError(
+            f"torch has traced {record.model} for batches of two alone: what it computes depends on the size of a batch"
+        )
     model.producer_name = "slt-compress"
     for node in model.graph.node:  # the exporter's stack traces are most of a small file
         del node.metadata_props[:]
@@ -84,6 +99,42 @@ def prepend_preprocessing(traced: onnx.ModelProto, preprocessing: Preprocessing)
         last = output
     for node in reversed(steps):
         graph.node.insert(0, node)
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
+
+
+def _dynamic_shapes(module: nn.Module, count: int, batch: Any) -> Any:
+    """Return the batch as what differs in each input; those of `forward(*inputs)` are one argument for torch."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    each = ({0: batch},) * count
+    return (each,) if kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL else each
+
+
+def _reason(error: BaseException) -> str:
+    """Return what lies at the root of an error of the exporter, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+
+
+def _turn_into_inputs(graph: onnx_ir.Graph, module: nn.Module) -> None:
+    """Make inputs of the generated tensors. Where a tensor has several names, all its uses get the first of ours."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for name in (*gated_names(module), *embedding_names(module)):
+        used = [other for other in names[id(module.get_parameter(name))] if other in graph.initializers]
+        values = [graph.initializers.pop(other) for other in used]
+        if not values:
+            continue
+        values[0].const_value = None
+        values[0].name = name
+        graph.inputs.append(values[0])
+        for value in values[1:]:
+            onnx_ir.convenience.replace_all_uses_with(value, values[0])
 
 
 def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -21,9 +21,11 @@ import torch.distributed as dist
 import torch.distributed.nn  # its default arguments would keep a group, and its threads, beyond the group's end
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
+from torch.utils._pytree import tree_map
 
+from slt_compress.data.batches import Tensors
 from slt_compress.data.sampler import Shard
-from slt_compress.data.splits import Split
+from slt_compress.data.splits import IndexedSplit, Split
 from slt_compress.errors import LostProcessError, UsageError, VerificationError
 
 _MEETING = timedelta(minutes=10)
@@ -67,8 +69,28 @@ class DistributedContext:
         return torch.device("cuda", self.local_rank)
 
     def shard_of(self, split: Split) -> Split:
-        """Return this process's images of a split: every `size`-th."""
-        return split if self.size == 1 else split.take(torch.arange(self.rank, len(split), self.size))
+        """Return this process's examples of a split: every `size`-th.
+
+        Raises UsageError if several processes would share a split that can only be read from end to end.
+        """
+        if self.size == 1:
+            return split
+        if not isinstance(split, IndexedSplit):
+            raise UsageError("several processes can share only data that can be read in any order")
+        return split.take(torch.arange(self.rank, len(split), self.size))
+
+    def interleave(self, tensors: Tensors, count: int) -> Tensors:
+        """Return what belongs to all `count` examples of a split, given what belongs to this process's, on the CPU."""
+        if self.size == 1:
+            return tensors
+
+        def whole(part: torch.Tensor) -> torch.Tensor:
+            dtype = torch.uint8 if part.dtype == torch.bool else part.dtype
+            found = torch.zeros((count, *part.shape[1:]), dtype=dtype)
+            found[self.rank :: self.size] = part.to(dtype)
+            return self.all_reduce_sum(found).to(part.dtype)
+
+        return tree_map(whole, tensors)
 
     def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Replace a tensor by the sum over all processes, the same bits in each; return it.

@@ -21,8 +21,8 @@ class JsonLines:
     """A file with one JSON object a report.
 
     Its keys are run (of a comparison: the cell), step, steps, loss, sparsity, validation_accuracy and
-    images_per_second. The accuracy is that of `TrainingProgress`: measured on a batch of held-out images, with the
-    batch's own statistics. A resumed run repeats the steps since its checkpoint.
+    images_per_second; another metric than the accuracy has its own name. It is that of `TrainingProgress`: measured on
+    a batch of held-out examples, with the batch's own statistics. A resumed run repeats the steps since its checkpoint.
     """
 
     def __init__(self, path: Path, note: Note) -> None:
@@ -94,5 +94,5 @@ class TensorBoard:
 def fields_of(progress: TrainingProgress) -> dict[str, float | None]:
     """Return a report as a log holds it; a loss that is not finite is None."""
     fields = dict(vars(progress))
-    fields["validation_accuracy"] = fields.pop("accuracy")
+    fields[f"validation_{fields.pop('metric_name')}"] = fields.pop("metric")
     return {name: value if value is None or abs(value) < float("inf") else None for name, value in fields.items()}

@@ -4,7 +4,6 @@ What is optimised is a `Trainer`'s business; the loop brings the batches, counts
 """
 
 import contextlib
-import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -13,36 +12,45 @@ from typing import Protocol
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from slt_compress.config import DEFAULT_EPOCHS, MIN_STEPS
 from slt_compress.data.augment import Augmentation
-from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.data.batches import CPU, Feed, Tensors, call, channels_last, length, move
 from slt_compress.data.sampler import WHOLE, Shard
 from slt_compress.data.splits import Batch, Split
 from slt_compress.errors import UsageError
-from slt_compress.masking.parameters import statistic_names
 from slt_compress.progress import ReportTraining, TrainingProgress
+from slt_compress.tasks.task import CLASSIFY, Targets, Task
 from slt_compress.training.device import FP32
 
-PEEK_IMAGES = 1_000  # validation images behind the accuracy shown while a run lasts, or a batch if that is less
+PEEK_EXAMPLES = 1_000  # validation examples behind the metric shown while a run lasts, or a batch if that is less
 _REPORTS = 100  # of a run, about
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run is: `steps` optimiser steps of `batch_size` images, about `epochs` passes."""
+    """How long a run is: `steps` optimiser steps of `batch_size` examples, about `epochs` passes, None if unknown."""
 
     steps: int
     batch_size: int
-    epochs: float
+    epochs: float | None
 
     @classmethod
-    def plan(cls, images: int, batch_size: int, epochs: int | None, max_steps: int | None) -> "Budget":
-        """Return the budget for a training split of so many images; by default 12 epochs and at least 1,000 steps."""
-        batch_size = min(batch_size, images)
+    def plan(cls, examples: int | None, batch_size: int, epochs: int | None, max_steps: int | None) -> "Budget":
+        """Return the budget for a training split of so many examples; by default 12 epochs and at least 1,000 steps.
+
+        Raises UsageError if batches would be too small, or where the number of examples is not known (None) and that
+        of the steps is not given.
+        """
+        if examples is None:
+            if max_steps is None:
+                raise UsageError("the length of the training data is not known: give `max_steps`")
+            return cls(max_steps, batch_size, None)
+        batch_size = min(batch_size, examples)
         if batch_size < 2:
             raise UsageError(f"a batch needs at least 2 training images, got {batch_size}")
-        per_epoch = images // batch_size
+        per_epoch = examples // batch_size
         steps = max_steps or (epochs or max(DEFAULT_EPOCHS, math.ceil(MIN_STEPS / per_epoch))) * per_epoch
         return cls(steps, batch_size, steps / per_epoch)
 
@@ -53,38 +61,36 @@ class TrainingRun:
 
     Attributes:
         train: what the steps are made on.
-        validation: held-out training images; the loop shows the accuracy on some of them.
-        preprocessing: of all images.
+        validation: held-out training examples; the loop shows the metric on some of them.
+        feed: turns inputs of these splits into what the network takes.
         budget: number and size of the steps.
-        seed: of the order of the images.
+        seed: of the order of the examples.
         augmentation: random changes of training images.
         precision: as in `forward`.
+        task: what is minimised and measured.
     """
 
     train: Split
     validation: Split
-    preprocessing: Preprocessing
+    feed: Feed
     budget: Budget
     seed: int
     augmentation: Augmentation = Augmentation()
     precision: str = FP32
+    task: Task = CLASSIFY
 
     def order(self) -> torch.Generator:
         """Return a fresh generator of the order of the images."""
         return torch.Generator().manual_seed(torch_seed(self.seed))
 
     def batches(self, order: torch.Generator, first: int = 0, shard: Shard = WHOLE) -> Iterator[Batch]:
-        """Yield a batch, normalised, for every step from `first` on: passes over the training images, each in a new
-        order. `shard` as in `Split.batches`.
+        """Yield a batch, as the network takes it, for every step from `first` on: passes over the training examples,
+        each in a new order. `shard` as in `Split.batches`.
         """
         steps, size = self.budget.steps, self.budget.batch_size
-        finished, skip = divmod(first, len(self.train) // size)
-        for _ in range(finished):
-            torch.randperm(len(self.train), generator=order)  # what the pass has drawn
-        skips = itertools.chain([skip], itertools.repeat(0))
-        passes = (self.train.batches(size, shuffle=order, drop_last=True, skip=skip, shard=shard) for skip in skips)
-        for step, (images, labels) in zip(range(first, steps), itertools.chain.from_iterable(passes), strict=False):
-            yield self.preprocessing(self.augmentation(images, step, size, shard)), labels
+        passes = self.train.passes(size, order, first, shard)
+        for step, (inputs, targets) in zip(range(first, steps), passes, strict=False):
+            yield self.feed(self.augmentation(inputs, step, size, shard)), targets
 
     def unusual_settings(self) -> dict[str, str]:
         """Return what of it is not the default, as a ticket records it."""
@@ -113,11 +119,11 @@ class Trainer(Protocol):
 
     module: nn.Module
 
-    def step(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Make one optimiser step on normalised images, and return their cross-entropy, detached."""
+    def step(self, step: int, inputs: Tensors, targets: Targets) -> torch.Tensor:
+        """Make one optimiser step on a batch, and return its loss, detached."""
 
     def show(self) -> float:
-        """Bring the module into the state whose accuracy is shown, and return its sparsity."""
+        """Bring the module into the state whose metric is shown, and return its sparsity."""
 
 
 def optimise(
@@ -136,55 +142,56 @@ def optimise(
     way. `order` is the generator that draws the order of the images, `run.order()` if not given.
     """
     budget, module = run.budget, trainer.module
-    shown = next(run.validation.batches(min(PEEK_IMAGES, budget.batch_size)))
+    shown = next(iter(run.validation.batches(min(PEEK_EXAMPLES, budget.batch_size))))
     report_every = max(1, budget.steps // _REPORTS)
     last_report, last_step = clock.seconds(), first
     module.train()
     batches = run.batches(order or run.order(), first, shard)
-    for done, (images, labels) in enumerate(batches, first + 1):
-        loss = trainer.step(done - 1, images, labels)
+    for done, (inputs, targets) in enumerate(batches, first + 1):
+        loss = trainer.step(done - 1, inputs, targets)
         if report and (done % report_every == 0 or done == budget.steps):
-            cross_entropy = loss.item()  # waits for a GPU
+            minimised = loss.item()  # waits for a GPU
             now = clock.seconds()
             rate = (done - last_step) * budget.batch_size / (now - last_report)
             last_report, last_step = now, done
             with clock.stopped():
                 sparsity = trainer.show()
-                accuracy = peek(module, shown, run.preprocessing) if len(shown[1]) > 1 else None
-                report(TrainingProgress(done, budget.steps, cross_entropy, sparsity, accuracy, rate))
+                metric = peek(module, shown, run) if length(shown[1]) > 1 else None
+                name = run.task.record.metric
+                report(TrainingProgress(done, budget.steps, minimised, sparsity, metric, rate, name))
         yield done
 
 
-def forward(module: nn.Module, images: torch.Tensor, precision: str) -> torch.Tensor:
-    """Return the float32 logits of a network in training, for images of shape (n, channels, height, width).
+def forward(module: nn.Module, inputs: Tensors, precision: str) -> Tensors:
+    """Return what a network in training makes of a batch, in float32.
 
     "fp32" computes as the weights are stored; "bf16" lets torch's autocast multiply in bfloat16. Weights, gates and
     gradients of gates are float32 either way. Where it makes convolutions quicker, on a CPU and for the matrix units of
     a GPU, the channels of a pixel lie side by side.
     """
-    if images.device.type == "cpu" or (images.is_cuda and precision != FP32):
-        images = images.contiguous(memory_format=torch.channels_last)
+    device = tree_leaves(inputs)[0].device.type
+    if device == "cpu" or (device == "cuda" and precision != FP32):
+        inputs = channels_last(inputs)
     if precision == FP32:
-        logits: torch.Tensor = module(images)
-        return logits
-    with torch.autocast(images.device.type, torch.bfloat16):
-        logits = module(images)
-    return logits.float()
+        return call(module, inputs)
+    with torch.autocast(device, torch.bfloat16):
+        outputs = call(module, inputs)
+    return tree_map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor, outputs)
 
 
 @torch.no_grad()
-def peek(module: nn.Module, batch: Batch, preprocessing: Preprocessing) -> float:
-    """Return the accuracy of a network in training, normalised by the batch's own statistics, as a fraction.
+def peek(module: nn.Module, batch: Batch, run: TrainingRun) -> float:
+    """Return the metric of a network in training on one batch, normalised by the batch's own statistics.
 
-    The running statistics are left alone.
+    No buffer is changed by it.
     """
-    kept = {name: module.get_buffer(name).clone() for name in statistic_names(module)}
-    images, labels = batch
-    predictions: torch.Tensor = module(preprocessing(images)).argmax(1)
-    accuracy = (predictions == labels).float().mean().item()
+    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    inputs, targets = batch
+    outputs = run.task.kept(call(module, run.feed(inputs)))
+    metric = run.task.measure(move(outputs, CPU), move(targets, CPU))
     for name, values in kept.items():
         module.get_buffer(name).copy_(values)
-    return accuracy
+    return metric
 
 
 def torch_seed(seed: int) -> int:

@@ -1,29 +1,26 @@
 """Find a mask: optimise the gates of a method, and measure the BatchNorm statistics of the network it leaves.
 
-The loss is the cross-entropy of the gated network, sharpened, plus the method's penalty. No weight is trained:
-the only parameter is the method's flat tensor. Choices are made on held-out training images; the test split is never
-seen here.
+The loss is the task's, of the gated network, plus the method's penalty. No weight is trained: the only parameter is the
+method's flat tensor. Choices are made on held-out training examples; the test split is never seen here.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from slt_compress.config import SearchConfig
+from slt_compress.data.batches import Tensors, length
 from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.parameters import statistic_names
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
 from slt_compress.progress import ReportTraining
+from slt_compress.tasks.task import CLASSIFY, Targets, Task
 from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.checkpoint import Checkpoints, State
 from slt_compress.training.device import FP32
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 from slt_compress.training.loop import Clock, TrainingRun, forward, optimise, torch_seed
-
-LOGIT_SCALE = 1.5  # frozen networks have small logits, often of unit variance, that no class can stand out from
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,6 @@ class FoundMask:
 
     Attributes:
         masks: of each gated tensor, bool in its shape, on the CPU.
-        statistics: BatchNorm statistics by buffer name, on the CPU.
         settings: of the method and the run, as a ticket records them.
         steps: optimiser steps made.
         seconds: time of the steps, of interrupted attempts too.
@@ -40,7 +36,6 @@ class FoundMask:
     """
 
     masks: dict[str, torch.Tensor]
-    statistics: dict[str, torch.Tensor]
     settings: dict[str, Any]
     steps: int
     seconds: float
@@ -57,6 +52,7 @@ class GateTrainer:
         optimiser: torch.optim.Optimizer,
         batch_size: int,
         precision: str = FP32,
+        task: Task = CLASSIFY,
         context: DistributedContext = SINGLE_PROCESS,
     ) -> None:
         self.module = network.module
@@ -65,15 +61,16 @@ class GateTrainer:
         self._optimiser = optimiser
         self._batch_size = batch_size
         self._precision = precision
+        self._task = task
         self._context = context
 
-    def step(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def step(self, step: int, inputs: Tensors, targets: Targets) -> torch.Tensor:
         method, network = self._method, self._network
         for group in self._optimiser.param_groups:
             group["lr"] = method.learning_rate(step)
         network.set_gate(method.gate(step))
-        loss = sharp_cross_entropy(forward(network.module, images, self._precision), labels)
-        share: torch.Tensor = loss * (len(labels) / self._batch_size)  # of the mean over the whole batch
+        loss = self._task.search_loss(forward(network.module, inputs, self._precision), targets)
+        share: torch.Tensor = loss * (length(targets) / self._batch_size)  # of the mean over the whole batch
         network.backward(share)
         self._context.all_reduce_sum(network.grad)
         method.backward(step)
@@ -96,7 +93,7 @@ def search(
     checkpoints: Checkpoints | None = None,
     context: DistributedContext = SINGLE_PROCESS,
 ) -> FoundMask:
-    """Search a mask of the target sparsity, and leave the network hardened to it.
+    """Search a mask of the target sparsity, and leave the network hardened to it, with its BatchNorm statistics.
 
     Of `config`, the method, its options and the target are read. The same arguments give the same mask on the same
     machine. `report` as in `loop.optimise`. A search that is resumed from its checkpoint ends as if it had never
@@ -123,7 +120,7 @@ def search(
         state = State(method, method.optimiser(), generator, network.module)
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
         clock = Clock(spent)
-        trainer = GateTrainer(network, method, state.optimiser, run.budget.batch_size, run.precision, context)
+        trainer = GateTrainer(network, method, state.optimiser, run.budget.batch_size, run.precision, run.task, context)
         for done in optimise(trainer, run, clock, report, order=order, first=first, shard=context.shard):
             if context.is_main_process and checkpoints and checkpoints.due(done, steps):
                 checkpoints.save(state, done, clock.seconds())
@@ -131,21 +128,14 @@ def search(
     mask = method.mask()
     seconds = clock.seconds()
     network.set_gate(mask)
-    recalibrate(network.module, run.train, run.preprocessing, run.budget.batch_size, order)
-    module = network.module
+    recalibrate(network.module, run.train, run.feed, run.budget.batch_size, order)
     return FoundMask(
         masks={
             slot.name: part.view(slot.shape).cpu()
             for slot, part in zip(network.slots, network.split(mask), strict=True)
         },
-        statistics={name: module.get_buffer(name).detach().cpu().clone() for name in statistic_names(module)},
         settings=settings,
         steps=steps,
         seconds=seconds,
         images_per_second=steps * run.budget.batch_size / seconds,
     )
-
-
-def sharp_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return what is minimised: the mean cross-entropy of (n, classes) logits, multiplied by `LOGIT_SCALE`."""
-    return F.cross_entropy(LOGIT_SCALE * logits, labels)

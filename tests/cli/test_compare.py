@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from slt_compress import pipeline
 from slt_compress.cli.console import Printer
 from slt_compress.comparison import run
 from slt_compress.comparison.grid import Contender, Plan
 from slt_compress.comparison.results import DENSE_LEARNING_RATE
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError
-from slt_compress.pipeline import SearchResult
+from slt_compress.pipeline import find
+from slt_compress.pipeline.find import SearchResult
 from slt_compress.prng import Freeze
 from slt_compress.training import logs
 from tests.support.commands import FakeLog, document, options, refused
@@ -136,7 +136,7 @@ def test_failed_runs_are_told_after_the_tables(invoke: Run, tmp_path: Path, monk
     def find_ticket(model: str, config: SearchConfig, *arguments: Any, **others: Any) -> SearchResult:
         if config.method == "edge-popup":
             raise RuntimeError("no memory")
-        return pipeline.find_ticket(model, config, *arguments, **others)
+        return find.find_ticket(model, config, *arguments, **others)
 
     monkeypatch.setattr(run, "find_ticket", find_ticket)
     done = invoke(*GRID, "--output", "grid")

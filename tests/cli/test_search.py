@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from slt_compress import pipeline
 from slt_compress.cli.console import Printer
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError
+from slt_compress.pipeline import find
 from slt_compress.prng import Freeze
 from slt_compress.training import logs
 from tests.support.commands import FakeLog, Searched, document, options, refused
@@ -84,7 +84,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         seen.update(model=model, config=config, checkpoints=others["checkpoints"], logs=printer.logs)
         raise OutputError("enough seen")
 
-    monkeypatch.setattr(pipeline, "find_ticket", find_ticket)
+    monkeypatch.setattr(find, "find_ticket", find_ticket)
     monkeypatch.setattr(logs, "JsonLines", lambda path, _: FakeLog("lines", path))
     monkeypatch.setattr(logs, "TensorBoard", lambda path, _: FakeLog("board", path))
     chosen = {

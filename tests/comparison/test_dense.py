@@ -5,19 +5,19 @@ import math
 import pytest
 import torch
 
-from slt_compress import pipeline
 from slt_compress.comparison import dense
 from slt_compress.comparison.dense import DenseTrainer
 from slt_compress.config import SearchConfig
-from slt_compress.models.registry import build_model
+from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.progress import ReportTraining, TrainingProgress
 from slt_compress.training.loop import Clock, TrainingRun, optimise
 from slt_compress.training.search import GateTrainer
 from tests.support.reporters import RecordingReporter
 
 
-def prepared(steps: int, model: str = "lenet-300-100", batch_size: int = 256) -> pipeline.Prepared:
-    return pipeline.prepare(model, SearchConfig(max_steps=steps, batch_size=batch_size))
+def prepared(steps: int, model: str = "lenet-300-100", batch_size: int = 256) -> Prepared:
+    return prepare(model, SearchConfig(max_steps=steps, batch_size=batch_size))
 
 
 def train(module: torch.nn.Module, run: TrainingRun, report: ReportTraining | None = None) -> None:
@@ -42,7 +42,7 @@ def test_the_seed_decides_everything_and_reporting_nothing() -> None:
     assert {progress.sparsity for progress in reporter.steps} == {0.0}
     weights = []
     for report in (None, list[TrainingProgress]().append):
-        module = build_model(ready.spec)
+        module = ready.source.build()
         dense.initialise(module, 1)
         train(module, ready.run, report)
         weights.append(dict(module.named_parameters()))
@@ -51,7 +51,7 @@ def test_the_seed_decides_everything_and_reporting_nothing() -> None:
 
 def test_weights_start_with_the_variance_of_he_and_all_are_trained() -> None:
     ready = prepared(2, "resnet18", batch_size=16)
-    module = build_model(ready.spec)
+    module = ready.source.build()
     dense.initialise(module, 2**64 - 1)
     before = {name: values.clone() for name, values in module.named_parameters()}
     convolution = before["layer4.1.conv1.weight"]
@@ -95,7 +95,7 @@ def test_it_sees_the_images_in_the_order_in_which_a_search_of_the_seed_sees_them
     remember(DenseTrainer, seen["dense"])
     config = SearchConfig(max_steps=7, seed=3, augment=augment)
     ready = prepared(7)  # of another seed
-    pipeline.find_ticket("lenet-300-100", config, prepared=ready)
+    find_ticket("lenet-300-100", config, prepared=ready)
     dense.train_dense(ready, 3, augment=augment)
     dense.train_dense(ready, 4, augment=augment)
     gates, same, other = seen["gates"], seen["dense"][:7], seen["dense"][7:]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from slt_compress import Ticket, pipeline
+from slt_compress import Ticket
 from slt_compress.cli.console import Printer
 from slt_compress.cli.main import app
 from slt_compress.comparison import run
@@ -25,7 +25,8 @@ from slt_compress.comparison.cells import CellFolder, FinishedRun
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError, UnreachableError, UsageError
-from slt_compress.pipeline import SearchResult
+from slt_compress.pipeline import find
+from slt_compress.pipeline.find import SearchResult
 from slt_compress.prng import Freeze
 from slt_compress.progress import ProgressReporter
 from tests.support.process import run_cli
@@ -388,7 +389,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> list[str]:
         begun.append(f"{config.method}-{config.sparsity}-{config.seed}")
         if begun[-1] == FAILING and error:
             raise error
-        return pipeline.find_ticket(model, config, *arguments, **others)
+        return find.find_ticket(model, config, *arguments, **others)
 
     monkeypatch.setattr(run, "find_ticket", find_ticket)
     return begun

@@ -9,6 +9,7 @@ from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import TensorSplit
 from slt_compress.evaluation.accuracy import BATCH_SIZE, evaluate, torch_classifier
 from tests.support.digits import CPU
+from tests.support.images import predictions_of
 from tests.support.tickets import make_ticket
 
 PREPROCESSING = Preprocessing(1, 1, (0.0,), (1.0,))
@@ -25,10 +26,11 @@ def test_a_known_classifier_gets_its_known_score() -> None:
 
     done: list[tuple[int, int]] = []
     result = evaluate(classify, split, PREPROCESSING, lambda *counts: done.append(counts))
-    assert result.accuracy == 0.75
+    assert result.accuracy == result.metric == 0.75
+    assert result.metric_name == "accuracy"
     assert result.loss == pytest.approx(25, abs=1e-3)
     assert result.samples == 4
-    assert result.predictions.tolist() == [0, 1, 2, 1]
+    assert predictions_of(result).tolist() == [0, 1, 2, 1]
     assert done == [(4, 4)]
 
 
@@ -56,8 +58,8 @@ def test_a_module_is_evaluated_as_such(name: str) -> None:
     with torch.no_grad():
         logits = module(feed(images))
         torch.testing.assert_close(classifier(feed(images)), logits, rtol=0, atol=1e-4)
-    assert torch.equal(result.predictions, logits.argmax(1))
-    assert result.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, split.labels).item(), rel=1e-4)
+    assert torch.equal(predictions_of(result), logits.argmax(1))
+    assert result.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, split.targets).item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, BATCH_SIZE - 1, BATCH_SIZE, 2 * BATCH_SIZE + 1])
@@ -72,7 +74,7 @@ def test_batches_do_not_show_in_the_result(count: int) -> None:
     done: list[tuple[int, int]] = []
     result = evaluate(classify, TensorSplit(images, labels), PREPROCESSING, lambda *counts: done.append(counts))
     logits = classify(PREPROCESSING(images))
-    assert torch.equal(result.predictions, logits.argmax(1))
+    assert torch.equal(predictions_of(result), logits.argmax(1))
     assert result.accuracy == pytest.approx((logits.argmax(1) == labels).double().mean().item())
     assert result.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert done[-1] == (count, count)

@@ -10,6 +10,7 @@ from slt_compress.errors import UsageError
 from slt_compress.evaluation.networks import ONNXRUNTIME, TORCH, is_onnx, open_network
 from slt_compress.onnx_export.export import ExportConfig, export
 from slt_compress.ticket.record import NetworkRecord
+from tests.support.images import preprocessing_of
 from tests.support.tickets import make_ticket
 
 
@@ -20,7 +21,7 @@ def test_all_forms_of_a_network_classify_alike(tmp_path: Path, pixels: bool) -> 
     export(ticket.restore(), ticket, tmp_path / "t.ONNX", ExportConfig(include_preprocessing=pixels))
     images = torch.randint(256, (5, 3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = ticket.restore()(ticket.provenance.preprocessing(images))
+        expected = ticket.restore()(preprocessing_of(ticket)(images))
         for source, backend in (
             (ticket, TORCH),
             (tmp_path / "t.safetensors", TORCH),

@@ -6,13 +6,15 @@ import torch
 from torch import nn
 
 from slt_compress import prng
-from slt_compress.errors import UsageError
 from slt_compress.masking.parameters import (
     EMBEDDING_STD,
     embedding_names,
     freeze_ungated,
     gated_names,
+    other_statistic_names,
     scales,
+    set_constants,
+    slopes,
     statistic_names,
 )
 
@@ -46,11 +48,54 @@ def test_statistics_are_the_running_ones() -> None:
     assert statistic_names(Mixed()) == ["norm.running_mean", "norm.running_var"]
 
 
-def test_other_statistics_are_refused() -> None:
-    module = nn.Sequential(nn.Linear(2, 2))
+def test_other_statistics_are_the_other_persistent_numbers() -> None:
+    module = Mixed()
     module.register_buffer("average", torch.zeros(2))
-    with pytest.raises(UsageError, match="cannot store, among average"):
-        statistic_names(module)
+    module.register_buffer("count", torch.zeros(2, dtype=torch.int64))
+    module.register_buffer("table", torch.zeros(2), persistent=False)
+    assert other_statistic_names(module) == ["average"]
+    assert statistic_names(module) == ["norm.running_mean", "norm.running_var"]
+
+
+class Tied(nn.Module):
+    """A table that is the weight of the last layer too, as in language models."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 3)
+        self.head = nn.Linear(3, 5, bias=False)
+        self.head.weight = self.table.weight
+
+
+def test_a_table_that_is_a_weight_too_is_gated() -> None:
+    module = Tied()
+    assert gated_names(module) == ["head.weight"]
+    assert embedding_names(module) == []
+    module.table.weight.data.fill_(77)
+    freeze_ungated(module, 0)
+    assert (module.table.weight == 77).all()
+
+
+def test_the_slope_of_a_prelu_stays() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.PReLU(init=0.5))
+    freeze_ungated(module, 0)
+    assert slopes(module) == {"1.weight": 1.0}
+    set_constants(module, {"1.weight": 0.5})
+    assert slopes(module) == {"1.weight": 0.5}
+
+
+@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (2, 2)])
+def test_the_outputs_of_a_transposed_convolution_have_unit_variance(stride: int, groups: int) -> None:
+    """In the middle of the picture, where no weight falls over the border."""
+    layer = nn.ConvTranspose2d(32, 16, 4, stride, groups=groups, bias=False)
+    module = nn.Sequential(layer, nn.ReLU())
+    scale = scales(module, "signed-constant", 1.0)["0.weight"]
+    signs = torch.from_numpy(prng.INITIALISERS["signed-constant"](0, "0.weight", layer.weight.numel()))
+    layer.weight.data = (signs * scale).view(layer.weight.shape).float()
+    images = torch.randn(8, 32, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = layer(images)[..., 4:-4, 4:-4]
+    assert float(found.var()) == pytest.approx(2, rel=0.1)  # He et al.: a rectifier halves it again
 
 
 def test_every_ungated_value_is_set() -> None:

@@ -21,6 +21,7 @@ from slt_compress.prng import SeedRecipe
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from tests.support.digits import DIGITS
+from tests.support.images import predictions_of, preprocessing_of
 from tests.support.tickets import make_ticket
 
 DENSE = ExportConfig("dense")
@@ -28,7 +29,7 @@ DENSE = ExportConfig("dense")
 
 def noise(ticket: Ticket, count: int) -> TensorSplit:
     """Random images for a ticket's network."""
-    expected = ticket.provenance.preprocessing
+    expected = preprocessing_of(ticket)
     shape = (count, expected.channels, expected.size, expected.size)
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
@@ -45,10 +46,10 @@ def test_predictions_are_identical_on_every_test_image(ticket: Ticket, tmp_path:
     assert exported.agreement is None
     classifier = OnnxClassifier(tmp_path / "t.onnx")
     assert classifier.record == NetworkRecord.of(ticket, "normalised")
-    images, preprocessing = DIGITS.read("test", 8), ticket.provenance.preprocessing
+    images, preprocessing = DIGITS.read("test", 8), preprocessing_of(ticket)
     found = evaluate(classifier, images, preprocessing)
     expected = evaluate(torch_classifier(module, torch.device("cpu")), images, preprocessing)
-    assert torch.equal(found.predictions, expected.predictions)
+    assert torch.equal(predictions_of(found), predictions_of(expected))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_compact_is_dense_in_a_fraction_of_the_bytes(tmp_path: Path, name: str) 
     assert compact.bit_identical_to_dense
     assert compact.bytes < dense.bytes / 10
     assert compact.bytes < 1.03 * len(ticket.to_bytes()) + 22_000  # functions, and the nodes of a transformer
-    size = ticket.provenance.preprocessing.size
+    size = preprocessing_of(ticket).size
     images = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
     logits = [
         onnxruntime.InferenceSession(tmp_path / f"{kind}.onnx").run(None, {"images": images})[0]
@@ -129,14 +130,15 @@ def test_a_graph_that_takes_pixels_normalises_them_itself(ticket: Ticket, tmp_pa
         config = ExportConfig(weights, include_preprocessing=included)
         exported = export(ticket.restore(), ticket, path, config, test=test, calibration=train)
         assert exported.agreement
-        assert exported.agreement.images == len(test)
-        assert exported.agreement.accuracy_torch > 0.9
+        assert exported.agreement.samples == exported.agreement.predictions == len(test)
+        assert exported.agreement.metric_name == "accuracy"
+        assert exported.agreement.metric_torch > 0.9
         assert exported.calibration_images == (len(train) if weights == "int8" else 0)
         classifier = OnnxClassifier(path)
         assert classifier.record == NetworkRecord.of(ticket, "pixels" if included else "normalised")
         found[included] = evaluate(classifier, test, classifier.feed)
-        assert found[included].accuracy == exported.agreement.accuracy_onnx
-    assert torch.equal(found[True].predictions, found[False].predictions)
+        assert found[included].accuracy == exported.agreement.metric_onnx
+    assert torch.equal(predictions_of(found[True]), predictions_of(found[False]))
     session = onnxruntime.InferenceSession(path)
     assert (session.get_inputs()[0].type, session.get_inputs()[0].shape[1:]) == ("tensor(uint8)", [8, 8, 1])
 
@@ -178,7 +180,7 @@ def test_int8_that_loses_too_much_is_refused(ticket: Ticket, tmp_path: Path) -> 
 def test_int8_without_images_is_refused(ticket: Ticket, tmp_path: Path) -> None:
     some = noise(ticket, 4)
     for test, calibration in ((None, None), (some, None), (None, some)):
-        with pytest.raises(UsageError, match=r"`weights=int8` needs images.*give `data_dir`"):
+        with pytest.raises(UsageError, match=r"`weights=int8` needs data.*give `data_dir`"):
             export(
                 ticket.restore(),
                 ticket,
@@ -236,7 +238,7 @@ def test_other_predictions_on_real_images_are_noticed(ticket: Ticket, tmp_path: 
         yield
 
     with pytest.raises(
-        VerificationError, match=r"\d+ of 360 images into other classes than torch: nothing was written"
+        VerificationError, match=r"decides otherwise than torch in \d+ of 360 cases: nothing was written"
     ):
         export(module, ticket, tmp_path / "m.onnx", DENSE, test=DIGITS.read("test", 8), counter=turned)
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,10 @@
 """Each form gives a graph that equals its plain form, or says why it cannot."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,19 +19,24 @@ from slt_compress.masking.parameters import embedding_names, gated_names
 from slt_compress.onnx_export.export import ExportConfig, export
 from slt_compress.onnx_export.forms import DEFAULT_OPSET, FORMS, INT2_OPSET, Built, Dense, Source, assemble
 from slt_compress.onnx_export.trace import trace
+from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
+from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
+from tests.support.images import preprocessing_of
 from tests.support.tickets import make_ticket
+
+Change = Callable[[LayerParts], LayerParts]
 
 
 @cache
 def source(name: str, size: int, opset: int) -> Source:
     """What a form of a network with random masks is built from, calibrated on eight images of noise."""
     ticket = make_ticket(name, 0.2, size=size)
-    module, preprocessing = ticket.restore(), ticket.provenance.preprocessing
+    module, preprocessing = ticket.restore(), preprocessing_of(ticket)
     shape = (8, preprocessing.channels, preprocessing.size, preprocessing.size)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     calibration = TensorSplit(images, torch.zeros(8, dtype=torch.int64))
-    return Source(ticket, module, trace(module, preprocessing, opset), preprocessing, calibration)
+    return Source(ticket, module, trace(module, NetworkRecord.of(ticket), opset), preprocessing, calibration)
 
 
 def run(model: onnx.ModelProto, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -122,3 +129,60 @@ def test_weights_of_many_magnitudes_do_not_fit_into_few_bits(ticket: Ticket, for
     with pytest.raises(UnreachableError, match=expected):
         FORMS[form].check(replace(ticket, initialiser="uniform"))
     FORMS[form].check(ticket)
+
+
+def reassembled(old: Ticket, change: Change, **changes: Any) -> Ticket:
+    """Return a ticket whose layers are changed, one coat each before."""
+    layers = [
+        change(LayerParts(layer.name, layer.shape, [CoatParts(old.mask(layer.name), scale=layer.scale)]))
+        for layer in old.layers
+    ]
+    return Ticket.assemble(layers, old.provenance, origin=old.origin, statistics=old.statistics, **changes)
+
+
+def with_closed_outputs(layer: LayerParts) -> LayerParts:
+    """Return a layer half of whose outputs are dropped by gates of theirs."""
+    gates = np.arange(layer.shape[0]) % 2 == 0
+    return replace(layer, coats=[replace(layer.coats[0], slices=[AxisGates(gates)])])
+
+
+def with_two_coats(layer: LayerParts) -> LayerParts:
+    return replace(layer, coats=[*layer.coats, CoatParts(np.ones(layer.shape, bool), scale=0.01)])
+
+
+def with_stored_values(layer: LayerParts) -> LayerParts:
+    values = np.random.default_rng(0).standard_normal(layer.shape).astype(np.float32) * 0.1
+    return replace(layer, coats=[replace(layer.coats[0], scale=1.0)], values=values, type="int8")
+
+
+@pytest.mark.parametrize("form", ["compact", "dense", "int2"])
+def test_masks_of_whole_slices_take_every_form(form: str, tmp_path: Path) -> None:
+    ticket = reassembled(make_ticket("lenet-5", 0.2, size=28), with_closed_outputs)
+    assert ticket.version == 2
+    result = export(ticket.restore(), ticket, tmp_path / "m.onnx", ExportConfig(form))
+    assert result.bit_identical_to_plain
+
+
+@pytest.mark.parametrize("change", [with_two_coats, with_stored_values])
+def test_weights_of_several_scales_are_stored_as_they_are(change: Change, tmp_path: Path) -> None:
+    ticket = reassembled(make_ticket("lenet-5", 0.2, size=28), change)
+    for form in ("compact", "int2", "int8"):
+        expected = (
+            rf"`weights={form}` regenerates weights of one scale, those of \S+ have several .*; use `weights=dense`"
+        )
+        with pytest.raises(UnreachableError, match=expected):
+            FORMS[form].check(ticket)
+    assert export(ticket.restore(), ticket, tmp_path / "m.onnx", ExportConfig("dense")).bit_identical_to_plain
+
+
+def test_trained_parameters_are_stored_as_they_are(tmp_path: Path) -> None:
+    old = make_ticket("test_vit", 0.2, size=16)
+    module = old.restore()
+    draw = np.random.default_rng(0)
+    parameters = {
+        name: draw.standard_normal(tuple(module.get_parameter(name).shape)) for name in embedding_names(module)
+    }
+    parameters["norm.bias"] = draw.standard_normal(tuple(module.get_parameter("norm.bias").shape))
+    ticket = reassembled(old, lambda layer: layer, parameters=parameters, constants={"norm.weight": 0.5})
+    result = export(ticket.restore(), ticket, tmp_path / "m.onnx", ExportConfig("compact"))
+    assert result.bit_identical_to_dense

@@ -14,7 +14,8 @@ from slt_compress.onnx_export import parity
 from tests.support.reporters import RecordingReporter
 
 PREPROCESSING = Preprocessing(2, 1, (0.5,), (0.25,))
-REFERENCE = parity.TorchReference(nn.Flatten(), PREPROCESSING, PREPROCESSING)
+PROBES = parity.image_probes(PREPROCESSING)
+REFERENCE = parity.TorchReference(nn.Flatten(), PREPROCESSING, PREPROCESSING, PROBES)
 
 
 def flat_graph(factor: float, nodes: list[onnx.NodeProto] | None = None) -> bytes:
@@ -44,7 +45,7 @@ def unfolded_graph() -> bytes:
 
 
 def test_probes_are_the_same_every_time_and_of_several_sizes() -> None:
-    once, again = parity.probes(PREPROCESSING), parity.probes(PREPROCESSING)
+    once, again = parity.image_probes(PREPROCESSING), parity.image_probes(PREPROCESSING)
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
     assert len({len(images) for images in once}) > 1
     assert once[0].dtype == torch.uint8
@@ -74,14 +75,14 @@ def test_another_graph_is_noticed() -> None:
 
 
 def test_logits_of_another_shape_are_noticed() -> None:
-    reference = parity.TorchReference(nn.Identity(), PREPROCESSING, PREPROCESSING)
+    reference = parity.TorchReference(nn.Identity(), PREPROCESSING, PREPROCESSING, PROBES)
     with pytest.raises(VerificationError, match=r"differs from torch by inf"):
         parity.difference(parity.run_probes(flat_graph(1.0), REFERENCE), reference)
 
 
 def test_other_logits_than_those_of_the_plain_form_are_noticed() -> None:
     found, plain = (parity.run_probes(flat_graph(factor), REFERENCE) for factor in (np.nextafter(np.float32(1), 2), 1))
-    with pytest.raises(VerificationError, match=r"computes other logits.*nothing was written; use `weights=dense`"):
+    with pytest.raises(VerificationError, match=r"computes other outputs.*nothing was written; use `weights=dense`"):
         parity.check_same(found, plain)
 
 
@@ -97,10 +98,11 @@ def test_real_images_are_counted() -> None:
     labels = images.flatten(1).argmax(1)
     reporter = RecordingReporter()
     agreement = parity.compare(flat_graph(-1.0), REFERENCE, TensorSplit(images, labels), reporter.counter)
-    assert agreement.images == 800
-    assert agreement.accuracy_torch == 1
-    assert agreement.accuracy_onnx == agreement.equal / 800 < 0.1
+    assert agreement.samples == agreement.predictions == 800
+    assert agreement.metric_name == "accuracy"
+    assert agreement.metric_torch == 1
+    assert agreement.metric_onnx == agreement.equal / 800 < 0.1
     assert reporter.counted == {
-        "classifying real images with torch": (800, 800),
-        "classifying real images with onnxruntime": (800, 800),
+        "running the test split with torch": (800, 800),
+        "running the test split with onnxruntime": (800, 800),
     }

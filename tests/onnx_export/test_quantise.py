@@ -14,20 +14,22 @@ from slt_compress.onnx_export import quantise
 from slt_compress.onnx_export.forms import Source
 from slt_compress.onnx_export.trace import trace
 from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE
+from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
+from tests.support.images import preprocessing_of
 from tests.support.tickets import make_ticket
 
 
 def dense_graph(ticket: Ticket, module: torch.nn.Module) -> onnx.ModelProto:
-    preprocessing = ticket.provenance.preprocessing
-    return Source(ticket, module, trace(module, preprocessing, 20), preprocessing).dense
+    return Source(ticket, module, trace(module, NetworkRecord.of(ticket), 20), preprocessing_of(ticket)).dense
 
 
-def batches(ticket: Ticket) -> Iterator[quantise.Array]:
-    expected = ticket.provenance.preprocessing
+def batches(ticket: Ticket) -> Iterator[torch.Tensor]:
+    expected = preprocessing_of(ticket)
     rng = np.random.default_rng(0)
     for _ in range(3):
-        yield rng.standard_normal((8, expected.channels, expected.size, expected.size), np.float32)
+        shape = (8, expected.channels, expected.size, expected.size)
+        yield torch.from_numpy(rng.standard_normal(shape, np.float32))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +56,8 @@ def test_ternary_weights_are_exact(name: str, size: int, static: bool, left: set
     session = onnxruntime.InferenceSession(found.SerializeToString())
     images = next(batches(ticket))
     with torch.no_grad():
-        expected = module(torch.from_numpy(images)).numpy()
-    (logits,) = session.run(None, {"images": images})
+        expected = module(images).numpy()
+    (logits,) = session.run(None, {"images": images.numpy()})
     assert np.abs(logits - expected).mean() < 0.05 * np.abs(expected).mean() + 0.02
 
 

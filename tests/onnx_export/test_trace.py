@@ -9,6 +9,8 @@ import torch
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.masking.parameters import embedding_names, gated_names
 from slt_compress.onnx_export.trace import OPSETS, prepend_preprocessing, trace
+from slt_compress.ticket.record import NetworkRecord
+from tests.support.images import preprocessing_of
 from tests.support.tickets import make_ticket
 
 
@@ -22,8 +24,8 @@ from tests.support.tickets import make_ticket
 def test_generated_tensors_are_inputs(name: str, size: int, opset: int) -> None:
     ticket = make_ticket(name, 0.3, size=size)
     module = ticket.restore()
-    preprocessing = ticket.provenance.preprocessing
-    traced = trace(module, preprocessing, opset)
+    preprocessing = preprocessing_of(ticket)
+    traced = trace(module, NetworkRecord.of(ticket), opset)
     named = [*gated_names(module), *embedding_names(module)]
     assert [value.name for value in traced.graph.input] == ["images", *named]
     pixels = torch.randint(256, (3, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -44,7 +46,7 @@ def test_generated_tensors_are_inputs(name: str, size: int, opset: int) -> None:
 @pytest.mark.parametrize("opset", [*OPSETS, 25])
 def test_a_graph_has_the_opset_asked_for_and_no_notes_of_the_exporter(opset: int) -> None:
     ticket = make_ticket("conv2", 0.5, size=8)
-    traced = trace(ticket.restore(), ticket.provenance.preprocessing, opset)
+    traced = trace(ticket.restore(), NetworkRecord.of(ticket), opset)
     assert [(entry.domain, entry.version) for entry in traced.opset_import if entry.version] == [("", opset)]
     assert not traced.graph.value_info
     assert not traced.graph.metadata_props

@@ -1,4 +1,4 @@
-"""Jobs from names: what is measured is what a reader of the file gets, and images must fit the network."""
+"""Searches from names: what is measured is what a reader of the file gets."""
 
 import itertools
 from dataclasses import replace
@@ -8,24 +8,25 @@ from typing import Any
 import pytest
 import torch
 
-from slt_compress import pipeline
 from slt_compress.config import SearchConfig
-from slt_compress.data.preprocessing import Preprocessing
-from slt_compress.data.splits import Split
-from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
+from slt_compress.data.splits import IndexedSplit
+from slt_compress.errors import OutputError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, torch_classifier
-from slt_compress.pipeline import find_ticket, images_for, prepare
+from slt_compress.pipeline import find
+from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.images import images_for
 from slt_compress.prng import Freeze
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
-from slt_compress.training.distributed import DistributedContext
 from slt_compress.training.search import FoundMask, search
+from tests.support.contexts import Unconnected
+from tests.support.images import predictions_of, preprocessing_of
 from tests.support.reporters import RecordingReporter
 from tests.support.tickets import make_ticket
 
 LENET = "lenet-300-100"
-RECORD = NetworkRecord("digits", list("0123456789"), Preprocessing(8, 1, (0.3,), (0.4,)), LENET, 0, 0.9, "ab12")
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +37,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     return kept
 
 
-class Unconnected(DistributedContext):
-    """One of several processes, which hears nothing of the others."""
-
-    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
-
-
 def test_the_result_is_that_of_the_written_ticket() -> None:
     reporter = RecordingReporter()
     result = find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=30), reporter)
@@ -51,7 +45,7 @@ def test_the_result_is_that_of_the_written_ticket() -> None:
     assert reporter.counted["evaluating on test images"] == (360, 360)
     ticket = Ticket.from_bytes(result.ticket.to_bytes())
     split = images_for(NetworkRecord.of(ticket), "digits", None, reporter)
-    again = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), split, ticket.provenance.preprocessing)
+    again = evaluate(torch_classifier(ticket.restore(), CPU), split, preprocessing_of(ticket))
     assert again.accuracy == result.test.accuracy == ticket.provenance.metrics["accuracy"]
     assert again.loss == result.test.loss == ticket.provenance.metrics["loss"]
     assert ticket.provenance.metrics["validation_accuracy"] == result.validation.accuracy
@@ -68,7 +62,7 @@ def test_a_ticket_with_fixed_gates_restores_to_what_was_found(monkeypatch: pytes
         found.append(search(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(pipeline, "search", remember)
+    monkeypatch.setattr(find, "search", remember)
     freeze = Freeze(0.7, 0.1)
     config = SearchConfig(sparsity=0.8, method="edge-popup", options={"scope": "layer"}, freeze=freeze, max_steps=5)
     result = find_ticket(LENET, config)
@@ -104,23 +98,13 @@ def test_the_published_crbg_has_its_own_weights_unless_others_are_asked_for() ->
     assert find_ticket(LENET, replace(config, recipe="default")).ticket.initialiser == "signed-constant"
 
 
-def test_what_is_prepared_serves_other_seeds_and_methods_with_the_same_result() -> None:
-    shared = prepare(LENET, SearchConfig(max_steps=3))
-    for config in (
-        SearchConfig(max_steps=3, seed=5, augment="crop"),
-        SearchConfig(max_steps=3, sparsity=0.5, method="edge-popup", recipe="paper"),
-    ):
-        together, alone = find_ticket(LENET, config, prepared=shared), find_ticket(LENET, config)
-        assert together.ticket.to_bytes() == alone.ticket.to_bytes()
-
-
 @pytest.mark.parametrize("model", ["resnet20", "wide_resnet10_2", "test_vit", "test_convnext"])
 def test_a_network_of_each_kind_is_searched_and_read_back(model: str) -> None:
     result = find_ticket(model, SearchConfig(sparsity=0.9, max_steps=3, batch_size=32))
     ticket = Ticket.from_bytes(result.ticket.to_bytes())
     assert ticket.sparsity == pytest.approx(0.9, abs=0.005)
     split = images_for(NetworkRecord.of(ticket), "digits", None)
-    again = evaluate(torch_classifier(ticket.restore(), torch.device("cpu")), split, ticket.provenance.preprocessing)
+    again = evaluate(torch_classifier(ticket.restore(), CPU), split, preprocessing_of(ticket))
     assert again.accuracy == result.test.accuracy
 
 
@@ -142,7 +126,7 @@ def test_shorter_statistics_are_taken_where_they_change_nothing(statistics: str)
         return
     exact = find_ticket(LENET, replace(config, statistics="fp32"))
     half = find_ticket(LENET, replace(config, statistics="fp16"))
-    same = torch.equal(exact.validation.predictions, half.validation.predictions)
+    same = torch.equal(predictions_of(exact.validation), predictions_of(half.validation))
     assert result.ticket.half_statistics == same
 
 
@@ -151,11 +135,11 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of images of every evaluation that a search makes: 143 held-out or 360 test ones."""
     calls: list[int] = []
 
-    def count(classifier: Classifier, split: Split, *arguments: Any) -> Evaluation:
+    def count(classifier: Classifier, split: IndexedSplit, *arguments: Any, **options: Any) -> Evaluation:
         calls.append(len(split))
-        return evaluate(classifier, split, *arguments)
+        return evaluate(classifier, split, *arguments, **options)
 
-    monkeypatch.setattr(pipeline, "evaluate", count)
+    monkeypatch.setattr(find, "evaluate", count)
     return calls
 
 
@@ -169,7 +153,7 @@ def test_a_changed_held_out_prediction_keeps_the_exact_statistics(
     monkeypatch: pytest.MonkeyPatch, evaluated: list[int]
 ) -> None:
     def crude(ticket: Ticket) -> Ticket:
-        return replace(ticket, statistics={name: values * 0 + 1 for name, values in ticket.statistics.items()})
+        return ticket.with_statistics({name: values * 0 + 1 for name, values in ticket.statistics.items()})
 
     config = SearchConfig(sparsity=0.8, max_steps=20)
     exact = find_ticket(LENET, replace(config, statistics="fp32"))
@@ -180,20 +164,20 @@ def test_a_changed_held_out_prediction_keeps_the_exact_statistics(
     assert result.ticket.to_bytes() == exact.ticket.to_bytes()
     assert not result.ticket.half_statistics
     assert len({float(values[0]) for values in result.ticket.statistics.values()}) > 1
-    assert torch.equal(result.validation.predictions, exact.validation.predictions)
+    assert torch.equal(predictions_of(result.validation), predictions_of(exact.validation))
 
 
 def test_a_test_image_has_no_say_in_the_form_of_the_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every prediction on test images is another at each evaluation here."""
     turn = itertools.count()
 
-    def disturb(classifier: Classifier, split: Split, *arguments: Any) -> Evaluation:
-        found = evaluate(classifier, split, *arguments)
+    def disturb(classifier: Classifier, split: IndexedSplit, *arguments: Any, **options: Any) -> Evaluation:
+        found = evaluate(classifier, split, *arguments, **options)
         held_out = len(split) == 143
-        predictions = torch.full_like(found.predictions, 3 if held_out else next(turn))
+        predictions = torch.full_like(predictions_of(found), 3 if held_out else next(turn))
         return replace(found, predictions=predictions)
 
-    monkeypatch.setattr(pipeline, "evaluate", disturb)
+    monkeypatch.setattr(find, "evaluate", disturb)
     assert find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=5)).ticket.half_statistics
 
 
@@ -205,43 +189,6 @@ def test_statistics_beyond_fp16_stay_as_they_are(monkeypatch: pytest.MonkeyPatch
     result = find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=5))
     assert not result.ticket.half_statistics
     assert evaluated == [143, 360]
-
-
-def test_images_of_other_channels_are_refused() -> None:
-    record = replace(RECORD, preprocessing=Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3))
-    with pytest.raises(DataError, match="takes 3 channels, the images have 1"):
-        images_for(record, "digits", None)
-
-
-def test_images_of_other_classes_are_refused() -> None:
-    record = replace(RECORD, classes=["cat", "dog"])
-    with pytest.raises(DataError, match=r"tells apart 2 classes \(cat, dog\), digits has 10 \(0, 1, 2, 3, …\)"):
-        images_for(record, "digits", None)
-
-
-def test_of_many_images_the_same_few_are_drawn() -> None:
-    whole, few, again = (images_for(RECORD, "digits", None, most=most) for most in (None, 20, 20))
-    assert (len(whole), len(few)) == (360, 20)
-    (images, labels), (same, _) = next(few.batches(20)), next(again.batches(20))
-    assert torch.equal(images, same)
-    every, truth = next(whole.batches(360))
-    where = [int((every == image).all((1, 2, 3)).nonzero()[0]) for image in images]
-    assert len(set(where)) == 20
-    assert torch.equal(truth[where], labels)
-    assert len(images_for(RECORD, "digits", None, most=1000)) == 360
-    assert len(images_for(RECORD, "digits", None, part="train")) == 1437
-
-
-def test_a_network_that_cannot_take_the_images_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"cannot take images of 8 px .* such as 224"):
-        find_ticket("mixer_s32_224", SearchConfig(sparsity=0.8, max_steps=1))
-
-
-def test_more_processes_than_images_to_measure_are_refused() -> None:
-    """Digits: 143 images are held out."""
-    config = SearchConfig(sparsity=0.8, batch_size=1000)
-    with pytest.raises(UsageError, match=r"200 processes need at least as many .* found 143 and 360; start fewer"):
-        prepare(LENET, config, RecordingReporter(), Unconnected(3, 200))
 
 
 def test_a_checkpoint_that_not_every_process_finds_is_refused(tmp_path: Path) -> None:

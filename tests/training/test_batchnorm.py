@@ -41,7 +41,7 @@ def test_the_generator_alone_decides_which_images_come_together() -> None:
 
 
 def test_no_more_images_are_looked_at_than_need_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batchnorm, "RECALIBRATION_IMAGES", 70)
+    monkeypatch.setattr(batchnorm, "RECALIBRATION_EXAMPLES", 70)
     module = nn.Sequential(nn.BatchNorm2d(1))
     sizes: list[int] = []
     module.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))

@@ -34,7 +34,8 @@ def read(path: Path) -> list[dict[str, object]]:
 
 def test_a_report_has_its_fields() -> None:
     assert fields_of(PROGRESS) == FIELDS
-    assert fields_of(replace(PROGRESS, accuracy=None))["validation_accuracy"] is None
+    assert fields_of(replace(PROGRESS, metric=None))["validation_accuracy"] is None
+    assert fields_of(replace(PROGRESS, metric_name="f1"))["validation_f1"] == 0.75
 
 
 def test_json_lines_are_there_at_once_and_a_second_run_appends(tmp_path: Path) -> None:

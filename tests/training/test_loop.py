@@ -100,11 +100,11 @@ def test_a_run_reports_about_a_hundred_times_and_at_its_end(steps: int, reported
     assert trainer.shown == len(reported)
     assert all((progress.steps, progress.sparsity) == (steps, 0.25) for progress in reports)
     assert [progress.loss for progress in reports] == [step - 1 for step in reported]
-    assert all(progress.accuracy is not None and 0 <= progress.accuracy <= 1 for progress in reports)
+    assert all(progress.metric is not None and 0 <= progress.metric <= 1 for progress in reports)
     assert all(progress.images_per_second > 0 for progress in reports)
 
 
-def test_a_single_image_shows_no_accuracy() -> None:
+def test_a_single_image_shows_no_metric() -> None:
     """The network is normalised by the images that are shown: there must be two."""
     images, labels = next(VALIDATION.batches(1000))
     for count, kind in ((1, type(None)), (2, float)):
@@ -112,7 +112,7 @@ def test_a_single_image_shows_no_accuracy() -> None:
         run = training_run(2, batch_size=32, validation=TensorSplit(images[:count], labels[:count]))
         for _ in optimise(CountingTrainer(lenet().module), run, Clock(), reports.append):
             pass
-        assert [type(progress.accuracy) for progress in reports] == [kind, kind]
+        assert [type(progress.metric) for progress in reports] == [kind, kind]
 
 
 def test_a_report_looks_at_no_more_images_than_a_step() -> None:
@@ -134,7 +134,7 @@ def test_peeking_uses_the_statistics_of_the_batch_and_leaves_those_that_run_alon
     module = lenet(1.0).module.train()
     before = {name: buffer.clone() for name, buffer in module.named_buffers() if buffer.is_floating_point()}
     batch = next(VALIDATION.batches(143))
-    found = peek(module, batch, PREPROCESSING)
+    found = peek(module, batch, training_run(1))
     assert all(torch.equal(values, module.get_buffer(name)) for name, values in before.items())
     assert module.training
     with torch.no_grad():

@@ -1,0 +1,49 @@
+"""The images to measure a finished network on."""
+
+from pathlib import Path
+
+import torch
+
+from slt_compress.data.datasets import open_dataset
+from slt_compress.data.splits import IndexedSplit, Part
+from slt_compress.errors import DataError, UsageError
+from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.ticket.record import NetworkRecord
+from slt_compress.ticket.schema import few
+
+
+def images_for(
+    record: NetworkRecord,
+    name: str,
+    folder: Path | None,
+    reporter: ProgressReporter = SILENT,
+    *,
+    part: Part = "test",
+    most: int | None = None,
+) -> IndexedSplit:
+    """Return a split of a data set in the size that a network expects.
+
+    Of more than `most` images, it is a draw that is the same every time.
+
+    Raises UsageError if the network does not take images, DataError if they are of other classes or another number of
+    channels.
+    """
+    if record.preprocessing is None:
+        raise UsageError("the network was found on data of your own: measure it with `test`, not with a `dataset`")
+    dataset = open_dataset(name, folder)
+    if list(dataset.classes) != record.classes:
+        raise DataError(
+            f"the network tells apart {len(record.classes)} classes ({few(record.classes)}), {name} has "
+            f"{len(dataset.classes)} ({few(dataset.classes)})"
+        )
+    if dataset.task.record.name != record.task.name:
+        raise DataError(f"the network is for {record.task.name}, {name} for {dataset.task.record.name}")
+    if dataset.channels != record.preprocessing.channels:
+        raise DataError(
+            f"the network takes {record.preprocessing.channels} channels, the images have {dataset.channels}"
+        )
+    with reporter.counter(f"reading {'training' if part == 'train' else part} images") as report:
+        split = dataset.read(part, record.preprocessing.size, report)
+    if most is not None and most < len(split):
+        split = split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:most])
+    return split

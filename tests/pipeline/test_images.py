@@ -1,0 +1,52 @@
+"""The images to measure a finished network on must fit it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.errors import DataError, UsageError
+from slt_compress.pipeline.images import images_for
+from slt_compress.tasks.record import MULTI_LABEL, TaskRecord, TensorRecord
+from slt_compress.ticket.record import NetworkRecord
+
+CLASSES = list("0123456789")
+RECORD = NetworkRecord("digits", CLASSES, Preprocessing(8, 1, (0.3,), (0.4,)), "lenet-300-100", 0, 0.9, "ab12")
+
+
+def test_images_of_other_channels_are_refused() -> None:
+    record = replace(RECORD, preprocessing=Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3))
+    with pytest.raises(DataError, match="takes 3 channels, the images have 1"):
+        images_for(record, "digits", None)
+
+
+def test_images_of_other_classes_are_refused() -> None:
+    record = replace(RECORD, classes=["cat", "dog"])
+    with pytest.raises(DataError, match=r"tells apart 2 classes \(cat, dog\), digits has 10 \(0, 1, 2, 3, …\)"):
+        images_for(record, "digits", None)
+
+
+def test_images_for_another_task_are_refused() -> None:
+    record = replace(RECORD, task=TaskRecord(MULTI_LABEL, "binary-cross-entropy", "f1"))
+    with pytest.raises(DataError, match="the network is for multi-label, digits for classification"):
+        images_for(record, "digits", None)
+
+
+def test_a_network_for_other_data_takes_no_images() -> None:
+    record = replace(RECORD, preprocessing=None, inputs=(TensorRecord((64,)),))
+    with pytest.raises(UsageError, match="the network was found on data of your own"):
+        images_for(record, "digits", None)
+
+
+def test_of_many_images_the_same_few_are_drawn() -> None:
+    whole, few, again = (images_for(RECORD, "digits", None, most=most) for most in (None, 20, 20))
+    assert (len(whole), len(few)) == (360, 20)
+    (images, labels), (same, _) = next(few.batches(20)), next(again.batches(20))
+    assert torch.equal(images, same)
+    every, truth = next(whole.batches(360))
+    where = [int((every == image).all((1, 2, 3)).nonzero()[0]) for image in images]
+    assert len(set(where)) == 20
+    assert torch.equal(truth[where], labels)
+    assert len(images_for(RECORD, "digits", None, most=1000)) == 360
+    assert len(images_for(RECORD, "digits", None, part="train")) == 1437

@@ -1,0 +1,34 @@
+"""What a search needs is made once, fits together, and serves many searches."""
+
+import pytest
+
+from slt_compress.config import SearchConfig
+from slt_compress.errors import UsageError
+from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.prepare import prepare
+from tests.support.contexts import Unconnected
+from tests.support.reporters import RecordingReporter
+
+LENET = "lenet-300-100"
+
+
+def test_what_is_prepared_serves_other_seeds_and_methods_with_the_same_result() -> None:
+    shared = prepare(LENET, SearchConfig(max_steps=3))
+    for config in (
+        SearchConfig(max_steps=3, seed=5, augment="crop"),
+        SearchConfig(max_steps=3, sparsity=0.5, method="edge-popup", recipe="paper"),
+    ):
+        together, alone = find_ticket(LENET, config, prepared=shared), find_ticket(LENET, config)
+        assert together.ticket.to_bytes() == alone.ticket.to_bytes()
+
+
+def test_a_network_that_cannot_take_the_images_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"cannot take images of 8 px .* such as 224"):
+        find_ticket("mixer_s32_224", SearchConfig(sparsity=0.8, max_steps=1))
+
+
+def test_more_processes_than_images_to_measure_are_refused() -> None:
+    """Digits: 143 images are held out."""
+    config = SearchConfig(sparsity=0.8, batch_size=1000)
+    with pytest.raises(UsageError, match=r"200 processes need at least as many .* found 143 and 360; start fewer"):
+        prepare(LENET, config, RecordingReporter(), Unconnected(3, 200))
