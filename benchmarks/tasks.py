@@ -3,9 +3,9 @@
 python -m benchmarks.tasks [TASK …] [--seeds 3]
 
 The dense network is trained with AdamW, a warm-up of a tenth, a cosine and weight decay 0.01; of four learning rates it
-gets the one that is best on held-out training examples with the first seed. Its weights are those that torch's layers draw. The ticket has
-our default settings. Printed are means and standard deviations over the seeds of the metric on the test split, and the
-sizes of the files of the first seed.
+gets the one that is best on held-out training examples with the first seed. Its weights begin as torch's layers draw
+them. The ticket has our default settings. Printed are means and standard deviations over the seeds of the metric on the
+test split, and the sizes of the files of the first seed.
 """
 
 import argparse

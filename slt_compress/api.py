@@ -32,7 +32,7 @@ from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig
 from slt_compress.data.datasets import DIGITS
 from slt_compress.data.hub import HF
-from slt_compress.data.own import as_split
+from slt_compress.data.own import as_split, first_batch
 from slt_compress.data.splits import IndexedSplit, Split
 from slt_compress.errors import UsageError
 from slt_compress.evaluation.accuracy import BATCH_SIZE, Evaluation
@@ -52,7 +52,9 @@ from slt_compress.onnx_export.forms import FORMS
 from slt_compress.pipeline.find import SearchResult, find_ticket
 from slt_compress.pipeline.images import images_for
 from slt_compress.pipeline.prepare import OwnData
+from slt_compress.pipeline.trial import records
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
+from slt_compress.tasks.record import TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -104,7 +106,7 @@ def search(
     sparsity.
     """
     chosen = _search_config(config, dataset, settings)
-    own = _own_data(dataset or settings.get("dataset"), train, test, validation)
+    own = _own_data(dataset, train, test, validation)
     task = None if loss is None and metric is None else task_of(loss, metric)
     return find_ticket(model, chosen, reporter, data=own, task=task, checkpoints=checkpoints, context=context)
 
@@ -140,10 +142,11 @@ def evaluate(
     task = recorded_task(opened.record.task, loss, metric)
     split: Split
     if test is None:
-        split = images_for(opened.record, dataset or opened.record.dataset, _path(data_dir), reporter)
+        split = images_for(opened.record, dataset, _path(data_dir), reporter)
     else:
         _one_kind_of_data(dataset, data_dir)
         split, _ = as_split(test, "test", BATCH_SIZE)
+        _check_inputs(opened.record, split)
     with reporter.counter("evaluating") as report:
         return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task)
 
@@ -157,6 +160,7 @@ def export(
     data_dir: str | Path | None = None,
     train: Any = None,
     test: Any = None,
+    loss: str | Loss | None = None,
     metric: str | Metric | None = None,
     source: Given | None = None,
     reporter: ProgressReporter = SILENT,
@@ -173,7 +177,7 @@ def export(
             might have to be downloaded.
         test: data of your own to check the file on, as in `search`.
         train: data of your own to calibrate int8 weights on, which can be read in any order.
-        metric: as in `evaluate`.
+        loss, metric: as in `evaluate`.
         source: as in `evaluate`.
         reporter: who is told how the export is going.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing` and
@@ -190,9 +194,12 @@ def export(
     if own:
         _one_kind_of_data(dataset, data_dir)
         split, calibration = _own_data_to_check(test, train)
+        for part in (split, calibration):
+            if part is not None:
+                _check_inputs(NetworkRecord.of(opened), part)
     else:
         split, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter)
-    task = CLASSIFY if split is None else recorded_task(opened.provenance.task, metric=metric)
+    task = CLASSIFY if split is None else recorded_task(opened.provenance.task, loss, metric)
     reporter.note(f"exporting with {chosen.weights} weights")
     return write_onnx(
         module,
@@ -231,6 +238,8 @@ def compare(
 
     Raises UsageError for what is unknown or out of range, or if the folder holds runs of other settings.
     """
+    if not isinstance(model, str):
+        raise UsageError("a comparison is one of a network by name; search your own with `method` and `sparsity`")
     if isinstance(methods, str):
         raise UsageError(f"`methods` must be a list of names, got the string {methods!r}")
     for name in ("method", "recipe", "options", "sparsity", "seed"):
@@ -280,10 +289,10 @@ def _images_to_check(
         return None, None
     exact = FORMS[config.weights].exact
     most = EXACT_IMAGES if exact else MEASURED_IMAGES
-    test = images_for(record, name, data_dir, reporter, most=most)
+    test = images_for(record, dataset, data_dir, reporter, most=most)
     if exact:
         return test, None
-    return test, images_for(record, name, data_dir, reporter, part="train", most=CALIBRATION_IMAGES)
+    return test, images_for(record, dataset, data_dir, reporter, part="train", most=CALIBRATION_IMAGES)
 
 
 def _own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnData | None:
@@ -302,6 +311,19 @@ def _own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnDat
 def _one_kind_of_data(dataset: str | None, data_dir: object) -> None:
     if dataset or data_dir:
         raise UsageError("give a `dataset` by name, or `test`, not both")
+
+
+def _check_inputs(record: NetworkRecord, split: Split) -> None:
+    """Raise UsageError, with both shapes, if a user's data is not what a network takes."""
+    found = records(first_batch(split, "test")[0])
+    if record.preprocessing:  # pixels, which it is given as whole numbers
+        found = tuple(replace(one, dtype="float32") if one.dtype == "uint8" else one for one in found)
+    if found != record.inputs:
+        raise UsageError(f"the network takes {_described(record.inputs)}, the data has {_described(found)}")
+
+
+def _described(tensors: Sequence[TensorRecord]) -> str:
+    return ", ".join(f"{one.dtype} {one.shape}" for one in tensors)
 
 
 def _own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 GENERATOR = "hash32x2"
 MAX_SEED = 2**64 - 1
 
-Purpose = Literal["signs", "values", "freeze", "mask", "augmentation"]
+Purpose = Literal["signs", "values", "freeze", "mask", "augmentation", "noise"]
 
 _DOMAIN = b"slt-compress/hash32x2/1"
 _BLOCK = 1 << 15  # words mixed at a time: 128 KiB, so that every pass stays in the second-level cache

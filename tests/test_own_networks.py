@@ -10,12 +10,13 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import slt_compress
 from examples.five_tasks import EXAMPLES
 from slt_compress.errors import TicketError, UsageError
 from slt_compress.prng import Freeze
+from slt_compress.training.checkpoint import Checkpoints
 from tests.support.own import TwoInputs, build, digits
 
 TRAIN, TEST = digits()
@@ -237,3 +238,196 @@ def test_the_result_says_what_was_measured() -> None:
         _ = result.accuracy
     assert {progress.metric_name for progress in result.history} == {"<lambda>"}
     assert dataclasses.asdict(result.ticket.provenance.task)["metric"] == "<lambda>"
+
+
+def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    """Called as one of ours."""
+    return 7 * float((outputs.argmax(1) == targets).float().mean())
+
+
+def distance(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(outputs, targets)
+
+
+def test_a_function_called_as_one_of_ours_is_not_taken_for_it() -> None:
+    result = slt_compress.search(build, **SHORT, metric=accuracy)  # type: ignore[arg-type]
+    assert result.ticket.provenance.task.metric == "accuracy()"
+    with pytest.raises(UsageError, match=r"a function of your own, accuracy\(\): give `metric`"):
+        slt_compress.evaluate(result.ticket, test=TEST, source=build)
+    named = slt_compress.search("lenet-300-100", "digits", max_steps=3, metric=accuracy)
+    assert named.ticket.version == 2
+
+
+def test_a_network_with_a_loss_alone_goes_all_the_way(tmp_path: Path) -> None:
+    result = slt_compress.search(build, **SHORT, loss=distance)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="minus the loss: give `loss`"):
+        slt_compress.export(result.ticket, tmp_path / "t.onnx", source=build, test=TEST)
+    slt_compress.export(result.ticket, tmp_path / "t.onnx", source=build, test=TEST, loss=distance)
+    found = slt_compress.evaluate(tmp_path / "t.onnx", test=TEST, loss=distance)
+    assert found.metric == pytest.approx(result.metric, abs=1e-5)
+    assert found.metric == pytest.approx(-found.loss, abs=1e-4)
+
+
+class Greedy(nn.Module):
+    """Changes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 30), nn.Linear(30, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x -= 0.5
+        out: torch.Tensor = self.last(self.first(x).relu_())
+        return out
+
+
+def test_the_users_data_stays_as_it_is() -> None:
+    train, test = digits()
+    before = [tensor.clone() for part in (train, test) for tensor in part.tensors]
+    result = slt_compress.search(Greedy, train=train, test=test, max_steps=12, batch_size=100)
+    assert slt_compress.evaluate(result.ticket, test=test, source=Greedy).loss == result.test.loss
+    after = [tensor for part in (train, test) for tensor in part.tensors]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+class Noisy(nn.Module):
+    """Draws from torch's generator while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layer(nn.functional.dropout(x, 0.3, self.training))
+        return out
+
+
+def test_noise_of_the_network_follows_from_the_seed_and_a_stopped_search_goes_on(tmp_path: Path) -> None:
+    whole = slt_compress.search(Noisy, **SHORT).ticket.to_bytes()  # type: ignore[arg-type]
+    torch.manual_seed(1)
+    assert slt_compress.search(Noisy, **SHORT).ticket.to_bytes() == whole  # type: ignore[arg-type]
+    kept = Checkpoints(tmp_path / "ckpt", every=5)
+    slt_compress.search(Noisy, **SHORT, checkpoints=kept)  # type: ignore[arg-type]
+    resumed = slt_compress.search(Noisy, **SHORT, checkpoints=Checkpoints(kept.folder, None, resume=True))  # type: ignore[arg-type]
+    assert resumed.ticket.to_bytes() == whole
+    other = TensorDataset(TRAIN.tensors[0] + 1, TRAIN.tensors[1])
+    with pytest.raises(UsageError, match="belongs to another search: its held-out data"):
+        slt_compress.search(
+            Noisy,
+            train=other,
+            test=TEST,
+            max_steps=12,
+            batch_size=100,
+            checkpoints=Checkpoints(kept.folder, None, True),
+        )
+
+
+class Counting(nn.Module):
+    """Counts its steps in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({"only": nn.Linear(64, 10)})
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.get_buffer("steps").add_(1)
+        out: torch.Tensor = self.layers["only"](x)
+        return out
+
+
+class Spaced(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({"my layer": nn.Linear(64, 10)})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layers["my layer"](x)
+        return out
+
+
+class Returning(nn.Module):
+    """Returns something else than a tensor."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__()
+        self.layer, self.make = nn.Linear(64, 10), make
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.make(self.layer(x), self.training)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Counting, "the buffer steps of .* a ticket cannot store it: it is an integer"),
+        (Spaced, "impossible name"),
+        (lambda: Returning(lambda out, _: (out, None)), r"got \(a tensor of shape \(32, 10\), None\): wrap it"),
+        (lambda: Returning(lambda out, _: (out, out.sum())), "a row for each example, got"),
+        (lambda: Returning(lambda out, _: {"logits": out}), "got a dict: wrap it"),
+        (lambda: Returning(lambda out, _: (out,)), "must return a tensor or a tuple of several"),
+        (lambda: Returning(lambda out, training: (out, out) if training else out), "differ in shape .* in training"),
+        (lambda: Returning(lambda out, _: out.squeeze()[..., 0] if len(out) > 1 else out), "differ in shape"),
+    ],
+)
+def test_what_would_be_lost_after_the_search_is_refused_before(network: Any, message: str) -> None:
+    with pytest.raises(slt_compress.SltError, match=message):
+        slt_compress.search(network, **{**SHORT, "max_steps": 10**9})  # type: ignore[arg-type]
+
+
+def test_a_metric_that_needs_more_than_a_batch_is_shown_as_unknown_meanwhile() -> None:
+    def all_classes(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+        if len(targets) < 130:
+            raise ValueError("too few")
+        return float((outputs.argmax(1) == targets).float().mean())
+
+    result = slt_compress.search(build, **SHORT, metric=all_classes)  # type: ignore[arg-type]
+    assert {progress.metric for progress in result.history} == {None}
+    assert 0 < result.metric <= 1
+
+
+def test_ignored_targets_do_not_count() -> None:
+    targets = TEST.tensors[1].clone()
+    targets[::2] = -100
+    ticket = slt_compress.search(build, **SHORT).ticket  # type: ignore[arg-type]
+    half = slt_compress.evaluate(ticket, test=TensorDataset(TEST.tensors[0][1::2], targets[1::2]), source=build)
+    ignoring = slt_compress.evaluate(ticket, test=TensorDataset(TEST.tensors[0], targets), source=build)
+    assert ignoring.metric == half.metric
+    assert ignoring.loss == pytest.approx(half.loss, rel=0.05)
+
+
+def test_data_of_another_shape_or_kind_is_refused_by_name() -> None:
+    ticket = slt_compress.search(build, **SHORT).ticket  # type: ignore[arg-type]
+    other = TensorDataset(TEST.tensors[0][:, :60], TEST.tensors[1])
+    message = r"the network takes float32 \(64,\), the data has float32 \(60,\)"
+    with pytest.raises(UsageError, match=message):
+        slt_compress.evaluate(ticket, test=other, source=build)
+    with pytest.raises(UsageError, match=message):
+        slt_compress.export(ticket, "t.onnx", test=other, source=build)
+    images = slt_compress.search("lenet-300-100", "digits", max_steps=3).ticket
+    floats = TensorDataset(TEST.tensors[0].view(-1, 1, 8, 8), TEST.tensors[1])
+    with pytest.raises(UsageError, match="takes images as uint8 pixels"):
+        slt_compress.evaluate(images, test=floats)
+
+
+def test_a_file_names_no_data_that_leads_anywhere() -> None:
+    ticket = slt_compress.search("lenet-300-100", "digits", max_steps=3).ticket
+    for name in ("hf:someone/tracking", "hf:/etc", "../secret"):
+        forged = dataclasses.replace(ticket, provenance=dataclasses.replace(ticket.provenance, dataset=name))
+        with pytest.raises(UsageError, match=r"the file names the data set .*: give `dataset`"):
+            slt_compress.evaluate(forged)
+
+
+def test_a_column_of_logits_has_no_accuracy() -> None:
+    data = TensorDataset(torch.randn(160, 3), torch.ones(160, 1))
+    with pytest.raises(UsageError, match="compares outputs with targets of the same number"):
+        slt_compress.search(
+            lambda: nn.Linear(3, 1), train=data, test=data, loss="binary-cross-entropy", metric="accuracy", max_steps=2
+        )
+
+
+def test_a_comparison_of_ones_own_network_is_refused_at_the_door(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a comparison is one of a network by name"):
+        slt_compress.compare(build, output=tmp_path, methods=["crbg"], sparsities=[0.9])  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

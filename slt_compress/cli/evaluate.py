@@ -9,6 +9,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
 from slt_compress.cli.source import user_code
 from slt_compress.errors import UsageError, VerificationError
+from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -57,9 +58,11 @@ def evaluate(
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
             network = open_network(file, device, own)
-            name = dataset or network.record.dataset
-            result = api.evaluate(network, name, data_dir=data_dir, reporter=printer)
-            _render(printer, file, network, result, name)
+            metric = network.record.task.metric
+            if min_accuracy is not None and metric != TaskRecord().metric:
+                raise UsageError(f"`min_accuracy` is for accuracies, this network is measured by {metric}")
+            result = api.evaluate(network, dataset, data_dir=data_dir, reporter=printer)
+            _render(printer, file, network, result, dataset or network.record.dataset)
         if min_accuracy is not None and result.accuracy < min_accuracy:
             raise VerificationError(f"accuracy {result.accuracy:.4f} is below `min_accuracy` {min_accuracy:g}")
 

@@ -8,6 +8,7 @@ import typer
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
 from slt_compress.cli.source import user_code
+from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -76,11 +77,13 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
     from slt_compress.onnx_export.forms import FORMS
 
     agreement = result.agreement
+    metric = agreement.metric_name if agreement else TaskRecord().metric
     parity = f"logits within {result.max_abs_difference:.1e} of torch's"
     if result.bit_identical_to_dense:
         parity += ", identical to the dense graph's"
     if agreement:
-        parity += f", the same class for {agreement.equal:,} of {agreement.predictions:,} test images"
+        kind = "class" if agreement.predictions == agreement.samples else "prediction"
+        parity += f", the same {kind} in {agreement.equal:,} of {agreement.predictions:,} cases of the test images"
     lines = [("onnx", f"{output}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
     if agreement and not FORMS[weights].exact:
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
@@ -95,8 +98,8 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
             "bit_identical_to_plain": result.bit_identical_to_plain,
             "pictures": agreement.samples if agreement else 0,
             "predictions_equal": agreement.equal if agreement else None,
-            "accuracy_before": agreement.metric_torch if agreement else None,
-            "accuracy_after": agreement.metric_onnx if agreement else None,
+            f"{metric}_before": agreement.metric_torch if agreement else None,
+            f"{metric}_after": agreement.metric_onnx if agreement else None,
             "calibration_pictures": result.calibration_images,
         },
         lines,

@@ -47,19 +47,14 @@ def load(text: str) -> Callable[[], Any]:
     raise UsageError(f"{path} has no function {match['function']}; it has {', '.join(own) or 'none'}")
 
 
-@contextlib.contextmanager
-def stdout_for_results() -> Iterator[TextIO]:
-    """Give what results are to be printed to; what anything else writes to stdout meanwhile goes to stderr."""
+def stdout_for_results() -> TextIO:
+    """Return what results are to be printed to. From now on, until the process ends, what anything else writes to
+    stdout goes to stderr.
+    """
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
-    try:
-        with open(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False) as results:
-            yield results
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
+    return os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
 
 
 @contextlib.contextmanager
@@ -73,7 +68,8 @@ def user_code(text: str | None) -> Iterator[tuple[Callable[[], Any] | None, Text
 
 
 def _run(path: Path) -> Any:
-    name = path.stem if path.stem not in sys.modules else f"_{path.stem}"
+    taken = path.stem in sys.modules or path.stem in sys.stdlib_module_names or importlib.util.find_spec(path.stem)
+    name = f"{path.stem}_source" if taken else path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader

@@ -32,13 +32,14 @@ def join(batches: Sequence[Tensors]) -> Tensors:
 
 
 def as_given(inputs: Tensors) -> Tensors:
-    """Return the inputs: the feed of data that a network takes as they are."""
-    return inputs
+    """Return a copy of the inputs: the feed of data that a network takes as it is, and may change in place."""
+    return tree_map(torch.clone, inputs)
 
 
 def call(module: nn.Module, inputs: Tensors) -> Tensors:
-    """Pass a batch through a network; a tuple becomes its arguments."""
-    return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    """Pass a batch through a network; a tuple becomes its arguments, and a list that it returns a tuple."""
+    outputs = module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    return tuple(outputs) if isinstance(outputs, list) else outputs
 
 
 def channels_last(inputs: Tensors) -> Tensors:

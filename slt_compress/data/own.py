@@ -4,7 +4,7 @@ What can be read in any order (a map-style data set, or a loader of one without 
 seed of the search. Everything else is read from end to end, as it comes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,7 @@ from torch.utils.data import (
 from slt_compress.data.batches import CPU, length, move
 from slt_compress.data.sampler import WHOLE, Shard, batch_indices
 from slt_compress.data.splits import Batch, IndexedSplit, Split, TensorSplit
-from slt_compress.errors import DataError, UsageError
-
-Collate = Callable[[list[Any]], Any]
+from slt_compress.errors import DataError, SltError, UsageError
 
 
 class ExamplesSplit(IndexedSplit):
@@ -33,20 +31,20 @@ class ExamplesSplit(IndexedSplit):
     Attributes:
         data: the data set.
         positions: which of its examples are in the split, int64 (n,).
+
+    `reading` are arguments of `DataLoader`: how many workers read, and how they put examples together.
     """
 
     def __init__(
         self,
         data: Any,
         positions: torch.Tensor,
-        collate: Collate,
-        workers: int = 0,
+        reading: Mapping[str, Any],
         device: torch.device = CPU,
     ) -> None:
         self.data = data
         self.positions = positions
-        self._collate = collate
-        self._workers = workers
+        self._reading = reading
         self._device = device
 
     def __len__(self) -> int:
@@ -65,18 +63,17 @@ class ExamplesSplit(IndexedSplit):
         loader: DataLoader[Any] = DataLoader(
             self.data,
             batch_sampler=[self.positions[indices].tolist() for indices in order],
-            collate_fn=self._collate,
-            num_workers=self._workers,
+            **self._reading,
             generator=torch.Generator(),  # torch's global one is the user's
         )
         for batch in loader:
             yield move(_checked(batch), self._device)
 
     def take(self, indices: torch.Tensor) -> "ExamplesSplit":
-        return ExamplesSplit(self.data, self.positions[indices], self._collate, self._workers, self._device)
+        return ExamplesSplit(self.data, self.positions[indices], self._reading, self._device)
 
     def to(self, device: torch.device) -> "ExamplesSplit":
-        return ExamplesSplit(self.data, self.positions, self._collate, self._workers, device)
+        return ExamplesSplit(self.data, self.positions, self._reading, device)
 
 
 class StreamSplit(Split):
@@ -85,6 +82,11 @@ class StreamSplit(Split):
     def __init__(self, loader: "DataLoader[Any]", device: torch.device = CPU) -> None:
         self._loader = loader
         self._device = device
+
+    @property
+    def batches_a_pass(self) -> int | None:
+        """Number of batches of a pass, None if it is not known."""
+        return None if isinstance(self._loader.dataset, IterableDataset) else len(self._loader)
 
     def batches(
         self,
@@ -111,6 +113,8 @@ class StreamSplit(Split):
         while True:
             before = done
             for batch in self.batches(batch_size, shard=shard):
+                if length(batch[1]) < 2:
+                    continue  # a BatchNorm needs two
                 if done >= first:
                     yield batch
                 done += 1
@@ -140,16 +144,15 @@ def as_split(data: Any, name: str, batch_size: int) -> tuple[Split, int]:
 
     Raises UsageError if it is something else, DataError if it has no example, or one that is not (input, target).
     """
-    workers, collate = 0, default_collate
+    reading: dict[str, Any] = {}
     if isinstance(data, DataLoader):
         if not _orders_itself(data):
-            split = StreamSplit(data)
-            return split, data.batch_size or length(_first(split, name)[1])
-        data, workers, collate, batch_size = data.dataset, data.num_workers, data.collate_fn, data.batch_size
+            return _stream(data, name)
+        names = ("collate_fn", "num_workers", "worker_init_fn", "multiprocessing_context", "timeout")
+        reading = {option: getattr(data, option) for option in names}
+        data, batch_size = data.dataset, data.batch_size
     if isinstance(data, IterableDataset):
-        split = StreamSplit(DataLoader(data, batch_size))
-        _first(split, name)
-        return split, batch_size
+        return _stream(DataLoader(data, batch_size), name)
     if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")) or isinstance(data, str | dict | tuple | list):
         raise UsageError(
             f"`{name}` must be a data set of torch, map-style or iterable, or a DataLoader, got "
@@ -157,26 +160,43 @@ def as_split(data: Any, name: str, batch_size: int) -> tuple[Split, int]:
         )
     if not len(data):
         raise DataError(f"`{name}` has no example")
-    if isinstance(data, TensorDataset) and collate is default_collate:
-        return TensorSplit(*_checked(_pair(data.tensors))), batch_size
-    indexed = ExamplesSplit(data, torch.arange(len(data)), collate, workers)
-    _first(indexed, name)
+    if type(data) is TensorDataset and reading.get("collate_fn", default_collate) is default_collate:
+        return TensorSplit(*_checked(data.tensors)), batch_size
+    indexed = ExamplesSplit(data, torch.arange(len(data)), reading)
+    first_batch(indexed, name)
     return indexed, batch_size
 
 
 def _orders_itself(loader: "DataLoader[Any]") -> bool:
     """Return whether a loader's order and batches may be drawn by us: plain ones, of a map-style data set."""
+    sampler = loader.sampler
+    shuffles = type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(loader.dataset)  # type: ignore[arg-type]
     return (
-        not isinstance(loader.dataset, IterableDataset)
+        type(loader) is DataLoader
+        and not isinstance(loader.dataset, IterableDataset)
         and type(loader.batch_sampler) is BatchSampler
-        and type(loader.sampler) in (SequentialSampler, RandomSampler)
+        and (type(sampler) is SequentialSampler or shuffles)
         and loader.batch_size is not None
     )
 
 
-def _first(split: Split, name: str) -> Batch:
-    for batch in split.batches(2):
-        return batch
+def _stream(loader: "DataLoader[Any]", name: str) -> tuple[StreamSplit, int]:
+    data = loader.dataset
+    if isinstance(data, IterableDataset) and iter(data) is iter(data):
+        raise UsageError(f"`{name}` can be read only once: its __iter__ must begin anew each time")
+    split = StreamSplit(loader)
+    return split, loader.batch_size or length(first_batch(split, name)[1])
+
+
+def first_batch(split: Split, name: str, batch_size: int = 2) -> Batch:
+    """Return the first batch of a user's data. Raises DataError if there is none, or reading it fails."""
+    try:
+        for batch in split.batches(batch_size):
+            return batch
+    except SltError:
+        raise
+    except Exception as error:  # the user's code
+        raise DataError(f"`{name}` cannot be read ({type(error).__name__}: {error})") from error
     raise DataError(f"`{name}` gave no example")
 
 
@@ -184,7 +204,10 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     """Raise DataError unless a batch is (input, target)."""
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         found = f"{len(batch)} values" if isinstance(batch, tuple | list) else f"a {type(batch).__name__}"
-        raise DataError(f"an example must be (input, target), each a tensor or a tuple of tensors, found {found}")
+        raise DataError(
+            f"an example must be (input, target), each a tensor or a tuple of tensors, found {found}; a DataLoader "
+            "with a `collate_fn` can make pairs of it"
+        )
     return batch[0], batch[1]
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from slt_compress.errors import UsageError
+
 if TYPE_CHECKING:
     import torch
 
@@ -18,7 +20,12 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
-        """Turn uint8 (n, channels, size, size) into normalised float32 of the same shape and device."""
+        """Turn uint8 (n, channels, size, size) into normalised float32 of the same shape and device.
+
+        Raises UsageError for anything but whole pixels from 0 to 255.
+        """
+        if images.is_floating_point():
+            raise UsageError("this network takes images as uint8 pixels from 0 to 255, got floating-point numbers")
         mean, std = (_per_channel(values, images.device) for values in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
 

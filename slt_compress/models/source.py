@@ -48,18 +48,18 @@ class NetworkSource:
         """
         names = other_statistic_names(module)
         if self.repeats:
-            fresh = self.build()
+            settled = dict(self.build().named_buffers())
             for name, buffer in module.named_buffers():
-                known = fresh.get_buffer(name)
+                known = settled.get(name)
                 if name in names or name.endswith(("running_mean", "running_var", "num_batches_tracked")):
                     continue
-                if not torch.equal(known.cpu(), buffer.cpu()):
+                if not _equal(known, buffer):
                     kind = "an integer" if not buffer.is_floating_point() else "not persistent"
                     raise UsageError(
                         f"the buffer {name} of {self.name} differs from build to build or changes in training, "
                         f"and a ticket cannot store it: it is {kind}"
                     )
-            return [name for name in names if not torch.equal(fresh.get_buffer(name), module.get_buffer(name).cpu())]
+            return [name for name in names if not _equal(settled.get(name), module.get_buffer(name))]
         if sum(module.get_buffer(name).nbytes for name in names) > _MOST_COPIED_BYTES:
             raise UsageError(
                 f"the buffer {max(names, key=lambda name: module.get_buffer(name).nbytes)} of {self.name} is too "
@@ -91,11 +91,16 @@ def own_source(given: Given) -> NetworkSource:
     _check(first, name)
 
     def build() -> nn.Module:
-        module = copy.deepcopy(given if isinstance(given, nn.Module) else _call(given, name)).cpu().eval()
+        module = _call(given, name) if repeats and not isinstance(given, nn.Module) else _copy(first, name)
+        module = module.cpu().eval()
         external.silence(module)
         return module
 
     return NetworkSource(name, PythonModel(name), f"torch {torch.__version__}", build, repeats)
+
+
+def _equal(known: torch.Tensor | None, found: torch.Tensor) -> bool:
+    return known is not None and torch.equal(known, found.cpu())
 
 
 def _call(function: Callable[[], nn.Module], name: str) -> nn.Module:
@@ -106,6 +111,15 @@ def _call(function: Callable[[], nn.Module], name: str) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise UsageError(f"{name} must return a torch module, got a {type(module).__name__}")
     return module
+
+
+def _copy(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # the user's code: a lock, an open file, a tensor of a graph
+        raise UsageError(
+            f"{name} cannot be copied ({type(error).__name__}: {error}): pass a function that builds it"
+        ) from error
 
 
 def _name(named: object) -> str:
@@ -120,6 +134,8 @@ def _name(named: object) -> str:
 def _check(module: nn.Module, name: str) -> None:
     """Raise UsageError, naming the place, if a parameter of the module cannot be set by a rule."""
     for path, layer in module.named_modules():
+        if isinstance(layer, nn.PReLU) and not torch.equal(layer.weight, layer.weight[:1].expand_as(layer.weight)):
+            raise UsageError(f"the slopes of {path or 'the PReLU'} in {name} differ: a ticket stores one for all")
         if isinstance(layer, nn.RNNBase | nn.RNNCellBase):
             raise UsageError(f"{name} has a recurrent layer, {path or 'itself'}: its weights cannot be gated")
     for path, parameter in module.named_parameters():

@@ -106,10 +106,9 @@ def _numbered(name: str, count: int) -> list[str]:
 
 
 def _dynamic_shapes(module: nn.Module, count: int, batch: Any) -> Any:
-    """Return the batch as what differs in each input; those of `forward(*inputs)` are one argument for torch."""
-    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
-    each = ({0: batch},) * count
-    return (each,) if kinds and kinds[0] is inspect.Parameter.VAR_POSITIONAL else each
+    """Return the batch as what differs in each input; those in `*inputs` of `forward` are one argument for torch."""
+    bound = inspect.signature(module.forward).bind(*({0: batch},) * count)
+    return tuple(bound.arguments.values())
 
 
 def _reason(error: BaseException) -> str:

@@ -1,19 +1,23 @@
 """Search a ticket, and measure it once on the test split."""
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
+from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import Split, count
 from slt_compress.errors import OutputError, UnreachableError
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.parameters import set_constants, slopes, statistic_names
+from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
 from slt_compress.masking.topk import count_to_open
 from slt_compress.methods import registry
 from slt_compress.models.registry import architecture_digest
@@ -30,6 +34,8 @@ from slt_compress.training.device import BF16
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 from slt_compress.training.search import FoundMask, search
 from slt_compress.version import __version__
+
+_FINGERPRINT_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -98,10 +104,14 @@ def find_ticket(
     constants = {} if isinstance(prepared.source.spec, ModelSpec) else slopes(module)
     network = FlatNetwork(module, config.seed, config.density, prepared.device, initialiser, config.freeze)
     set_constants(module, constants)
+    if not isinstance(prepared.source.spec, ModelSpec):
+        _rehearse(network, config, prepared, origin, constants)
+        if frozen := _frozen(module):
+            reporter.note(frozen)
     count_to_open(network, config.density)  # raises if fixed gates rule the sparsity out
     reporter.note(_announcement(config, network, prepared, context))
     if checkpoints:
-        checkpoints = replace(checkpoints, identity=_identity(config, prepared, initialiser))
+        checkpoints = replace(checkpoints, identity=_identity(config, prepared, initialiser, module))
         if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
             reporter.note(f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it")
         checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, reporter, context))
@@ -141,6 +151,27 @@ def _announcement(config: SearchConfig, network: FlatNetwork, prepared: Prepared
         + (" in bf16" if run.precision == BF16 else "")
         + (f", shared by {context.size} processes" if context.size > 1 else "")
     )
+
+
+def _rehearse(
+    network: FlatNetwork,
+    config: SearchConfig,
+    prepared: Prepared,
+    origin: SeedRecipe,
+    constants: Mapping[str, float],
+) -> None:
+    """Pack a ticket with every gate open, before the search.
+
+    Raises UsageError or TicketError, with the name, for a part of a user's network that no ticket can hold.
+    """
+    trained = prepared.source.build().train()
+    inputs, _ = next(iter(prepared.run.train.batches(2)))
+    with torch.no_grad():
+        call(trained, move(prepared.run.feed(inputs), CPU))
+    prepared.source.unsettled_buffers(trained)
+    masks = {slot.name: torch.ones(slot.shape, dtype=torch.bool) for slot in network.slots}
+    if not config.freeze.ratio:
+        _pack(network, FoundMask(masks, {}, 0, 0.0, 0.0), config, prepared, origin, constants)
 
 
 def _pack(
@@ -208,7 +239,7 @@ def _measure(
     return ticket, validation, evaluate_on("test", prepared.test, ticket)
 
 
-def _identity(config: SearchConfig, prepared: Prepared, initialiser: str) -> dict[str, Any]:
+def _identity(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:
     """Return all that decides about the course of a search: only between equal ones may a checkpoint pass."""
     run = prepared.run
     return {
@@ -216,7 +247,9 @@ def _identity(config: SearchConfig, prepared: Prepared, initialiser: str) -> dic
         "model": prepared.source.spec.to_json(),
         "data set": prepared.dataset,
         "classes": list(prepared.classes),
+        "architecture": architecture_digest(module),
         "number of training images": count(run.train),
+        "held-out data": _fingerprint(run.validation),
         "preprocessing": prepared.preprocessing.to_json() if prepared.preprocessing else None,
         "task": vars(run.task.record),
         "method": config.method,
@@ -249,3 +282,20 @@ def _can_resume(checkpoints: Checkpoints, reporter: ProgressReporter, context: D
     else:
         reporter.note(f"resuming from the checkpoint of step {step:,}")
     return step is not None
+
+
+def _fingerprint(split: Split) -> str:
+    """Return a digest of some examples, so that other data of the same size is known to be other data."""
+    inputs, targets = next(iter(split.batches(_FINGERPRINT_EXAMPLES)))
+    sha = hashlib.sha256()
+    for leaf in tree_leaves((inputs, targets)):
+        sha.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
+        sha.update(leaf.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _frozen(module: nn.Module) -> str:
+    """Return a note about tensors that are not gated though they may be meant as weights."""
+    tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)}
+    names = [name for name in embedding_names(module) if id(module.get_parameter(name)) not in tables]
+    return f"not gated, as they are weights of no layer, but drawn from the seed: {', '.join(names)}" if names else ""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from slt_compress.data.datasets import open_dataset
+from slt_compress.data.datasets import DATASET_NAMES, open_dataset
 from slt_compress.data.splits import IndexedSplit, Part
 from slt_compress.errors import DataError, UsageError
 from slt_compress.progress import SILENT, ProgressReporter
@@ -14,7 +14,7 @@ from slt_compress.ticket.schema import few
 
 def images_for(
     record: NetworkRecord,
-    name: str,
+    name: str | None,
     folder: Path | None,
     reporter: ProgressReporter = SILENT,
     *,
@@ -23,6 +23,9 @@ def images_for(
 ) -> IndexedSplit:
     """Return a split of a data set in the size that a network expects.
 
+    `name` None stands for the data set that the network was found on. A file may name only what leads nowhere by
+    itself: never a path, nor a data set of the hub.
+
     Of more than `most` images, it is a draw that is the same every time.
 
     Raises UsageError if the network does not take images, DataError if they are of other classes or another number of
@@ -30,6 +33,10 @@ def images_for(
     """
     if record.preprocessing is None:
         raise UsageError("the network was found on data of your own: measure it with `test`, not with a `dataset`")
+    if name is None:
+        name = record.dataset
+        if name not in DATASET_NAMES:
+            raise UsageError(f"the file names the data set {name!r}, which there is none of: give `dataset`")
     dataset = open_dataset(name, folder)
     if list(dataset.classes) != record.classes:
         raise DataError(

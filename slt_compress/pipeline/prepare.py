@@ -1,21 +1,21 @@
 """From a request to what a search needs: network, data, task and budget, all checked before the first step."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
-from slt_compress.data.batches import CPU, Feed, Tensors, as_given, call, length, move
+from slt_compress.data.batches import as_given
 from slt_compress.data.datasets import open_dataset
-from slt_compress.data.own import as_split
+from slt_compress.data.own import StreamSplit, as_split, first_batch
 from slt_compress.data.preprocessing import Preprocessing
-from slt_compress.data.splits import Dataset, IndexedSplit, Split, TensorSplit, count, hold_out
-from slt_compress.errors import DataError, SltError, UsageError
-from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.data.splits import Dataset, IndexedSplit, Split, count, hold_out
+from slt_compress.errors import DataError, UsageError
 from slt_compress.models.registry import (
     build_model,
     check_model_input,
@@ -24,15 +24,16 @@ from slt_compress.models.registry import (
     resolve_model,
 )
 from slt_compress.models.source import Given, NetworkSource, named_source, own_source
+from slt_compress.pipeline.trial import check_classes, records, try_out
 from slt_compress.progress import SILENT, ProgressReporter
-from slt_compress.tasks.record import TensorRecord
-from slt_compress.tasks.task import CLASSIFY, NamedLoss, NamedMetric, Task
+from slt_compress.tasks.record import CLASSIFICATION, SEGMENTATION, TensorRecord
+from slt_compress.tasks.task import CLASSIFY, Task
 from slt_compress.training import malloc
 from slt_compress.training.device import choose_device, choose_precision
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 from slt_compress.training.loop import Budget, TrainingRun
 
-_TRIED = 32  # examples that a network is tried on before a search
+_IMAGE = 3  # dimensions of an image, without the batch
 OWN_DATA = "python"  # what a ticket records as the name of data that is passed in Python
 
 
@@ -141,7 +142,7 @@ def _prepare_images(
     chosen = task or dataset.task
     outputs: tuple[TensorRecord, ...] = ()
     if task or not isinstance(model, str):
-        outputs = _try(source, train, validation, preprocessing, chosen)
+        outputs = try_out(source, train, validation, preprocessing, chosen)
         if not task and [record.shape for record in outputs] != [(len(dataset.classes),)]:
             shapes = ", ".join(str(record.shape) for record in outputs)
             raise UsageError(
@@ -174,8 +175,8 @@ def _prepare_images(
 def _prepare_own(
     source: NetworkSource, data: OwnData, config: SearchConfig, device: torch.device, task: Task
 ) -> Prepared:
-    for name, value in (("augment", config.augment != "none"), ("input_size", config.input_size)):
-        if value:
+    for name in ("augment", "input_size", "data_dir"):
+        if getattr(config, name) != getattr(SearchConfig, name):
             raise UsageError(f"`{name}` is for images of a `dataset`; data of your own is taken as it is")
     train, batch_size = as_split(data.train, "train", config.batch_size)
     test, _ = as_split(data.test, "test", config.batch_size)
@@ -187,13 +188,15 @@ def _prepare_own(
         train, validation = hold_out(train)
     else:
         raise UsageError("`train` cannot be read in any order, so nothing can be held out of it: give `validation`")
-    outputs = _try(source, train, validation, as_given, task)
-    inputs, _ = next(iter(train.batches(2)))
+    outputs = try_out(source, train, validation, as_given, task)
+    check_classes(task, test, outputs)
+    task = _settled(task, outputs, device)
+    inputs, _ = first_batch(train, "train")
     run = TrainingRun(
         train=train.to(device),
         validation=validation.to(device),
         feed=as_given,
-        budget=Budget.plan(count(train), batch_size, config.epochs, config.max_steps),
+        budget=Budget.plan(_examples(train, batch_size), batch_size, config.epochs, config.max_steps),
         seed=config.seed,
         precision=choose_precision(config.precision, device),
         task=task,
@@ -203,7 +206,7 @@ def _prepare_own(
         dataset=OWN_DATA,
         classes=(),
         preprocessing=None,
-        inputs=_records(inputs),
+        inputs=records(inputs),
         outputs=outputs,
         device=device,
         run=run,
@@ -228,76 +231,22 @@ def _source_for(model: str | Given, dataset: Dataset, input_size: int | None) ->
     return named_source(spec), spec.input_size
 
 
-def _try(source: NetworkSource, train: Split, validation: Split, feed: Feed, task: Task) -> tuple[TensorRecord, ...]:
-    """Pass a batch through a new network, loss and metric, and return what comes out of the network.
-
-    Raises UsageError, with the shapes, for what does not fit together: now, and not after an hour.
+def _settled(task: Task, outputs: Sequence[TensorRecord], device: torch.device) -> Task:
+    """Return the task for outputs of these shapes: with the name of a segmentation where they are images, and with a
+    loss that is a module on the device.
     """
-    module = source.build().requires_grad_()
-    inputs, targets = (move(part, CPU) for part in next(iter(train.batches(_TRIED))))
-    fed = feed(inputs)
-    outputs = _attempt(lambda: call(module, fed), f"the network {source.name} cannot take {_shapes(fed)}")
-    if any(len(leaf) != length(inputs) for leaf in tree_leaves(outputs)):
-        raise UsageError(
-            f"the network {source.name} must return a row for each example: of {length(inputs)} examples came "
-            f"{_shapes(outputs)}"
-        )
-    _check_classes(task, train, outputs)
-    found = f"outputs {_shapes(outputs)} and targets {_shapes(targets)}"
-    names = task.record
-    if isinstance(task.loss, NamedLoss) and task.loss.same_shape and outputs.shape != targets.shape:
-        raise UsageError(f"the loss {names.loss} needs outputs and targets of one shape, got {found}")
-    loss = _attempt(lambda: task.search_loss(outputs, targets), f"the loss {names.loss} cannot be computed of {found}")
-    if not isinstance(loss, torch.Tensor) or loss.ndim or not loss.requires_grad:
-        got = _shapes(loss) if isinstance(loss, torch.Tensor) else repr(loss)
-        raise UsageError(f"the loss {names.loss} must be a scalar that depends on the network's weights, got {got}")
-    if isinstance(task.metric, NamedMetric):
-        with torch.no_grad():
-            _attempt(
-                lambda: task.measure(task.kept(outputs), targets),
-                f"the metric {names.metric} cannot be computed of {found}",
-            )
-    else:  # it may need more than a batch, all classes say
-        _attempt(
-            lambda: evaluate(torch_classifier(module, CPU), validation.to(CPU), feed, task=task),
-            f"the metric {names.metric} cannot be computed of the held-out examples",
-        )
-    return _records(outputs)
+    if task.record.name == CLASSIFICATION and len(outputs) == 1 and len(outputs[0].shape) == _IMAGE:
+        task = replace(task, record=replace(task.record, name=SEGMENTATION))
+    if isinstance(task.loss, nn.Module):
+        task = replace(task, loss=copy.deepcopy(task.loss).to(device))
+    return task
 
 
-def _check_classes(task: Task, train: Split, outputs: Tensors) -> None:
-    """Raise UsageError if a class among targets in memory has no logit: later, a step would fail on it."""
-    if task.record.loss != CLASSIFY.record.loss or not isinstance(train, TensorSplit) or outputs.ndim < 2:
-        return
-    if not train.targets.is_floating_point() and int(train.targets.max()) >= outputs.shape[1]:
-        raise UsageError(
-            f"the targets go up to class {int(train.targets.max())}, the network has logits for {outputs.shape[1]} "
-            "classes"
-        )
-
-
-def _attempt(what: Callable[[], Any], failure: str) -> Any:
-    """Call the user's code. Raises UsageError with what it raised."""
-    try:
-        return what()
-    except SltError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"{failure} ({type(error).__name__}: {reason})") from error
-
-
-def _shapes(tensors: Tensors) -> str:
-    leaves = tree_leaves(tensors)
-    found = [f"{tuple(leaf.shape)} {str(leaf.dtype).removeprefix('torch.')}" for leaf in leaves]
-    return found[0] if len(found) == 1 else f"[{', '.join(found)}]"
-
-
-def _records(batch: Tensors) -> tuple[TensorRecord, ...]:
-    """Return what a file says of the tensors of a batch."""
-    return tuple(
-        TensorRecord(tuple(leaf.shape[1:]), str(leaf.dtype).removeprefix("torch.")) for leaf in tree_leaves(batch)
-    )
+def _examples(split: Split, batch_size: int) -> int | None:
+    """Return the number of examples of a pass, None if it is not known."""
+    if isinstance(split, StreamSplit):
+        return None if split.batches_a_pass is None else split.batches_a_pass * batch_size
+    return count(split)
 
 
 def _check_processes(context: DistributedContext, budget: Budget, evaluated: Sequence[IndexedSplit]) -> None:

@@ -4,21 +4,23 @@ import torch
 
 
 def accuracy(predictions: torch.Tensor, targets: torch.Tensor) -> float:
-    """Return the share of predictions, int64 (n, …), that equal their targets."""
-    return int((predictions == targets).sum()) / targets.numel()
+    """Return the share of predictions, int64 (n, …), that equal their targets; negative targets do not count."""
+    counted = int((targets >= 0).sum())
+    return int((predictions == targets).sum()) / counted if counted else 0.0
 
 
 def mean_iou(predictions: torch.Tensor, targets: torch.Tensor) -> float:
     """Return the mean over classes of intersection over union, of int64 (n, height, width) each.
 
-    A class that occurs in neither does not count.
+    A class that occurs in neither does not count, nor do places with a negative target.
     """
+    predictions, targets = predictions[targets >= 0], targets[targets >= 0]
     classes = torch.unique(torch.cat([predictions.flatten(), targets.flatten()]))
     shares = []
     for one in classes.tolist():
         found, true = predictions == one, targets == one
         shares.append(int((found & true).sum()) / int((found | true).sum()))
-    return sum(shares) / len(shares)
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def f1(predictions: torch.Tensor, targets: torch.Tensor) -> float:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-CLASSIFICATION, MULTI_LABEL, REGRESSION, OTHER = "classification", "multi-label", "regression", "other"
-TASK_NAMES = (CLASSIFICATION, MULTI_LABEL, REGRESSION, "segmentation", OTHER)
+CLASSIFICATION, MULTI_LABEL, REGRESSION = "classification", "multi-label", "regression"
+SEGMENTATION, OTHER = "segmentation", "other"
+TASK_NAMES = (CLASSIFICATION, MULTI_LABEL, REGRESSION, SEGMENTATION, OTHER)
 
 
 @dataclass(frozen=True)

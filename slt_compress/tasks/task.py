@@ -14,6 +14,7 @@ from slt_compress.errors import UsageError
 from slt_compress.tasks import metrics
 from slt_compress.tasks.record import CLASSIFICATION, MULTI_LABEL, OTHER, REGRESSION, TaskRecord
 
+MINUS_LOSS = "minus the loss"  # the metric of a loss that is a function, where no other is given
 LOGIT_SCALE = 1.5  # frozen networks have small logits, often of unit variance, that no class can stand out from
 
 Outputs = Any  # what a network returns for a batch: a tensor (n, …), or a tuple of them
@@ -116,10 +117,9 @@ class Task:
         """Return the loss of a batch of `count` examples times `count`; not a number where no loss is known."""
         if self.loss is None:
             return math.nan
-        if not isinstance(self.loss, NamedLoss):
-            return self.loss(outputs, targets).item() * count
-        values_each = targets.numel() / count if targets.shape != outputs.shape or self.loss.same_shape else 1.0
-        return self.loss.function(outputs, targets, reduction="sum").item() / values_each
+        if isinstance(self.loss, NamedLoss) and targets.ndim == 1 and not (targets < 0).any():
+            return self.loss.function(outputs, targets, reduction="sum").item()  # exact however the split is cut
+        return self.mean_loss(outputs, targets).item() * count
 
     @property
     def decides(self) -> bool:
@@ -135,8 +135,13 @@ class Task:
     def measure(self, kept: Outputs, targets: Targets) -> float:
         """Return the metric of a whole split, from what `kept` has returned and the targets, on the CPU.
 
-        Raises UsageError if the user's function does not return a number.
+        Raises UsageError if a named metric does not fit the shapes, or the user's function returns no number.
         """
+        if isinstance(self.metric, NamedMetric) and kept.shape != targets.shape:
+            raise UsageError(
+                f"the metric {self.record.metric} compares outputs with targets of the same number, got "
+                f"{tuple(kept.shape)} and {tuple(targets.shape)}: give another `metric`"
+            )
         function = self.metric.function if isinstance(self.metric, NamedMetric) else self.metric
         value: Any = function(kept, targets)
         try:
@@ -157,10 +162,14 @@ def task_of(loss: str | Loss | None = None, metric: str | Metric | None = None) 
     """
     loss = "cross-entropy" if loss is None else loss
     chosen = _look_up(loss, LOSSES, "loss")
-    if metric is None:
-        metric = chosen.metric if isinstance(chosen, NamedLoss) else _negative(chosen)
+    if metric is not None:
+        measured = _name_of(metric)
+    elif isinstance(chosen, NamedLoss):
+        measured = metric = chosen.metric
+    else:
+        measured, metric = MINUS_LOSS, _negative(chosen)
     name = chosen.task if isinstance(chosen, NamedLoss) else OTHER
-    return Task(TaskRecord(name, _name_of(loss), _name_of(metric)), chosen, _look_up(metric, METRICS, "metric"))
+    return Task(TaskRecord(name, _name_of(loss), measured), chosen, _look_up(metric, METRICS, "metric"))
 
 
 CLASSIFY = Task(TaskRecord(), LOSSES["cross-entropy"], METRICS["accuracy"])
@@ -170,14 +179,20 @@ def recorded_task(record: TaskRecord, loss: str | Loss | None = None, metric: st
     """Return the task that a file records. Functions of the user's must be given again; without its loss, a network is
     measured all the same.
 
-    Raises UsageError if the metric is a function and is not given.
+    Raises UsageError if the metric is a function, or minus one, and is not given.
     """
-    if metric is None and record.metric not in METRICS:
-        raise UsageError(f"the network is measured by a function of your own, {record.metric}: give `metric`")
-    metric = record.metric if metric is None else metric
     chosen = LOSSES.get(record.loss) if loss is None else _look_up(loss, LOSSES, "loss")
-    names = TaskRecord(record.name, _name_of(record.loss if loss is None else loss), _name_of(metric))
-    return Task(names, chosen, _look_up(metric, METRICS, "metric"))
+    names = TaskRecord(
+        record.name,
+        record.loss if loss is None else _name_of(loss),
+        record.metric if metric is None else _name_of(metric),
+    )
+    if metric is None and record.metric == MINUS_LOSS and chosen and not isinstance(chosen, NamedLoss):
+        return Task(names, chosen, _negative(chosen))
+    if metric is None and record.metric not in METRICS:
+        missing = "`loss`" if record.metric == MINUS_LOSS else "`metric`"
+        raise UsageError(f"the network is measured by a function of your own, {record.metric}: give {missing}")
+    return Task(names, chosen, _look_up(record.metric if metric is None else metric, METRICS, "metric"))
 
 
 def _look_up(value: Any, known: dict[str, Any], what: str) -> Any:
@@ -191,9 +206,11 @@ def _look_up(value: Any, known: dict[str, Any], what: str) -> Any:
 
 
 def _name_of(value: Any) -> str:
+    """Return what a file calls it: of a function its name, marked where one of ours has the same."""
     if isinstance(value, str):
         return value
-    return str(getattr(value, "__name__", type(value).__name__))[:100]
+    name = str(getattr(value, "__name__", type(value).__name__))[:90]
+    return f"{name}()" if name in {*LOSSES, *METRICS, "loss", MINUS_LOSS} else name
 
 
 def _negative(loss: Loss) -> Metric:

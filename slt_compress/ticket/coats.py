@@ -86,14 +86,15 @@ def read_layers(rows: list[object], masks: list[CodedMask], values: bytes, *, fi
 
 
 def check_room(layers: tuple[Layer, ...], file_bytes: int) -> None:
-    """Raise TicketError if a file claims more weights than its bytes could say anything about."""
+    """Raise TicketError if a file claims more weights, or gates of slices, than its bytes could say anything about."""
     claimed = sum(
         layer.size // (1 if coat.uses and coat.uses[-1].axis is None else UNCODED_SHARE)
         for layer in layers
         for coat in layer.coats
     )
+    claimed += sum(mask.gates for mask in unique(use for layer in layers for use in layer.uses if use.axis is not None))
     if claimed > MAX_WEIGHTS_PER_BYTE * file_bytes:
-        raise TicketError(f"its {file_bytes} bytes claim {claimed} weights: more than masks could describe")
+        raise TicketError(f"its {file_bytes} bytes claim {claimed} weights and gates: more than masks could describe")
 
 
 def _read_layer(row: object, masks: list[CodedMask], values: memoryview, *, fixes: bool) -> Layer:
@@ -129,7 +130,7 @@ def _read_coat(row: object, shape: tuple[int, ...], masks: list[CodedMask], what
     if len({(id(use.mask), use.axis) for use in uses}) != len(uses):
         raise TicketError(f"a coat of {what} uses a mask twice for the same")
     scale = read_float32(row[0], f"a scale of {what}")
-    check_scale(scale, what)
+    check_scale(row[0], what)
     return Coat(scale, uses)
 
 

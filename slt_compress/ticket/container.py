@@ -19,6 +19,7 @@ other tensors, gaps between them) is shorter than the checks around one that acc
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -33,6 +34,7 @@ MAX_HEADER_BYTES = 4 * 2**20
 
 _KEY = "ticket"
 _BLANK = "0" * 64
+_DIGEST = rb"\"digest\":\""  # as it stands in the header, where the document is a JSON string in JSON
 # Version -> its tensors in file order, and the types that each may have.
 _TENSORS: dict[int, dict[str, dict[str, np.dtype[Any]]]] = {
     1: {"statistics": {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}, "masks": {"U8": np.dtype("u1")}},
@@ -46,14 +48,22 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 def pack(document: dict[str, Any], tensors: Tensors, version: int) -> tuple[bytes, str]:
     """Return the file's bytes and its digest; format, version and digest are added to the document here.
 
-    `tensors` are vectors of the types that the version has, little-endian, and stored as they are.
+    `tensors` are vectors of the types that the version has, little-endian, and stored as they are. Raises TicketError
+    for a document that is not JSON, or in which the digest could not be told from something else.
     """
-    complete = {**document, "format": FORMAT, "version": version, "digest": _BLANK}
-    content = save(dict(tensors), metadata={_KEY: _canonical(complete)})
+    content = _saved(document, tensors, version)
+    end = 8 + int.from_bytes(content[:8], "little")
+    start = _digest_start(content[8:end], _BLANK, version)
+    if start is None:
+        raise TicketError("a text in its settings is named 'digest', as nothing but the digest of the file may be")
+    start += 8
     digest = hashlib.sha256(content).hexdigest()
-    blank = _digest_field(_BLANK)
-    assert content.count(blank) == 1
-    return content.replace(blank, _digest_field(digest)), digest
+    return content[:start] + digest.encode() + content[start + 64 :], digest
+
+
+def packed_size(document: dict[str, Any], tensors: Tensors, version: int) -> int:
+    """Return how many bytes `pack` would return."""
+    return len(_saved(document, tensors, version))
 
 
 def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
@@ -78,9 +88,11 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
         newer = type(version) is int and version > max(_TENSORS)
         advice = "; a newer slt-compress wrote it, upgrade to read it" if newer else ""
         raise TicketError(f"expected format version {' or '.join(map(str, _TENSORS))}, found {version!r}{advice}")
+    if version > 1:
+        _check_header(content[8 : 8 + length])
     _check_spelling(document, metadata[_KEY], version)
     tensors = _tensors(header, content, 8 + length, version)
-    _check_digest(document.get("digest"), content, 8 + length)
+    _check_digest(document.get("digest"), content, 8 + length, version)
     return document, tensors
 
 
@@ -117,26 +129,51 @@ def _tensors(header: dict[str, Any], content: bytes, start: int, version: int) -
     return tensors
 
 
-def _check_digest(digest: object, content: bytes, header_end: int) -> None:
-    if not isinstance(digest, str) or len(digest) != 64 or content.count(_digest_field(digest), 0, header_end) != 1:
-        raise TicketError("its digest is missing or malformed")
-    position = content.index(_digest_field(digest)) + _digest_field(digest).index(digest.encode())
-    sha = hashlib.sha256(content[:position])
+def _check_digest(digest: object, content: bytes, header_end: int, version: int) -> None:
+    start = None
+    if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest):
+        start = _digest_start(content[8:header_end], digest, version)
+    if not isinstance(digest, str) or start is None:
+        raise TicketError("its digest is missing or malformed, or stands there twice")
+    sha = hashlib.sha256(content[: 8 + start])
     sha.update(_BLANK.encode())
-    sha.update(memoryview(content)[position + 64 :])
+    sha.update(memoryview(content)[8 + start + 64 :])
     if sha.hexdigest() != digest:
         raise TicketError(
             f"its digest is {digest[:12]}…, its content gives {sha.hexdigest()[:12]}…: the file is damaged"
         )
 
 
-def _digest_field(digest: str) -> bytes:
-    """Return the digest with its key as they stand in the header, where the document is a JSON string in JSON."""
-    return json.dumps(f'"digest":"{digest}"')[1:-1].encode()
+def _digest_start(header: bytes, digest: str, version: int) -> int | None:
+    """Return where the digest stands in a header, None if not once. Since version 2, no other text is named so."""
+    field = _DIGEST + digest.encode() + rb"\""
+    if header.count(field if version == 1 else _DIGEST) != 1 or field not in header:
+        return None
+    return header.index(field) + len(_DIGEST)
+
+
+def _saved(document: dict[str, Any], tensors: Tensors, version: int) -> bytes:
+    """Return a file with zeros for its digest."""
+    complete = {**document, "format": FORMAT, "version": version, "digest": _BLANK}
+    try:
+        text = _canonical(complete)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TicketError(f"its document cannot be written as JSON ({error})") from error
+    return save(dict(tensors), metadata={_KEY: text})
 
 
 def _canonical(document: dict[str, Any]) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _check_header(header: bytes) -> None:
+    """Raise TicketError unless a header is UTF-8 from its first brace to its last, and spaces then."""
+    try:
+        header.decode()
+    except UnicodeDecodeError as error:
+        raise TicketError("its header is not UTF-8") from error
+    if not header.startswith(b"{") or not header.rstrip(b" ").endswith(b"}"):
+        raise TicketError("its header is not a JSON object that is filled up with spaces")
 
 
 def _check_spelling(document: dict[str, Any], text: str, version: int) -> None:

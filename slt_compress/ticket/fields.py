@@ -18,6 +18,10 @@ from slt_compress.prng import Freeze
 
 MAX_FILE_BYTES = 4 * 2**30
 MAX_LENGTH = 2**40  # of an axis of a gated tensor
+MAX_DEPTH = 32  # of a document of version 2, which itself has the depth 1
+MAX_TEXT = 1000  # characters of its strings
+
+_TOO_LARGE = 2.0**128 - 2.0**103  # the smallest double that rounds to no finite float32
 
 Types = type | tuple[type, ...]
 
@@ -67,6 +71,21 @@ def common_json(seed: int, initialiser: str, freeze: Freeze) -> dict[str, Any]:
         "initialiser": initialiser,
         "seed": seed,
     }
+
+
+def check_values(value: object, depth: int = 1) -> None:
+    """Raise TicketError for a value of a document of version 2 that is too large, too long or nested too deeply."""
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT or re.search(r"[\ud800-\udfff]", value):
+            raise TicketError(f"a text should be at most {MAX_TEXT} Unicode characters, found {value[:50]!r}")
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise TicketError("a whole number should be from -2**63 to 2**64 - 1, found a larger one")
+    elif isinstance(value, dict | list):
+        if depth > MAX_DEPTH:
+            raise TicketError(f"its document is nested more than {MAX_DEPTH} deep")
+        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
+            check_values(inner, depth + 1)
 
 
 def read_preprocessing(fields: Mapping[str, Any]) -> Preprocessing:
@@ -120,7 +139,7 @@ def float32_json(value: float) -> float:
 
 def read_float32(value: object, what: str) -> float:
     """Read what `float32_json` returned."""
-    if type(value) is not float or not abs(value) <= float(np.finfo(np.float32).max):
+    if type(value) is not float or not abs(value) < _TOO_LARGE:
         raise TicketError(f"{what} should be a float32, found {value!r}")
     found = float(np.float32(value))
     if float32_json(found) != value:

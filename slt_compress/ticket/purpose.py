@@ -58,7 +58,10 @@ def read_reference(rows: list[object] | None) -> tuple[Histogram, ...]:
         return ()
     if not 1 <= len(rows) <= 64:
         raise TicketError(f"its reference should be 1 to 64 histograms, found {len(rows)}")
-    return tuple(map(_read_histogram, rows))
+    reference = tuple(map(_read_histogram, rows))
+    if len({one.name for one in reference}) != len(rows):
+        raise TicketError("two histograms of its reference have the same name")
+    return reference
 
 
 def _read_tensor(row: object, what: str) -> TensorRecord:

@@ -44,8 +44,8 @@ def restore(ticket: "Ticket") -> nn.Module:
 def apply(ticket: "Ticket", module: nn.Module) -> nn.Module:
     """Return a copy of a module, in evaluation mode and on the CPU, with the values of the ticket.
 
-    Raises UsageError if it is no module, TicketError if its architecture is not the ticket's, or the seed gives other weights than when the ticket was
-    made.
+    Raises UsageError if it is no module, TicketError if its architecture is not the ticket's, or the seed gives other
+    weights than when the ticket was made.
     """
     name = ticket.provenance.model.name
     if not isinstance(module, nn.Module):

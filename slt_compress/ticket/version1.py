@@ -16,7 +16,7 @@ from slt_compress import prng
 from slt_compress.errors import TicketError
 from slt_compress.models.spec import ModelSpec
 from slt_compress.prng import SeedRecipe
-from slt_compress.ticket import fields
+from slt_compress.ticket import container, fields
 from slt_compress.ticket.schema import Coat, CodedMask, Contents, Layer, Provenance, SearchRecord, Use
 from slt_compress.ticket.stored import FP16, FP32, StoredTensor
 
@@ -36,7 +36,7 @@ _MODEL: dict[str, fields.Types] = {
 
 
 def expresses(contents: Contents) -> bool:
-    """Return whether version 1 can hold a ticket."""
+    """Return whether version 1 can hold a ticket, and a reader of version 1 would take it."""
     return (
         contents.provenance.is_classic
         and granularity(contents.layers) in ("weight", "neuron")
@@ -45,6 +45,7 @@ def expresses(contents: Contents) -> bool:
         and not contents.parameters
         and not contents.constants
         and _are_pairs(contents.stored_statistics)
+        and _has_room(contents)
     )
 
 
@@ -136,16 +137,26 @@ def _layer_row(layer: Layer) -> list[Any]:
 
 
 def _are_pairs(statistics: Mapping[str, StoredTensor]) -> bool:
-    """Return whether they are means and variances of normalisations, all fp32 or all fp16."""
+    """Return whether they are finite means and variances of normalisations, all fp32 or all fp16."""
     names = list(statistics)
     pairs = list(zip(names[::2], names[1::2], strict=False))
     return (
         len(names) % 2 == 0
         and all(first.endswith(_MEAN) and second == first.removesuffix(_MEAN) + _VAR for first, second in pairs)
         and all(statistics[first].shape == statistics[second].shape for first, second in pairs)
-        and all(len(stored.shape) == 1 for stored in statistics.values())
+        and all(len(stored.shape) == 1 and stored.shape[0] for stored in statistics.values())
         and {stored.type for stored in statistics.values()} in (set(), {FP32}, {FP16})
+        and all(np.isfinite(stored.values()).all() for stored in statistics.values())
     )
+
+
+def _has_room(contents: Contents) -> bool:
+    """Return whether the file would have bytes enough for its weights."""
+    document, tensors = write(contents)
+    needed = -(-sum(layer.size for layer in contents.layers) // MAX_WEIGHTS_PER_BYTE)
+    if needed <= sum(tensor.nbytes for tensor in tensors.values()):
+        return True
+    return needed <= container.packed_size(document, tensors, 1)
 
 
 _Row = tuple[str, tuple[int, ...], float, str, int, int]

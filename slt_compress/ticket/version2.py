@@ -20,6 +20,7 @@ from slt_compress.ticket.schema import Contents, Provenance, SearchRecord
 from slt_compress.ticket.stored import BUFFER_TYPES, FP16, PARAMETER_TYPES, StoredTensor, stored_bytes
 
 RULES = "v1"  # by which parameters that are not listed get their values, see `masking.parameters`
+MAX_ELEMENTS = 2**31  # of a tensor, apart from lengths of 0
 
 _STORED = ("parameters", "statistics", "values")  # tensors, left out of the file where they are empty
 _TYPES: dict[str, fields.Types] = {
@@ -42,6 +43,7 @@ Tensors = Mapping[str, npt.NDArray[np.uint8]]
 
 def read(document: Mapping[str, Any], tensors: Tensors, file_bytes: int) -> Contents:
     """Read a document and its tensors. Raises TicketError for whatever `write` would not have written."""
+    fields.check_values(document)
     fields.check_fields("its document", document, _TYPES)
     fields.check_common(document)
     if document["rules"] != RULES:
@@ -49,9 +51,14 @@ def read(document: Mapping[str, Any], tensors: Tensors, file_bytes: int) -> Cont
     for key in ("architecture", "weights"):
         if not re.fullmatch("[0-9a-f]{64}", document[key]):
             raise TicketError(f"its {key} should be a SHA-256, found {document[key]!r}")
+    if not re.fullmatch("[a-z0-9-]{1,100}", document["dataset"]):
+        raise TicketError(f"its dataset should be 1 to 100 of the characters a-z, 0-9 and -: {document['dataset']!r}")
     data = {name: tensors[name].tobytes() if name in tensors else b"" for name in ("masks", *_STORED)}
     masks = coats.read_masks(document["masks"], data["masks"])
-    origin = SeedRecipe(document["seed"], document["initialiser"], fields.read_freeze(document["freeze"]))
+    freeze = fields.read_freeze(document["freeze"])
+    if any(math.copysign(1, share) < 0 for share in document["freeze"]):
+        raise TicketError("its freeze should not have -0.0")
+    origin = SeedRecipe(document["seed"], document["initialiser"], freeze)
     layers = coats.read_layers(document["layers"], masks, data["values"], fixes=origin.freeze.ratio > 0)
     coats.check_room(layers, file_bytes)
     parameters = _read_stored(document["parameters"], data["parameters"], "parameter", PARAMETER_TYPES)
@@ -161,6 +168,8 @@ def _read_preprocessing(row: Mapping[str, Any]) -> Preprocessing:
     for key, most in (("size", MAX_INPUT_SIZE), ("channels", MAX_CHANNELS)):
         if not 1 <= row[key] <= most:
             raise TicketError(f"the {key} of its preprocessing should be from 1 to {most}, found {row[key]}")
+    if min(found.std) <= 0:
+        raise TicketError(f"the std of its preprocessing should be larger than 0, found {row['std']}")
     return found
 
 
@@ -175,7 +184,9 @@ def _read_stored(rows: list[object], data: bytes, what: str, types: tuple[str, .
         if not isinstance(row, list) or len(row) != 3:
             raise TicketError(f"a {what} should be [name, shape, type], found {row!r}")
         name, (shape, kind) = fields.read_name(row[0], f"a {what}"), row[1:]
-        if not isinstance(shape, list) or len(shape) > 8 or not all(fields.whole(n, 0, 2**31) for n in shape):
+        if not isinstance(shape, list) or len(shape) > 8 or not all(fields.whole(n, 0, MAX_ELEMENTS) for n in shape):
+            raise TicketError(f"the {what} {name} has an impossible shape: {shape!r}")
+        if math.prod(n for n in shape if n) > MAX_ELEMENTS:
             raise TicketError(f"the {what} {name} has an impossible shape: {shape!r}")
         if not isinstance(kind, str) or kind not in types:
             raise TicketError(f"the {what} {name} should be {' or '.join(types)}, found {kind!r}")

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from slt_compress import prng
 from slt_compress.config import DEFAULT_EPOCHS, MIN_STEPS
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, Feed, Tensors, call, channels_last, length, move
@@ -21,7 +22,7 @@ from slt_compress.data.sampler import WHOLE, Shard
 from slt_compress.data.splits import Batch, Split
 from slt_compress.errors import UsageError
 from slt_compress.progress import ReportTraining, TrainingProgress
-from slt_compress.tasks.task import CLASSIFY, Targets, Task
+from slt_compress.tasks.task import CLASSIFY, NamedMetric, Targets, Task
 from slt_compress.training.device import FP32
 
 PEEK_EXAMPLES = 1_000  # validation examples behind the metric shown while a run lasts, or a batch if that is less
@@ -147,19 +148,28 @@ def optimise(
     last_report, last_step = clock.seconds(), first
     module.train()
     batches = run.batches(order or run.order(), first, shard)
-    for done, (inputs, targets) in enumerate(batches, first + 1):
-        loss = trainer.step(done - 1, inputs, targets)
-        if report and (done % report_every == 0 or done == budget.steps):
-            minimised = loss.item()  # waits for a GPU
-            now = clock.seconds()
-            rate = (done - last_step) * budget.batch_size / (now - last_report)
-            last_report, last_step = now, done
-            with clock.stopped():
-                sparsity = trainer.show()
-                metric = peek(module, shown, run) if length(shown[1]) > 1 else None
-                name = run.task.record.metric
-                report(TrainingProgress(done, budget.steps, minimised, sparsity, metric, rate, name))
-        yield done
+    device = tree_leaves(shown)[0].device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        _seed_noise(run, first)
+        for done, (inputs, targets) in enumerate(batches, first + 1):
+            loss = trainer.step(done - 1, inputs, targets)
+            if report and (done % report_every == 0 or done == budget.steps):
+                minimised = loss.item()  # waits for a GPU
+                now = clock.seconds()
+                rate = (done - last_step) * budget.batch_size / (now - last_report)
+                last_report, last_step = now, done
+                with clock.stopped():
+                    sparsity = trainer.show()
+                    metric = peek(module, shown, run) if length(shown[1]) > 1 else None
+                    name = run.task.record.metric
+                    report(TrainingProgress(done, budget.steps, minimised, sparsity, metric, rate, name))
+            _seed_noise(run, done)
+            yield done
+
+
+def _seed_noise(run: TrainingRun, step: int) -> None:
+    """Let what a user's network or data draws from torch's global generator in a step follow from seed and step."""
+    torch.manual_seed(prng.words(run.seed, "noise", f"step {step}", 1)[0].item())
 
 
 def forward(module: nn.Module, inputs: Tensors, precision: str) -> Tensors:
@@ -180,15 +190,20 @@ def forward(module: nn.Module, inputs: Tensors, precision: str) -> Tensors:
 
 
 @torch.no_grad()
-def peek(module: nn.Module, batch: Batch, run: TrainingRun) -> float:
+def peek(module: nn.Module, batch: Batch, run: TrainingRun) -> float | None:
     """Return the metric of a network in training on one batch, normalised by the batch's own statistics.
 
-    No buffer is changed by it.
+    None where a function of the user's fails on a single batch, which may lack a class. No buffer is changed by it.
     """
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     inputs, targets = batch
     outputs = run.task.kept(call(module, run.feed(inputs)))
-    metric = run.task.measure(move(outputs, CPU), move(targets, CPU))
+    try:
+        metric: float | None = run.task.measure(move(outputs, CPU), move(targets, CPU))
+    except Exception:
+        if isinstance(run.task.metric, NamedMetric):
+            raise
+        metric = None
     for name, values in kept.items():
         module.get_buffer(name).copy_(values)
     return metric

@@ -1,12 +1,21 @@
 """A user's own data: whatever torch can read, shuffled by the seed where its order is ours to draw."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from slt_compress.data.own import ExamplesSplit, StreamSplit, as_split
 from slt_compress.data.splits import IndexedSplit, TensorSplit, count
@@ -196,7 +205,60 @@ def test_what_is_no_data_set_is_refused(data: Any) -> None:
         as_split(data, "validation", 2)
 
 
+def test_a_stream_that_can_be_read_only_once_is_refused() -> None:
+    for data in (Once(), DataLoader(Once(), batch_size=2)):
+        with pytest.raises(UsageError, match="`test` can be read only once"):
+            as_split(data, "test", 2)
+
+
+class Fading(IterableDataset[Any]):
+    """Gives nothing after its second pass."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.passes += 1
+        return iter([Rows()[0]] * 4 if self.passes < 4 else [])
+
+
 def test_a_stream_that_ends_for_good_is_noticed() -> None:
-    split, _ = as_split(Once(), "train", 2)
+    split, _ = as_split(Fading(), "train", 2)
     with pytest.raises(DataError, match="gave no batch; it must start again at every pass"):
-        list(zip(range(5), split.passes(2, torch.Generator()), strict=False))
+        list(zip(range(9), split.passes(2, torch.Generator()), strict=False))
+
+
+def test_a_last_batch_of_one_is_left_out_of_the_training() -> None:
+    split, _ = as_split(DataLoader(Subset(Rows(), range(7)), batch_size=3, sampler=range(7)), "train", 3)
+    sizes = [len(targets) for _, targets in itertools.islice(split.passes(3, torch.Generator()), 5)]
+    assert sizes == [3, 3, 3, 3, 3]
+    assert [len(targets) for _, targets in split.batches(3)] == [3, 3, 1]
+
+
+class Doubled(TensorDataset):
+    """Changes its examples on the way."""
+
+    def __getitem__(self, index: Any) -> Any:
+        inputs, targets = (tensor[index] for tensor in self.tensors)
+        return 2 * inputs, targets
+
+
+class Reversed(DataLoader[Any]):
+    def __iter__(self) -> Any:
+        return reversed(list(super().__iter__()))
+
+
+def test_what_a_class_of_the_users_does_is_not_passed_over() -> None:
+    assert torch.equal(everything(opened(Doubled(INPUTS, TARGETS)))[0], 2 * INPUTS)
+    split, _ = as_split(Reversed(TENSORS, batch_size=5), "train", 4)
+    assert next(iter(split.batches(5)))[1].tolist() == [15, 16, 17, 18, 19]
+    drawn = DataLoader(TENSORS, batch_size=5, sampler=RandomSampler(TENSORS, replacement=True, num_samples=100))
+    assert isinstance(as_split(drawn, "train", 4)[0], StreamSplit)
+
+
+def test_errors_of_the_users_code_are_told_in_a_line() -> None:
+    class Broken(Rows):
+        def __getitem__(self, index: int) -> Any:
+            raise KeyError("weight")
+
+    with pytest.raises(DataError, match=r"`train` cannot be read \(KeyError: 'weight'\)"):
+        as_split(Broken(), "train", 2)

@@ -60,7 +60,7 @@ def test_without_a_metric_it_is_that_of_the_loss() -> None:
     }
     task = task_of(absolute_error)
     assert task.measure(torch.ones(3), torch.zeros(3)) == -1
-    assert task.record.metric == "negative_loss"
+    assert task.record.metric == "minus the loss"
     assert {loss.task for loss in LOSSES.values()} < set(TASK_NAMES)
     assert {loss.metric for loss in LOSSES.values()} < set(METRICS)
 
