@@ -22,8 +22,11 @@ def length(tensors: Tensors) -> int:
 
 
 def move(tensors: Tensors, device: torch.device) -> Tensors:
-    """Return the tensors on a device; from pinned memory, the host does not wait for the copy."""
-    return tree_map(lambda tensor: tensor.to(device, non_blocking=True), tensors)
+    """Return the tensors on a device; from pinned memory to a GPU, the host does not wait for the copy.
+
+    On the way back it does: it would read what is not there yet.
+    """
+    return tree_map(lambda tensor: tensor.to(device, non_blocking=device.type != "cpu"), tensors)
 
 
 def join(batches: Sequence[Tensors]) -> Tensors:
