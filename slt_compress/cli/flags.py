@@ -8,13 +8,17 @@ import re
 
 # Arguments that the command line knows under another name than Python.
 _OPTIONS = {"learning_rate": "lr", "initialiser": "init"}
+# Arguments that it does not know, as they are objects of the caller's.
+_PYTHON_ALONE = {"train", "test", "validation", "loss", "metric", "collate_fn", "inputs"}
 
 
 def as_flags(text: str) -> str:
-    """Return a message with `name` as --name, and `name=value` as --name value."""
+    """Return a message with `name` as --name, and `name=value` as --name value; what only Python has as name=."""
 
     def flag(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
+        if name in _PYTHON_ALONE:
+            return f"{name}= in Python"
         option = "--" + _OPTIONS.get(name, name).replace("_", "-")
         return option if value is None else f"{option} {value}"
 

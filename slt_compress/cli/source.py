@@ -68,8 +68,9 @@ def user_code(text: str | None) -> Iterator[tuple[Callable[[], Any] | None, Text
 
 
 def _run(path: Path) -> Any:
-    taken = path.stem in sys.modules or path.stem in sys.stdlib_module_names or importlib.util.find_spec(path.stem)
-    name = f"{path.stem}_source" if taken else path.stem
+    name = re.sub(r"\W", "_", path.stem)
+    if name in sys.modules or name in sys.stdlib_module_names:
+        name = f"{name}_source"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec
     assert spec.loader

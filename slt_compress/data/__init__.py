@@ -1,4 +1,4 @@
-"""Labelled images: data sets by name, splits, batches, preprocessing and augmentation.
+"""Labelled examples: data sets by name and the user's own, splits, batches, preprocessing and augmentation.
 
 May import `errors`, `progress`, `tasks` and, for the draws of an augmentation, `prng`.
 """

@@ -1,5 +1,5 @@
-"""Accuracy of a network, whichever backend runs it.
+"""What a network is worth on a split, whichever backend runs it.
 
-May import `errors`, `progress`, `data`, `ticket`, and of `training` only `device`, `distributed` and
-`malloc`.
+May import `errors`, `progress`, `data`, `tasks`, `models.source`, `ticket`, and of `training` only `device`,
+`distributed` and `malloc`.
 """

@@ -9,6 +9,6 @@
     parity            an ONNX graph compared with torch and with other graphs
     quiet             the libraries' own messages, kept off the terminal
 
-May import errors, files, progress, prng, masking, models, data, ticket and evaluation. Must not import
+May import errors, files, progress, prng, masking, models, data, tasks, ticket and evaluation. Must not import
 training.search, methods, comparison, pipeline or cli.
 """

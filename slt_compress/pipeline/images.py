@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, open_dataset
+from slt_compress.data.hub import HF
 from slt_compress.data.splits import IndexedSplit, Part
 from slt_compress.errors import DataError, UsageError
 from slt_compress.progress import SILENT, ProgressReporter
@@ -35,7 +36,7 @@ def images_for(
         raise UsageError("the network was found on data of your own: measure it with `test`, not with a `dataset`")
     if name is None:
         name = record.dataset
-        if name not in DATASET_NAMES:
+        if name not in (*DATASET_NAMES, HF):
             raise UsageError(f"the file names the data set {name!r}, which there is none of: give `dataset`")
     dataset = open_dataset(name, folder)
     if list(dataset.classes) != record.classes:

@@ -21,6 +21,7 @@ PACKAGE = Path(slt_compress.__file__).parent
         ("`lock_ratio` must be from 0 to `freeze_ratio`, 0", "--lock-ratio must be from 0 to --freeze-ratio, 0"),
         ("use `device=cpu`", "use --device cpu"),
         ("`min_accuracy=0.95`", "--min-accuracy 0.95"),
+        ("give `test` and `metric`", "give test= in Python and metric= in Python"),
         ("`init`, `weights=int8`; `method=edge-popup`.", "--init, --weights int8; --method edge-popup."),
         ("`learning_rate` must be positive", "--lr must be positive"),
         ("`learning_rate=0.1` and `initialiser=uniform`", "--lr 0.1 and --init uniform"),

@@ -39,6 +39,13 @@ def test_a_network_for_other_data_takes_no_images() -> None:
         images_for(record, "digits", None)
 
 
+def test_a_file_names_only_data_that_leads_nowhere_by_itself() -> None:
+    assert len(images_for(RECORD, None, None)) == 360
+    for name in ("hf", "hf:user/set", "../images", "python"):
+        with pytest.raises(UsageError, match=f"the file names the data set '{name}'.*give `dataset`"):
+            images_for(replace(RECORD, dataset=name), None, None)
+
+
 def test_of_many_images_the_same_few_are_drawn() -> None:
     whole, few, again = (images_for(RECORD, "digits", None, most=most) for most in (None, 20, 20))
     assert (len(whole), len(few)) == (360, 20)

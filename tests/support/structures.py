@@ -1,4 +1,7 @@
-"""Random structures of layers, and what they keep and weigh, computed weight by weight: slow, but plain to see."""
+"""Random structures of layers, and what they keep and weigh, computed weight by weight: slow, but plain to see.
+
+And random values beside them.
+"""
 
 from typing import Any
 
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from slt_compress import prng
 from slt_compress.prng import SeedRecipe
 from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
+from slt_compress.ticket.stored import BUFFER_TYPES, PARAMETER_TYPES, StoredTensor
 
 Mask = Any
 
@@ -24,6 +28,30 @@ def structures(draw: st.DrawFn) -> tuple[list[LayerParts], SeedRecipe]:
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     groups = [random.random(draw(st.integers(1, 5))) < draw(st.sampled_from([0.2, 0.7, 1.0])) for _ in range(3)]
     return [_layer(draw, f"layer{index}", recipe, random, groups) for index in range(draw(st.integers(1, 4)))], recipe
+
+
+@st.composite
+def stored_values(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw statistics, parameters and constants, as arguments of `Ticket.assemble`."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    odd = st.sampled_from([-0.0, 1e-45, float("inf"), -65504.0, 3e38])
+
+    def tensors(kind: str, types: tuple[str, ...]) -> dict[str, StoredTensor]:
+        found = {}
+        for index in range(draw(st.integers(0, 3))):
+            array = np.abs(random.standard_normal(draw(st.lists(st.integers(0, 3), max_size=4)))).astype(np.float32)
+            type_ = draw(st.sampled_from(types))
+            if type_ == "fp32" and array.size:
+                array.flat[0] = draw(odd)
+            found[f"{kind}.{index}"] = StoredTensor.of(array, type_)
+        return found
+
+    constants = st.dictionaries(st.sampled_from("xyz"), st.floats(allow_nan=False, allow_infinity=False, width=32))
+    return {
+        "statistics": tensors("buffer", BUFFER_TYPES),
+        "parameters": tensors("parameter", PARAMETER_TYPES),
+        "constants": draw(constants),
+    }
 
 
 def _layer(
