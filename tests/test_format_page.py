@@ -1,23 +1,32 @@
-"""The page docs/ticket-format.md is enough to read a ticket: a reader written from it agrees with ours, bit for bit.
+"""The pages docs/ticket-format.md and docs/ticket-format-2.md are enough to read a ticket: a reader written from them
+agrees with ours, bit for bit. And what they say in numbers is right.
 
-And what docs/ticket-format-2.md says in numbers is right.
+That the two readers of version 2 also refuse the same files is tested in tests/ticket/test_version2.py.
 """
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
+from slt_compress.errors import TicketError
 from slt_compress.prng import SeedRecipe
 from slt_compress.tasks.record import TASK_NAMES
-from slt_compress.ticket import container
+from slt_compress.ticket import container, version2
 from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
 from slt_compress.ticket.purpose import DTYPES
 from slt_compress.ticket.stored import BUFFER_TYPES, WEIGHT_TYPES, StoredTensor, StoredWeights
 from slt_compress.ticket.ticket import Ticket
 from tests.independent_reader import Contents, initialise, read, stream, words
-from tests.support.documents import OWN
+from tests.independent_reader_2 import read as read_2
+from tests.independent_reader_2 import version_1_size
+from tests.support.documents import OWN, PROVENANCE, small_ticket
+from tests.support.structures import stored_values, structures
 from tests.support.tickets import make_ticket
 
 DOCS, FOLDER = Path(__file__).parent.parent / "docs", Path(__file__).parent / "golden"
@@ -62,6 +71,91 @@ def test_the_independent_reader_notices_damage() -> None:
     for length in (0, 7, 100, len(content) - 1):
         with pytest.raises(ValueError, match=r"\w"):
             read(bytes(content[:length]))
+
+
+def compare_2(content: bytes) -> None:
+    ticket, found = Ticket.from_bytes(content), read_2(content)
+    names = [layer.name for layer in ticket.layers]
+    same([np.packbits(ticket.mask(name)) for name in names], [np.packbits(mask) for mask in found.masks.values()])
+    same([ticket.weights(name) for name in names], found.weights.values())
+    same(ticket.statistics.values(), found.statistics.values())
+    same([stored.values() for stored in ticket.parameters.values()], found.parameters.values())
+    same(map(np.float32, ticket.constants.values()), found.constants.values())
+    assert [list(found.masks), list(found.weights)] == [names] * 2
+    assert list(found.statistics) == list(ticket.statistics)
+    assert list(found.parameters) == list(ticket.parameters)
+    assert list(found.constants) == list(ticket.constants)
+
+
+def same(ours: Iterable[Any], theirs: Iterable[Any]) -> None:
+    """Fail unless arrays have the same shapes, types and bits."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("path", GOLDEN_2, ids=lambda path: path.stem)
+def test_both_readers_agree_on_golden_tickets_of_version_2(path: Path) -> None:
+    compare_2(path.read_bytes())
+
+
+@settings(max_examples=200, deadline=None)
+@given(structures(), stored_values())
+def test_both_readers_agree_on_random_tickets_of_version_2(
+    structure: tuple[list[LayerParts], SeedRecipe], stored: dict[str, Any]
+) -> None:
+    layers, recipe = structure
+    compare_2(Ticket.assemble(layers, OWN, origin=recipe, **stored).to_bytes())
+
+
+@pytest.mark.parametrize("path", GOLDEN_2, ids=lambda path: path.stem)
+def test_the_independent_reader_of_version_2_notices_damage(path: Path) -> None:
+    """Each byte with a bit flipped, and every length."""
+    content = path.read_bytes()
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        for wrong in (bytes(damaged), content[:position]):
+            with pytest.raises(ValueError, match=r"\w"):
+                read_2(wrong)
+    with pytest.raises(ValueError, match="does not end with its last tensor"):
+        read_2(content + b"\0")
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_what_version_1_can_hold_is_not_read_in_version_2(path: Path) -> None:
+    """Both readers refuse it, and the page tells how long the file of version 1 would be."""
+    ticket = Ticket.load(path)
+    if ticket.granularity == "neuron" and ticket.freeze.ratio:
+        with pytest.raises(TicketError, match="only version 1 can hold such masks"):
+            version2.write(ticket)
+        return
+    content = container.pack(*version2.write(ticket), 2)[0]
+    with pytest.raises(TicketError, match="though version 1 can hold it"):
+        Ticket.from_bytes(content)
+    with pytest.raises(ValueError, match="has to be written in version 1"):
+        read_2(content)
+    document = container.unpack(content)[0]
+    assert version_1_size(document, ticket.granularity) == path.stat().st_size
+
+
+@pytest.mark.parametrize("granularity", ["weight", "neuron"])
+def test_both_readers_agree_on_what_version_1_has_no_room_for(granularity: str) -> None:
+    def ticket(columns: int) -> Ticket:
+        masks, scales = {"w": np.zeros((1, columns), bool)}, {"w": 0.5}
+        provenance = replace(PROVENANCE, architecture="0" * 64)
+        return small_ticket(masks=masks, scales=scales, provenance=provenance, granularity=granularity, codec="rice")
+
+    most = 4096 * len(ticket(4_000_000).to_bytes())
+    content = container.pack(*version2.write(ticket(most)), 2)[0]
+    with pytest.raises(ValueError, match="has to be written in version 1"):
+        read_2(content)
+    compare_2(ticket(most + 1).to_bytes())
+
+
+@pytest.mark.parametrize("name", ["independent_reader", "independent_reader_2"])
+def test_the_independent_readers_share_no_code_with_the_package(name: str) -> None:
+    assert "slt_compress" not in Path(__file__).with_name(f"{name}.py").read_text()
 
 
 def test_the_vectors_on_the_page_are_right() -> None:

@@ -13,11 +13,11 @@ from slt_compress.ticket.fields import (
     MAX_FILE_BYTES,
     MAX_LENGTH,
     check_scale,
-    float32_json,
     read_codec,
     read_float32,
     read_name,
     read_shape,
+    rounded_json,
     whole,
 )
 from slt_compress.ticket.schema import Coat, CodedMask, Layer, Use, unique
@@ -60,7 +60,7 @@ def layer_row(layer: Layer, places: Mapping[int, int]) -> list[Any]:
     for coat in layer.coats:
         if any(use.fixed and use.axis is not None for use in coat.uses):
             raise TicketError(f"the seed fixes some neurons of {layer.name}: only version 1 can hold such masks")
-        coats.append([float32_json(coat.scale), [[places[id(use.mask)], use.axis, use.repeat] for use in coat.uses]])
+        coats.append([rounded_json(coat.scale), [[places[id(use.mask)], use.axis, use.repeat] for use in coat.uses]])
     return [layer.name, list(layer.shape), coats, layer.kept, layer.values and layer.values.type]
 
 

@@ -122,6 +122,8 @@ def _tensors(header: dict[str, Any], content: bytes, start: int, version: int) -
         end = offset + count * types[code].itemsize
         if entry != {"dtype": code, "shape": [count], "data_offsets": [offset, end]} or start + end > len(content):
             raise TicketError(f"the tensor {name} does not lie where it should in the file: {entry!r}")
+        if version > 1 and any(type(place) is not int for place in entry["data_offsets"]):
+            raise TicketError(f"the tensor {name} does not lie between whole numbers: {entry!r}")
         tensors[name] = np.frombuffer(content, types[code], count, start + offset)
         offset = end
     if start + offset != len(content):
@@ -159,7 +161,7 @@ def _saved(document: dict[str, Any], tensors: Tensors, version: int) -> bytes:
         text = _canonical(complete)
     except (TypeError, ValueError, RecursionError) as error:
         raise TicketError(f"its document cannot be written as JSON ({error})") from error
-    return save(dict(tensors), metadata={_KEY: text})
+    return bytes(save(dict(tensors), metadata={_KEY: text}))
 
 
 def _canonical(document: dict[str, Any]) -> str:

@@ -137,6 +137,11 @@ def float32_json(value: float) -> float:
     return float(f"{value:.9g}")
 
 
+def rounded_json(value: float) -> float:
+    """Return what stands for a number that is rounded to float32, or itself if it is too large for that."""
+    return float32_json(float(np.float32(value))) if abs(value) < _TOO_LARGE else value
+
+
 def read_float32(value: object, what: str) -> float:
     """Read what `float32_json` returned."""
     if type(value) is not float or not abs(value) < _TOO_LARGE:

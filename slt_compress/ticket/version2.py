@@ -93,7 +93,7 @@ def write(contents: Contents) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.
     document = {
         **fields.common_json(contents.seed, contents.initialiser, contents.freeze),
         **provenance_json(contents.provenance),
-        "constants": [[name, fields.float32_json(value)] for name, value in contents.constants.items()],
+        "constants": [[name, fields.rounded_json(value)] for name, value in contents.constants.items()],
         "layers": [coats.layer_row(layer, places) for layer in contents.layers],
         "masks": [coats.mask_row(mask) for mask in masks],
         "parameters": _stored_rows(contents.parameters),

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from slt_compress.errors import TicketError
+from slt_compress.prng import SeedRecipe
 from slt_compress.ticket import container
+from slt_compress.ticket.assembly import CoatParts, LayerParts
 from slt_compress.ticket.ticket import Ticket
-from tests.support.documents import edited, rich_ticket
+from tests.support.documents import OWN, edited, rich_ticket
 
 RICH = rich_ticket().to_bytes()
 DOCUMENT = container.unpack(RICH)[0]
@@ -112,7 +114,9 @@ def test_other_layers_are_refused(place: tuple[int, ...], value: Any, words: str
 @pytest.mark.parametrize("shape", [[2**40, 2**40], [2**20, 2**20], [6, 2**30], [2**30, 3, 2, 2]], ids=str)
 def test_a_small_file_cannot_claim_many_weights(shape: list[int]) -> None:
     for row in (["w", shape, [[1.0, []]], 0, None], ["w", shape, [[1.0, [[5, None, 1]]]], 0, None]):
-        with pytest.raises(TicketError, match=r"claim \d+ weights: more than masks could describe|used twice|order"):
+        with pytest.raises(
+            TicketError, match=r"claim \d+ weights and gates: more than masks could describe|used twice|order"
+        ):
             Ticket.from_bytes(edited(RICH, ("layers",), [*DOCUMENT["layers"], row]))
 
 
@@ -127,6 +131,41 @@ def test_whole_slices_may_stand_for_more_weights_than_single_gates() -> None:
         Ticket.from_bytes(container.pack(*_with_layers(own, masks))[0])
     with pytest.raises(TicketError, match="claim 10000000 weights"):
         Ticket.from_bytes(container.pack(*_with_layers([[*own[0][:2], [[1.0, []]] * 2, 0, None]]))[0])
+
+
+def test_gates_of_slices_count_as_weights_do() -> None:
+    """An empty code of one byte may stand for any number of them."""
+    for gates, refused in ((1_000_000, False), (9_000_000, True)):
+        masks = [[gates, 0, "rice", 1]] * 2
+        layer = ["w", [gates, 2], [[1.0, [[0, 0, 1], [1, 0, 1]]]], 0, None]
+        document, _, version = _with_layers([layer], masks)
+        content = container.pack(document, {"masks": np.zeros(2, np.uint8)}, version)[0]
+        if refused:
+            with pytest.raises(TicketError, match="claim 19125000 weights and gates"):
+                Ticket.from_bytes(content)
+        else:
+            assert Ticket.from_bytes(content).weight_count == 2 * gates
+
+
+@pytest.mark.parametrize(
+    ("scale", "read"), [(1e-30, False), (1.0000001e-30, True), (9.99999939e29, True), (1.00000002e30, False)]
+)
+def test_scales_are_compared_as_they_are_written(scale: float, read: bool) -> None:
+    """The float32 nearest to 1e-30 is larger than it."""
+    content = edited(RICH, ("layers", 0, 2, 0, 0), scale)
+    if read:
+        assert Ticket.from_bytes(content).layers[0].scale == np.float32(scale)
+    else:
+        with pytest.raises(TicketError, match="impossible scale"):
+            Ticket.from_bytes(content)
+
+
+def test_a_scale_is_rounded_to_float32_when_it_is_written() -> None:
+    layer = LayerParts("w", (2, 2), [CoatParts(np.eye(2, dtype=bool), scale=0.1)])
+    ticket = Ticket.assemble([layer], OWN, origin=SeedRecipe(1))
+    assert container.unpack(ticket.to_bytes())[0]["layers"][0][2][0][0] == 0.100000001
+    packed = Ticket.pack({"w": np.eye(2, dtype=bool)}, {"w": 0.1}, {}, OWN, origin=SeedRecipe(1))
+    assert packed.to_bytes() == ticket.to_bytes()
 
 
 def _with_layers(layers: list[Any], masks: list[Any] | None = None) -> tuple[dict[str, Any], dict[str, Any], int]:

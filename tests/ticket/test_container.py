@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -218,6 +219,55 @@ def test_another_spelling_of_the_header_is_read() -> None:
     spelled = with_header(packed_2(), header_of(packed_2()))
     assert spelled != packed_2()
     assert list(container.unpack(spelled)[1]) == list(BYTES)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: b"\xef\xbb\xbf" + text,
+        lambda text: text.decode().encode("utf-16"),
+        lambda text: b" " + text,
+        lambda text: text + b"\n",
+        lambda text: text + b"  \t ",
+        lambda text: text.replace(b'"dtype": "U8"', b'"dtype": "U8", "dtype": "U8"', 1),
+        lambda text: text.replace(b"[0, 9]", b"[0, 9.0]"),
+        lambda text: text.replace(b"[0, 9]", b"[false, 9]"),
+        lambda text: text.replace(b"ticket", b"t\xe9cket"),
+    ],
+    ids=range(9),
+)
+def test_a_header_is_strict_json_since_version_2(change: Callable[[bytes], bytes]) -> None:
+    content = packed_2()
+    header = header_of(content)
+    text = change(json.dumps(header).encode())
+    assert text != json.dumps(header).encode()
+    digest = header["__metadata__"]["ticket"].partition('"digest":"')[2][:64].encode()
+    blank = len(text).to_bytes(8, "little") + text.replace(digest, b"0" * 64) + b"".join(map(bytes, BYTES.values()))
+    with pytest.raises(TicketError):
+        container.unpack(blank.replace(b"0" * 64, hashlib.sha256(blank).hexdigest().encode()))
+
+
+def test_the_digest_stands_in_a_header_once() -> None:
+    """In version 2 no other text is named so, in version 1 none that would be taken for it."""
+    for version, tensors in ((1, TENSORS), (2, BYTES)):
+        for text in ("0" * 64, "0" * 63, ""):
+            document = {**DOCUMENT, "settings": {"digest": text}}
+            if version == 1 and len(text) < 64:
+                assert container.unpack(container.pack(document, tensors, 1)[0])[0]["settings"] == {"digest": text}
+            else:
+                with pytest.raises(TicketError, match="a text in its settings is named 'digest'"):
+                    container.pack(document, tensors, version)
+
+
+def test_a_document_that_is_no_json_is_refused() -> None:
+    for value in (float("nan"), float("inf"), {1}, object(), {1: 1, "1": 1}, 10**5000):
+        with pytest.raises(TicketError, match="its document cannot be written as JSON"):
+            container.pack({"x": value}, TENSORS, 1)
+
+
+def test_the_size_is_known_before_the_digest() -> None:
+    assert container.packed_size(DOCUMENT, TENSORS, 1) == len(packed())
+    assert container.packed_size({**DOCUMENT, "sections": []}, BYTES, 2) == len(packed_2())
 
 
 @pytest.mark.parametrize(("old", "new"), [("u00e4", "u00E4"), ('"seed":3', '"seed": 3'), ("}", " }")])

@@ -26,6 +26,44 @@ def test_other_numbers_are_refused(value: Any) -> None:
     assert fields.read_float32(0.100000001, "x") == np.float32(0.1)
 
 
+def test_the_largest_float32_is_one() -> None:
+    largest = float(np.finfo(np.float32).max)
+    assert fields.rounded_json(largest) == 3.40282347e38
+    assert fields.read_float32(3.40282347e38, "x") == largest
+    for beyond in (3.4028235e38, 2.0**128):
+        with pytest.raises(TicketError, match="x should be"):
+            fields.read_float32(beyond, "x")
+
+
+def test_a_number_is_rounded_before_it_is_written() -> None:
+    assert fields.rounded_json(0.1) == 0.100000001
+    assert fields.rounded_json(-1e-45) == -1.40129846e-45
+    assert fields.rounded_json(1e39) == 1e39
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth > 1 else {}
+
+
+def test_values_of_a_document_are_bounded() -> None:
+    long = "x" * 1000
+    right: list[Any] = [-(2**63), 2**64 - 1, long, "\U0001f600" * 1000, True, None, 1e300, nested(32), {long: []}]
+    for value in right:
+        fields.check_values(value)
+    wrong: list[tuple[Any, str]] = [
+        (-(2**63) - 1, "a whole number should be from"),
+        (2**64, "a whole number should be from"),
+        ("x" * 1001, "a text should be at most 1000"),
+        ("\ud83d", "a text should be"),
+        ({"\ud83d": 1}, "a text should be"),
+        ({"x" * 1001: 1}, "a text should be"),
+        (nested(33), "nested more than 32 deep"),
+    ]
+    for value, words in wrong:
+        with pytest.raises(TicketError, match=words):
+            fields.check_values({"a": value} if not isinstance(value, list) else value)
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, 1e-30, 1e30, 1, None, float("nan")])
 def test_impossible_scales_are_refused(value: Any) -> None:
     with pytest.raises(TicketError, match="w has an impossible scale"):

@@ -108,6 +108,11 @@ def test_other_histograms_are_refused(change: dict[str, Any], words: str) -> Non
         purpose.read_reference([{**HISTOGRAM, **change}])
 
 
+def test_histograms_have_names_of_their_own() -> None:
+    with pytest.raises(TicketError, match="two histograms of its reference have the same name"):
+        purpose.read_reference([HISTOGRAM, {**HISTOGRAM, "name": "y"}, HISTOGRAM])
+
+
 @pytest.mark.parametrize("rows", [[], [HISTOGRAM] * 65])
 def test_there_are_1_to_64_histograms(rows: Any) -> None:
     with pytest.raises(TicketError, match="1 to 64 histograms"):

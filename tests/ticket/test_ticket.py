@@ -243,7 +243,10 @@ GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("*.safetensors"))
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 def test_tickets_load_for_ever(path: Path) -> None:
-    """The SHA-256 over every mask, weight, statistic, parameter and constant was noted when the file was made."""
+    """The files beside them with the ending .sha256 were written when they were made. They hold a SHA-256: over the
+    mask (`np.packbits`, row-major, the first weight in the highest bit) and the weights of each layer in order, then
+    over the statistics, the parameters and the constants, each in order. All numbers are little-endian float32.
+    """
     ticket = Ticket.load(path)
     ticket.check()
     assert ticket.to_bytes() == path.read_bytes()
@@ -286,10 +289,15 @@ def test_the_golden_tickets_of_version_2_cover_it() -> None:
     assert {len(one.shape) for one in stored} >= {0, 1, 3}
     assert {one.type for ticket in tickets for one in ticket.parameters.values()} == set(PARAMETER_TYPES)
     origins = [ticket.provenance for ticket in tickets]
-    assert {origin.model.builder for origin in origins} >= {"slt", "python"}
+    assert {origin.model.builder for origin in origins} >= {"slt", "timm", "python"}
     assert {origin.task.name for origin in origins} == set(TASK_NAMES)
     assert {tensor.dtype for origin in origins for tensor in (*origin.inputs, *origin.outputs)} == set(DTYPES)
     assert {origin.preprocessing is None for origin in origins} == {False, True}
+    assert {(bool(ticket.parameters), bool(ticket.constants)) for ticket in tickets} == {
+        *((False, False), (False, True), (True, False), (True, True))
+    }
+    assert {layer.values.type for layer in layers if layer.values and not layer.kept} >= {"fp32", "int8", "int4"}
+    assert any(not mask.gates for ticket in tickets for mask in ticket.masks)
     for found in (
         {bool(ticket.constants) for ticket in tickets},
         {bool(origin.classes) for origin in origins},

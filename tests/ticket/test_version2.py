@@ -1,4 +1,7 @@
-"""The document of version 2: whoever forges one, of whatever golden ticket, has it read as written or refused."""
+"""The document of version 2: whoever forges one, of whatever golden ticket, has it read as written or refused.
+
+By the package, and by the reader that was written from the page alone: the two agree about each forgery.
+"""
 
 import copy
 import json
@@ -7,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,10 @@ from hypothesis import strategies as st
 from slt_compress.errors import SltError, TicketError
 from slt_compress.models.spec import PythonModel
 from slt_compress.ticket import container
+from slt_compress.ticket.schema import SearchRecord
+from slt_compress.ticket.stored import StoredTensor
 from slt_compress.ticket.ticket import Ticket
+from tests.independent_reader_2 import read as read_independently
 from tests.support.documents import OWN, edited, rich_ticket
 
 FOLDER = Path(__file__).parent.parent / "golden"
@@ -53,7 +60,7 @@ def read_whole(content: bytes) -> Ticket:
     return ticket
 
 
-def read_or_refused(content: bytes) -> bool:
+def read_again(content: bytes) -> bool:
     """Return whether a ticket is read; if so, it must be written again as it was. Anything but a refusal fails."""
     try:
         ticket = read_whole(content)
@@ -61,6 +68,17 @@ def read_or_refused(content: bytes) -> bool:
         return False
     assert ticket.to_bytes() == content
     return True
+
+
+def read_or_refused(content: bytes) -> bool:
+    """Return whether a ticket is read, on which both readers must agree."""
+    ours = read_again(content)
+    if ours:
+        read_independently(content)
+    else:
+        with pytest.raises(ValueError, match=r"\w"):
+            read_independently(content)
+    return ours
 
 
 def test_the_rich_ticket_comes_back() -> None:
@@ -192,13 +210,80 @@ def test_every_value_may_be_wrong(path: Path) -> None:
         (("parameters", 0, 2), ["fp32"], "the parameter norm.weight should be"),
         (("statistics", 0, 2), "int8", "should be fp32 or fp16 or uint8 or uint8-squared, found 'int8'"),
         (("statistics", 0, 0), "n.running_var", "occurs twice"),
-        (("statistics", 0, 1), [2**31] * 8, "reaches to byte"),
+        (("statistics", 0, 1), [2**31], "reaches to byte"),
+        (("statistics", 0, 1), [2**31] * 8, "the statistic n.running_mean has an impossible shape"),
+        (("statistics", 0, 1), [0, 2**31, 2], "the statistic n.running_mean has an impossible shape"),
         (("freeze",), [0.5, 0.6], "its freeze should be"),
+        (("freeze",), [0.5, -0.0], "its freeze should not have -0.0"),
+        (
+            ("dataset",),
+            "hf:someone/x",
+            "its dataset should be 1 to 100 of the characters a-z, 0-9 and -: 'hf:someone/x'",
+        ),
+        (("dataset",), "hf:/etc", "its dataset should be"),
+        (("dataset",), "../x", "its dataset should be"),
+        (("dataset",), "Digits", "its dataset should be"),
+        (("dataset",), "digits\n", "its dataset should be"),
+        (("dataset",), "", "its dataset should be"),
+        (("dataset",), "x" * 101, "its dataset should be"),
+        (("preprocessing",), {"size": 8, "channels": 1, "mean": [0.0], "std": [0.0]}, "std of its preprocessing"),
+        (("preprocessing",), {"size": 8, "channels": 1, "mean": [0.0], "std": [-1.0]}, "std of its preprocessing"),
+        (("library",), "x" * 1001, "a text should be at most 1000 Unicode characters"),
+        (("tool",), "\ud800", "a text should be at most 1000 Unicode characters"),
+        (("classes",), ["\udcff"], "a text should be at most 1000 Unicode characters"),
+        (("metrics", "\ud800"), 1.0, "a text should be at most 1000 Unicode characters"),
+        (("method", "settings", "x"), 2**64, "a whole number should be from -2**63 to 2**64 - 1"),
     ],
 )
 def test_edited_documents_say_what_is_wrong(place: tuple[str | int, ...], value: Any, words: str) -> None:
     with pytest.raises(TicketError, match=re.escape(words)):
         Ticket.from_bytes(edited(RICH, place, value))
+
+
+def test_an_empty_tensor_may_be_long_but_not_too_long_to_make() -> None:
+    for shape in ((0, 2**31), (2**15, 0, 2**16, 0)):
+        ticket = rich_ticket(statistics={"empty": StoredTensor("fp32", shape, b"")})
+        assert read_or_refused(ticket.to_bytes())
+        assert ticket.statistics["empty"].shape == shape
+    with pytest.raises(TicketError, match="the statistic empty has an impossible shape"):
+        rich_ticket(statistics={"empty": StoredTensor("fp32", (0, 2**31, 2), b"")})
+
+
+def nested(depth: int) -> Any:
+    found: Any = 0
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"digest": "0" * 64}, "named 'digest'"),
+        ({"deep": [{"digest": "a" * 64}]}, "named 'digest'"),
+        ({'x"digest': ""}, "named 'digest'"),
+        ({"x": float("nan")}, "cannot be written as JSON"),
+        ({"x": {1, 2}}, "cannot be written as JSON"),
+        ({"x": 1, 2: 3}, "cannot be written as JSON"),
+        ({"x": 10**5000}, "cannot be written as JSON"),
+        ({"x": 2**64}, "a whole number should be"),
+        ({"x": -(2**63) - 1}, "a whole number should be"),
+        ({"x": "y" * 1001}, "a text should be"),
+        ({"x": nested(30)}, "nested more than 32 deep"),
+        ({"x": nested(3000)}, "nested|cannot be written as JSON"),
+        ({"x": nested(29), "digest": 1, "digests": "0" * 64, "y": 'digest":"', "z": ["digest", "0" * 64]}, ""),
+    ],
+    ids=range(13),
+)
+def test_no_setting_crashes_the_writer(setting: dict[Any, Any], words: str) -> None:
+    provenance = replace(OWN, method=SearchRecord("mine", 1, 1, setting))
+    if words:
+        with pytest.raises(TicketError, match=words):
+            rich_ticket(provenance=provenance)
+    else:
+        content = rich_ticket(provenance=provenance).to_bytes()
+        assert read_or_refused(content)
+        assert Ticket.from_bytes(content).provenance.method.settings == setting
 
 
 def test_a_ticket_that_version_1_can_hold_is_not_written_in_version_2() -> None:
@@ -288,7 +373,7 @@ def test_forged_sizes_ask_for_no_memory() -> None:
                 holder = holder[key]
             if type(holder) is int and place[0] not in ("seed", "version"):
                 for value in huge:
-                    read_or_refused(edited(RICH, place, value))
+                    read_again(edited(RICH, place, value))
         assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
     finally:
         tracemalloc.stop()
@@ -309,7 +394,7 @@ def test_any_value_at_any_place_is_read_or_refused(place: tuple[str | int, ...],
         return
     try:
         content = edited(RICH, place, value)
-    except ValueError:  # NaN and infinity are no JSON: nobody could have written them
+    except TicketError:  # NaN and infinity are no JSON: nobody could have written them
         return
     read_or_refused(content)
 
