@@ -1,6 +1,7 @@
 """The documentation cannot drift: every command it shows is run, every command there is appears in it."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ from tests.support.process import Run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}  # two test processes on two cores would wait for each other
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/**/*.md") for path in ROOT.glob(pattern))
 
 
@@ -40,7 +42,9 @@ def test_the_road_of_the_readme_works(cli: Run) -> None:
 
 def test_the_python_of_the_readme_works(tmp_path: Path) -> None:
     for code, file in zip(re.findall(r"```python\n(.*?)```", README, re.DOTALL), ("ticket", "net"), strict=True):
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=ONE_THREAD, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         assert (tmp_path / f"{file}.onnx").exists()
@@ -96,6 +100,7 @@ def test_the_example_goes_from_a_folder_to_an_onnx_file(cli: Run, tmp_path: Path
     example = subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "examples" / "own_network.py"), "images"],
         cwd=tmp_path,
+        env=ONE_THREAD,
         capture_output=True,
         text=True,
         check=True,

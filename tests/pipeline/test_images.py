@@ -41,7 +41,7 @@ def test_a_network_for_other_data_takes_no_images() -> None:
 
 def test_a_file_names_only_data_that_leads_nowhere_by_itself() -> None:
     assert len(images_for(RECORD, None, None)) == 360
-    for name in ("hf", "hf:user/set", "../images", "python"):
+    for name in ("hf:user/set", "../images", "python"):
         with pytest.raises(UsageError, match=f"the file names the data set '{name}'.*give `dataset`"):
             images_for(replace(RECORD, dataset=name), None, None)
 
