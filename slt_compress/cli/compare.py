@@ -55,7 +55,10 @@ def compare(
     ] = True,
     dense_lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate of the dense baseline, for Adam. \\[default: 0.01]", rich_help_panel="Grid"),
+        typer.Option(
+            help="Learning rate of the dense baseline. \\[default: the best of three on held-out images]",
+            rich_help_panel="Grid",
+        ),
     ] = None,
     shard: Annotated[
         str | None,

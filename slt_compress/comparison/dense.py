@@ -1,6 +1,7 @@
 """The dense baseline: the same network with all its weights trained, with the budget and the images of a search.
 
-It leaves no file. It says what sparsity and frozen weights cost.
+It leaves no file. It says what sparsity and frozen weights cost. Each run tries a few learning rates, each for the
+whole budget, and takes the one that is best on held-out images: a baseline of a poor rate would flatter every ticket.
 """
 
 import math
@@ -9,11 +10,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from slt_compress.comparison.results import DENSE_LEARNING_RATE
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import Tensors
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
-from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names
+from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names, residual_branches
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import Targets
@@ -33,6 +33,7 @@ class DenseResult:
         bytes: size of its state dict in fp32.
         seconds: time of the optimiser steps.
         images_per_second: training images, over all steps.
+        learning_rate: the one that was best on held-out images, or that was given.
     """
 
     test: Evaluation
@@ -40,20 +41,61 @@ class DenseResult:
     bytes: int
     seconds: float
     images_per_second: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class DenseRecipe:
+    """How the weights of a kind of network are usually trained.
+
+    Attributes:
+        learning_rates: what is tried, falling to 0 as a cosine.
+        weight_decay: decoupled (AdamW, Loshchilov & Hutter 2019); 0: plain Adam.
+        warmup: share of the steps in which the learning rate rises.
+    """
+
+    learning_rates: tuple[float, ...]
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+
+    def describe(self, learning_rate: float | None) -> str:
+        """Return a sentence about it, with the learning rate if one was given."""
+        rates = ", ".join(f"{rate:g}" for rate in self.learning_rates)
+        optimiser = f"AdamW of weight decay {self.weight_decay:g}" if self.weight_decay else "Adam"
+        warmup = f", rising for {self.warmup:.0%} of the steps and" if self.warmup else ""
+        rate = (
+            f"learning rate {learning_rate:g}{warmup} falling to 0 as a cosine"
+            if learning_rate is not None
+            else f"each run with the best on held-out images of the learning rates {rates}{warmup} falling to 0 as a "
+            "cosine, each tried for the whole budget"
+        )
+        return f"all weights trained with {optimiser}, {rate}."
+
+
+PLAIN = DenseRecipe((1e-3, 3e-3, 1e-2))
+OF_TRANSFORMERS = DenseRecipe((3e-4, 1e-3, 3e-3), weight_decay=0.05, warmup=0.1)
+
+
+def recipe_for(module: nn.Module) -> DenseRecipe:
+    """Return the recipe of a network's kind: with residual branches behind LayerNorms, or without."""
+    return OF_TRANSFORMERS if residual_branches(module) else PLAIN
 
 
 class DenseTrainer:
-    """Optimises all parameters of a module with Adam."""
+    """Optimises all parameters of a module."""
 
-    def __init__(self, module: nn.Module, run: TrainingRun, learning_rate: float = DENSE_LEARNING_RATE) -> None:
+    def __init__(self, module: nn.Module, run: TrainingRun, recipe: DenseRecipe, learning_rate: float) -> None:
         self.module = module
-        self._optimiser = torch.optim.Adam(module.parameters(), fused=True)
+        self._optimiser = torch.optim.AdamW(module.parameters(), weight_decay=recipe.weight_decay, fused=True)
+        self._recipe = recipe
         self._learning_rate = learning_rate
         self._run = run
 
     def step(self, step: int, inputs: Tensors, targets: Targets) -> torch.Tensor:
+        steps = self._run.budget.steps
+        rise = min(1.0, (step + 1) / (self._recipe.warmup * steps)) if self._recipe.warmup else 1.0
         for group in self._optimiser.param_groups:
-            group["lr"] = self._learning_rate * (1 + math.cos(math.pi * step / self._run.budget.steps)) / 2
+            group["lr"] = self._learning_rate * rise * (1 + math.cos(math.pi * step / steps)) / 2
         self._optimiser.zero_grad()
         loss = self._run.task.mean_loss(forward(self.module, inputs, self._run.precision), targets)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -74,31 +116,48 @@ def train_dense(
 ) -> DenseResult:
     """Train a network normally and measure it once on the test images. `augment` as in `SearchConfig`.
 
-    The images come in the order in which a search of this seed sees them.
+    With the learning rate given, or with each of its recipe's, of which the best on held-out images counts. The images
+    come in the order in which a search of this seed sees them.
     """
-    rate = DENSE_LEARNING_RATE if learning_rate is None else learning_rate
     run = replace(prepared.run, seed=seed, augmentation=Augmentation(augment, seed))
+    recipe = recipe_for(prepared.source.build())
+    rates = recipe.learning_rates if learning_rate is None else (learning_rate,)
+    trained = [_train(prepared, run, recipe, rate, reporter) for rate in rates]
+    best = max(trained, key=lambda one: one.validation.metric)
+    test = evaluate(torch_classifier(best.module, prepared.device), prepared.test, run.feed, task=run.task)
+    return DenseResult(
+        test=test,
+        validation=best.validation,
+        bytes=sum(tensor.nbytes for tensor in best.module.state_dict().values()),
+        seconds=best.seconds,
+        images_per_second=run.budget.steps * run.budget.batch_size / best.seconds,
+        learning_rate=best.learning_rate,
+    )
+
+
+@dataclass(frozen=True)
+class _Trained:
+    module: nn.Module
+    validation: Evaluation
+    seconds: float
+    learning_rate: float
+
+
+def _train(
+    prepared: Prepared, run: TrainingRun, recipe: DenseRecipe, learning_rate: float, reporter: ProgressReporter
+) -> _Trained:
     module = prepared.source.build()
-    initialise(module, seed)
+    initialise(module, run.seed)
     module.to(prepared.device)
     clock = Clock()
     with reporter.training_progress() as report:
-        for _ in optimise(DenseTrainer(module, run, rate), run, clock, report):
+        for _ in optimise(DenseTrainer(module, run, recipe, learning_rate), run, clock, report):
             pass
         next(module.parameters()).sum().item()  # waits for a GPU
         seconds = clock.seconds()
     recalibrate(module, run.train, run.feed, run.budget.batch_size, run.order())
-    classifier = torch_classifier(module, prepared.device)
-    validation, test = (
-        evaluate(classifier, split, run.feed, task=run.task) for split in (run.validation, prepared.test)
-    )
-    return DenseResult(
-        test=test,
-        validation=validation,
-        bytes=sum(tensor.nbytes for tensor in module.state_dict().values()),
-        seconds=seconds,
-        images_per_second=run.budget.steps * run.budget.batch_size / seconds,
-    )
+    validation = evaluate(torch_classifier(module, prepared.device), run.validation, run.feed, task=run.task)
+    return _Trained(module, validation, seconds, learning_rate)
 
 
 def initialise(module: nn.Module, seed: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from slt_compress.comparison.results import DENSE, DENSE_LEARNING_RATE, method_label
+from slt_compress.comparison.results import DENSE, method_label
 from slt_compress.config import SearchConfig
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
@@ -61,7 +61,7 @@ class Plan:
         sparsities: the targets.
         seeds: runs of each method at each sparsity, with seeds from 0.
         dense: whether the dense network is trained too.
-        dense_lr: its learning rate, None for the default.
+        dense_lr: its learning rate; None: each run takes the best of a few, see `dense.DenseRecipe`.
         shard: (I, N): run only every N-th cell, from the I-th on, counted from 1; None: run all.
     """
 
@@ -119,13 +119,8 @@ class Plan:
         for seed in range(self.seeds):
             found += [Cell(one, sparsity, seed) for sparsity in self.sparsities for one in self.contenders]
             if self.dense:
-                found.append(Cell(Contender(DENSE), 0.0, seed, self.dense_learning_rate))
+                found.append(Cell(Contender(DENSE), 0.0, seed, self.dense_lr))
         return found
-
-    @property
-    def dense_learning_rate(self) -> float:
-        """The rate that the dense network is trained with."""
-        return DENSE_LEARNING_RATE if self.dense_lr is None else self.dense_lr
 
     def of_shard(self, cells: list["Cell"]) -> list["Cell"]:
         """Return those of all cells that the shard runs."""
@@ -137,12 +132,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid; a dense one has a learning rate."""
+    """One run of a grid; a dense one may have a learning rate."""
 
     contender: Contender
     sparsity: float
     seed: int
-    learning_rate: float = DENSE_LEARNING_RATE
+    learning_rate: float | None = None
 
     @property
     def is_dense(self) -> bool:
@@ -158,7 +153,7 @@ class Cell:
         """The name of its files, without suffix, and its name in a grid."""
         detail = f"-{self.sparsity}"
         if self.is_dense:
-            detail = "" if self.learning_rate == DENSE_LEARNING_RATE else f"-{self.learning_rate:g}"
+            detail = "" if self.learning_rate is None else f"-{self.learning_rate:g}"
         return f"{self.contender.label.replace(':', '-')}{detail}-{self.seed}"
 
     def config(self, common: SearchConfig) -> SearchConfig:

@@ -11,7 +11,6 @@ from typing import Any
 from slt_compress.methods import registry
 
 DENSE = "dense"  # the method of a row that is no ticket: all weights trained
-DENSE_LEARNING_RATE = 1e-2  # of Adam, falling to 0 as a cosine; chosen on validation images, see docs/methods.md
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Row:
         bytes: of the ticket file, or of the state dict of a dense run.
         ticket: file name relative to the folder of the results, None for a dense run.
         digest: of the ticket.
+        learning_rate: of a dense run.
     """
 
     method: str
@@ -43,6 +43,7 @@ class Row:
     digest: str | None
     recipe: str = registry.DEFAULT_RECIPE
     options: Mapping[str, Any] = field(default_factory=dict)
+    learning_rate: float | None = None
 
     @property
     def label(self) -> str:
@@ -57,6 +58,7 @@ class Row:
             "recipe": None if self.recipe == registry.DEFAULT_RECIPE else self.recipe,
             "asked_sparsity": self.target_sparsity,
             **{name: getattr(self, name) for name in _SAME_IN_FILES},
+            "learning_rate": self.learning_rate,
         }
 
     @classmethod
@@ -67,6 +69,7 @@ class Row:
             recipe=document["recipe"] or registry.DEFAULT_RECIPE,
             options={name: document[name] for name in registry.options() if document.get(name) is not None},
             target_sparsity=document["asked_sparsity"],
+            learning_rate=document.get("learning_rate"),
             **{name: document[name] for name in _SAME_IN_FILES},
         )
         numbers = (row.target_sparsity, row.sparsity, row.seed, row.accuracy, row.validation_accuracy, row.bytes)
@@ -132,7 +135,8 @@ class ComparisonResult:
         settings: what all its runs share.
         environments: the machines and versions that runs were made with.
         seeds: runs of each method at each sparsity.
-        dense_learning_rate: of the dense baseline.
+        dense_learning_rate: of the dense baseline, None where each run has taken the best of a few.
+        dense_recipe: a sentence about how the dense baseline was trained.
         cells: runs of the whole grid.
         rows: the finished ones.
         failed: why a run has failed, by the name of its cell.
@@ -142,7 +146,8 @@ class ComparisonResult:
     settings: Mapping[str, Any]
     environments: tuple[dict[str, str], ...]
     seeds: int
-    dense_learning_rate: float
+    dense_learning_rate: float | None
+    dense_recipe: str
     cells: int
     rows: tuple[Row, ...]
     failed: Mapping[str, str]
@@ -165,6 +170,7 @@ class ComparisonResult:
             "environments": list(self.environments),
             "seeds": self.seeds,
             "dense_learning_rate": self.dense_learning_rate,
+            "dense_recipe": self.dense_recipe,
             "summary": [summary.to_json() for summary in self.summaries],
             "rows": [row.to_json() for row in self.rows],
             "cells": self.cells,
@@ -281,8 +287,9 @@ def _baseline(result: ComparisonResult) -> list[str]:
     """Return how the dense baseline was trained, as a paragraph."""
     if not any(row.method == DENSE for row in result.rows):
         return []
-    rate = result.dense_learning_rate
-    return [f"Dense baseline: all weights trained with Adam, learning rate {rate:g} falling to 0 as a cosine.", ""]
+    chosen = sorted({row.learning_rate for row in result.rows if row.learning_rate is not None})
+    rates = "" if result.dense_learning_rate is not None else f" Chosen: {', '.join(f'{rate:g}' for rate in chosen)}."
+    return [f"Dense baseline: {result.dense_recipe}{rates}", ""]
 
 
 def _missing(result: ComparisonResult) -> list[str]:

@@ -23,7 +23,7 @@ import torch
 from slt_compress import files
 from slt_compress.comparison import plots
 from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
-from slt_compress.comparison.dense import train_dense
+from slt_compress.comparison.dense import recipe_for, train_dense
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
@@ -93,7 +93,8 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         settings=settings,
         environments=_distinct([dict(one.environment) for one in done]),
         seeds=plan.seeds,
-        dense_learning_rate=plan.dense_learning_rate,
+        dense_learning_rate=plan.dense_lr,
+        dense_recipe=recipe_for(prepared.source.build()).describe(plan.dense_lr),
         cells=len(cells),
         rows=tuple(one.row for one in done),
         failed=work.failed,
@@ -185,6 +186,7 @@ class _Work:
         )
         return Row(
             method=DENSE,
+            learning_rate=trained.learning_rate,
             target_sparsity=0.0,
             sparsity=0.0,
             seed=cell.seed,
@@ -212,7 +214,10 @@ def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Pre
 
 def _steps(cell: Cell, prepared: Prepared) -> int:
     """Return the optimiser steps of a cell, the unit in which progress over the grid is counted."""
-    return prepared.run.budget.steps if cell.optimises else 0
+    tried = (
+        len(recipe_for(prepared.source.build()).learning_rates) if cell.is_dense and cell.learning_rate is None else 1
+    )
+    return prepared.run.budget.steps * tried if cell.optimises else 0
 
 
 def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:

@@ -27,18 +27,24 @@ from slt_compress.masking.parameters import freeze_ungated, scales
 from slt_compress.prng import Freeze
 
 _ALIGN = 16  # float32 values in 64 bytes; such a row of the buffer belongs to one tensor
+_LEAST_SHARE = 0.05  # of the norm that a tensor should have: with next to no gate open, it is not blown up further
 _BLOCK = 1 << 17  # values that stay in a cache of the CPU between two operations
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a gated tensor lies in the flat buffer; `scale` multiplies its values."""
+    """Where a gated tensor lies in the flat buffer.
+
+    `scale` multiplies its values where as many gates are open as the target density asks for; `balanced` says whether
+    the factor follows the gates.
+    """
 
     name: str
     shape: tuple[int, ...]
     offset: int
     size: int
     scale: float
+    balanced: bool = False
 
 
 class FlatNetwork:
@@ -73,7 +79,8 @@ class FlatNetwork:
         offset = 0
         for name, scale in scales(module, initialiser, density).items():
             parameter = module.get_parameter(name)
-            self.slots.append(Slot(name, tuple(parameter.shape), offset, parameter.numel(), scale))
+            slot = Slot(name, tuple(parameter.shape), offset, parameter.numel(), scale.value, scale.balanced)
+            self.slots.append(slot)
             offset += -(-parameter.numel() // _ALIGN) * _ALIGN
         self.size = sum(slot.size for slot in self.slots)
         weights = torch.zeros(offset, dtype=torch.int8 if initialiser == "signed-constant" else torch.float32)
@@ -95,6 +102,7 @@ class FlatNetwork:
         self._always = (weights * locked).to(device) if self.locked_count else None  # added to every w·z
         self.weights = (weights * searchable).to(device)
         self._scale = scale_of_rows.to(device)
+        self._balance = _Balance(self, weights, density, device) if self.has_branches else None
         self._fractional: torch.Tensor | None = None  # int8, which a CPU is quicker to multiply with than bool
         self._arrived: set[str] = set()  # the slots whose gradient is there
         self.effective = self.grad = torch.empty(offset, device=device)
@@ -107,6 +115,18 @@ class FlatNetwork:
             take = functools.partial(_take_gradient, slot.name, self._arrived)  # without self: no cycle keeps all alive
             parameter.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
         self.set_gate(torch.ones(offset, device=device))
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether this is a network of residual branches behind LayerNorms, such as a transformer."""
+        return any(slot.balanced for slot in self.slots)
+
+    def scales(self) -> dict[str, float]:
+        """Return what the weights of each gated tensor are multiplied with under the present gates, by name."""
+        if not self._balance:
+            return {slot.name: slot.scale for slot in self.slots}
+        scales = torch.tensor([slot.scale for slot in self.slots]) * self._balance.factors.cpu()
+        return dict(zip((slot.name for slot in self.slots), scales.tolist(), strict=True))
 
     @property
     def searchable(self) -> torch.Tensor:
@@ -127,7 +147,12 @@ class FlatNetwork:
         """
         if gate is not self.effective:
             self.effective.copy_(gate)
-        self._weigh(self._always)
+        self._multiply()
+        if self._always is not None:
+            self.effective.add_(self._always)
+        if self._balance:
+            self._balance.follow(list(self.split(self.effective)))
+        self._rescale()
 
     def backward(self, loss: torch.Tensor) -> None:
         """Replace the effective weights by d loss / d (w·z), zero where the loss does not depend on a tensor."""
@@ -139,7 +164,8 @@ class FlatNetwork:
 
     def gate_gradient(self) -> torch.Tensor:
         """Turn `grad` into d loss / d z, in place, and return it."""
-        self._weigh()
+        self._multiply()
+        self._rescale()
         return self.grad
 
     def remember_saturated(self, gate: torch.Tensor) -> None:
@@ -155,13 +181,16 @@ class FlatNetwork:
         for grad, fractional in self.blocks(self.grad, self._fractional):
             grad.mul_(fractional.mul(1 - share).add_(share))
 
-    def _weigh(self, always: torch.Tensor | None = None) -> None:
-        """Multiply the buffer by the weights, in place; `always`, in their units, is added."""
+    def _multiply(self) -> None:
+        """Multiply the buffer by the weights, in units of their scales, in place."""
         for part, weights in self.blocks(self.effective, self.weights):
             part.mul_(weights)
-        if always is not None:
-            self.effective.add_(always)
-        self.effective.view(-1, _ALIGN).mul_(self._scale)
+
+    def _rescale(self) -> None:
+        """Multiply the buffer by the scales, in place."""
+        rows = self.effective.view(-1, _ALIGN).mul_(self._scale)
+        if self._balance:
+            rows.mul_(self._balance.rows)
 
     def blocks(self, *flats: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield the same stretch of each of these flat tensors, one after the other: on a CPU so short that what is
@@ -173,6 +202,38 @@ class FlatNetwork:
     def sparsity(self, gate: torch.Tensor) -> float:
         """Return the share of gated weights that a 0/1 gate makes zero; bool of shape (length,)."""
         return 1 - (int((gate & self.searchable).sum()) + self.locked_count) / self.size
+
+
+class _Balance:
+    """Factors that keep the variance of the outputs of each balanced tensor while its gates move.
+
+    Soft gates keep far more than a share `density` of a tensor's energy Σ w², hard ones in some tensors less. A factor
+    of √(density · Σ w² / Σ (w·z)²) makes up for it. It takes part in the gradient as a constant.
+
+    Attributes:
+        factors: of each slot, float32 (slots,).
+        rows: of each row of the buffer, float32 (length / 16, 1).
+    """
+
+    def __init__(self, network: FlatNetwork, weights: torch.Tensor, density: float, device: torch.device) -> None:
+        slots = network.slots
+        energies = torch.stack([part.double().square().sum() for part in network.split(weights)])
+        self._wanted = (density * energies).sqrt().float().to(device)
+        self._balanced = torch.tensor([slot.balanced for slot in slots], device=device)
+        ends = (
+            torch.tensor([slot.offset + slot.size for slot in slots]).add(_ALIGN - 1).div(_ALIGN, rounding_mode="floor")
+        )
+        starts = torch.arange(weights.numel() // _ALIGN)
+        self._slot_of_row = torch.bucketize(starts, ends, right=True).to(device)
+        self.factors = torch.ones(len(slots), device=device)
+        self.rows = torch.ones(weights.numel() // _ALIGN, 1, device=device)
+
+    def follow(self, parts: list[torch.Tensor]) -> None:
+        """Take the factors from w·z of each slot, in units of its scale."""
+        norms = torch.stack(torch._foreach_norm(parts))
+        found = self._wanted / torch.maximum(norms, _LEAST_SHARE * self._wanted)
+        self.factors = torch.where(self._balanced, found, 1.0)
+        self.rows = self.factors.index_select(0, self._slot_of_row).unsqueeze(1)
 
 
 def _take_gradient(name: str, arrived: set[str], parameter: torch.Tensor) -> None:

@@ -5,7 +5,9 @@ It follows from the network's own modules and names, so that a ticket need not s
 
 import itertools
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from torch import nn
 from slt_compress import prng
 
 EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patches drown them (ViT: 87 % -> 94 %)
+# In networks of residual branches behind LayerNorms, as a factor on the scales: of all layers, and once more of the
+# first ones of branches. With them a vit_tiny at 90 % learns MNIST to 96 % in 420 steps instead of 42 %.
+CALM, BRANCH_START = 0.5, 0.5
 EMBEDDING_SCALE = float(np.float32(3**0.5 * EMBEDDING_STD))  # of values uniform in (-1, 1)
 
 
@@ -63,13 +68,33 @@ def other_statistic_names(module: nn.Module) -> list[str]:
     ]
 
 
-def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, float]:
-    """Return what each gated tensor's values are multiplied with, by name: `prng.scale` of its fan-in.
+@dataclass(frozen=True)
+class Scale:
+    """What the values of a gated tensor are multiplied with.
+
+    Attributes:
+        value: the factor, where `density` of the tensor's gates are open.
+        balanced: whether the factor follows the gates, so that the variance of the outputs stays as it is.
+    """
+
+    value: float
+    balanced: bool
+
+
+def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, Scale]:
+    """Return the scale of each gated tensor, by name: `prng.scale` of its fan-in.
 
     Where no BatchNorm of the same width follows in the same block to undo it, a layer that keeps only `density` of its
     weights would shrink its output by √density; its scale is divided by that.
+
+    In networks with residual branches behind LayerNorms, see `residual_branches`, nothing else bounds what the branches
+    add up to. There, the scales of all layers follow the gates and are multiplied by `CALM`, those at the beginning of
+    a branch also by `BRANCH_START`, those at its end by two over the number of branches. docs/methods.md shows what
+    happens without.
     """
     found = {}
+    branches = residual_branches(module)
+    starts, ends = {branch[0] for branch in branches}, {branch[-1] for branch in branches}
     layers = [
         (path, layer)
         for path, layer in module.named_modules()
@@ -85,8 +110,55 @@ def scales(module: nn.Module, initialiser: str, density: float) -> dict[str, flo
         beside = next_path.rpartition(".")[0] == path.rpartition(".")[0]
         norm = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == outputs
         normalised = beside and norm
-        found[name] = prng.scale(initialiser, fan_in * (1 if normalised else density))
+        value = prng.scale(initialiser, fan_in * (1 if normalised else density))
+        balanced = bool(branches) and not normalised
+        if balanced:
+            value *= CALM
+            value *= BRANCH_START if name in starts else 1
+            value *= min(1.0, 2 / len(branches)) if name in ends else 1
+        found[name] = Scale(float(np.float32(value)), balanced)
     return found
+
+
+def residual_branches(module: nn.Module) -> list[list[str]]:
+    """Return the gated tensors of each residual branch that begins with a LayerNorm (or an RMSNorm), in module order.
+
+    A branch is what follows the norm in the same block, up to the last layer before the next norm that returns to the
+    norm's width, if these are several: attention, or the two layers of a transformer's or a ConvNeXt's block.
+    """
+    gated = gated_names(module)
+    branches = []
+    for path, block in module.named_modules():
+        prefix = f"{path}." if path else ""
+        width, branch = 0, list[str]()
+        for name, child in (*block.named_children(), ("", nn.LayerNorm(1))):
+            if not _is_layer_norm(child):
+                inside = f"{prefix}{name}."
+                branch += [one for one in gated if one.startswith(inside)]
+                continue
+            while branch and _outputs(module, branch[-1]) != width:
+                branch.pop()
+            if len(branch) > 1:
+                branches.append(branch)
+            width, branch = _width(child), []
+    return branches
+
+
+def _is_layer_norm(layer: nn.Module) -> bool:
+    """Return whether this is a LayerNorm or an RMSNorm, torch's own or one that is called so."""
+    return isinstance(layer, nn.LayerNorm | nn.RMSNorm) or bool(re.search("(Layer|RMS)Norm", type(layer).__name__))
+
+
+def _width(norm: nn.Module) -> int:
+    """Return the number of features that a norm is for, 0 if it does not say."""
+    if isinstance(norm, nn.LayerNorm | nn.RMSNorm):
+        return norm.normalized_shape[-1]
+    return next((parameter.numel() for parameter in norm.parameters(recurse=False)), 0)
+
+
+def _outputs(module: nn.Module, name: str) -> int:
+    """Return the output width of the layer that a gated tensor belongs to."""
+    return _fans(module.get_submodule(name.rpartition(".")[0]), module.get_parameter(name))[1]
 
 
 def _fans(layer: nn.Module, weight: torch.Tensor) -> tuple[float, int]:

@@ -4,7 +4,7 @@ arXiv:1911.13299. What is taken from the paper's text and what from its publishe
 said at the settings.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 
 import torch
@@ -21,7 +21,7 @@ class EdgePopupSettings:
 
     scope: str = "global"  # the highest scores of the whole "global" network, or of each "layer"
     optimiser: str = "adam"
-    learning_rate: float = 3e-3  # falling to 0 along half a cosine
+    learning_rate: float | None = None  # falling to 0 along half a cosine; None: 3e-3, and 1e-3 for transformers
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0  # of sgd, on the scores
     target_start: float = 0.5  # the share of weights chosen falls linearly from here …
@@ -40,6 +40,8 @@ class EdgePopup(Method):
     Settings = EdgePopupSettings
 
     def __init__(self, network: FlatNetwork, target: Target, settings: EdgePopupSettings) -> None:
+        if settings.learning_rate is None:
+            settings = replace(settings, learning_rate=1e-3 if network.has_branches else 3e-3)
         super().__init__(network, target, settings)
         layered = settings.scope == "layer"
         self._counts = layer_counts(network, target.density) if layered else [count_to_open(network, target.density)]

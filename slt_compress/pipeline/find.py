@@ -187,7 +187,7 @@ def _pack(
     statistics = (*statistic_names(module), *source.unsettled_buffers(module))
     return Ticket.pack(
         {name: mask.numpy() for name, mask in found.masks.items()},
-        {slot.name: slot.scale for slot in network.slots},
+        network.scales(),
         {name: module.get_buffer(name).detach().cpu().numpy().copy() for name in statistics},
         Provenance(
             model=source.spec,

@@ -40,7 +40,7 @@ def sample_ticket(
     measure_statistics(module, channels, spec.input_size)
     return Ticket.pack(
         {slot.name: part.view(slot.shape).numpy() for slot, part in masks},
-        {slot.name: slot.scale for slot in network.slots},
+        network.scales(),
         {name: module.get_buffer(name).numpy() for name in statistic_names(module)},
         Provenance(
             model=spec,

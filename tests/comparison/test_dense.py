@@ -1,5 +1,6 @@
 """The dense baseline: it learns, from its seed alone, every parameter, and reporting on it changes nothing."""
 
+import contextlib
 import math
 
 import pytest
@@ -8,9 +9,13 @@ import torch
 from slt_compress.comparison import dense
 from slt_compress.comparison.dense import DenseTrainer
 from slt_compress.config import SearchConfig
+from slt_compress.data.batches import Feed
+from slt_compress.data.splits import IndexedSplit
+from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.progress import ReportTraining, TrainingProgress
+from slt_compress.tasks.task import Task
 from slt_compress.training.loop import Clock, TrainingRun, optimise
 from slt_compress.training.search import GateTrainer
 from tests.support.reporters import RecordingReporter
@@ -21,12 +26,12 @@ def prepared(steps: int, model: str = "lenet-300-100", batch_size: int = 256) ->
 
 
 def train(module: torch.nn.Module, run: TrainingRun, report: ReportTraining | None = None) -> None:
-    for _ in optimise(DenseTrainer(module, run), run, Clock(), report):
+    for _ in optimise(DenseTrainer(module, run, dense.PLAIN, 1e-2), run, Clock(), report):
         pass
 
 
 def test_it_learns_and_is_measured_on_both_splits() -> None:
-    trained = dense.train_dense(prepared(60), 0)
+    trained = dense.train_dense(prepared(60), 0, learning_rate=1e-2)
     assert trained.test.accuracy > 0.9
     assert (trained.test.samples, trained.validation.samples) == (360, 143)
     assert trained.bytes == 4 * (50_200 + 2 * 410) + 3 * 8
@@ -36,7 +41,7 @@ def test_it_learns_and_is_measured_on_both_splits() -> None:
 def test_the_seed_decides_everything_and_reporting_nothing() -> None:
     ready = prepared(8)
     reporter = RecordingReporter()
-    first, again, other = (dense.train_dense(ready, seed, reporter) for seed in (1, 1, 2))
+    first, again, other = (dense.train_dense(ready, seed, reporter, learning_rate=1e-2) for seed in (1, 1, 2))
     assert first.test.loss == again.test.loss != other.test.loss
     assert [progress.step for progress in reporter.steps] == [*range(1, 9)] * 3
     assert {progress.sparsity for progress in reporter.steps} == {0.0}
@@ -65,7 +70,7 @@ def test_weights_start_with_the_variance_of_he_and_all_are_trained() -> None:
 def test_the_learning_rate_falls_to_zero_along_half_a_cosine() -> None:
     run = prepared(10).run
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    trainer, rates = DenseTrainer(module, run, learning_rate=0.4), []
+    trainer, rates = DenseTrainer(module, run, dense.PLAIN, 0.4), []
     for step, (images, labels) in enumerate(run.batches(run.order())):
         trainer.step(step, images, labels)
         rates.append(trainer._optimiser.param_groups[0]["lr"])
@@ -96,11 +101,41 @@ def test_it_sees_the_images_in_the_order_in_which_a_search_of_the_seed_sees_them
     config = SearchConfig(max_steps=7, seed=3, augment=augment)
     ready = prepared(7)  # of another seed
     find_ticket("lenet-300-100", config, prepared=ready)
-    dense.train_dense(ready, 3, augment=augment)
-    dense.train_dense(ready, 4, augment=augment)
+    dense.train_dense(ready, 3, augment=augment, learning_rate=1e-2)
+    dense.train_dense(ready, 4, augment=augment, learning_rate=1e-2)
     gates, same, other = seen["gates"], seen["dense"][:7], seen["dense"][7:]
     assert [step for step, _, _ in gates] == [step for step, _, _ in same] == list(range(7))
     for (_, images, labels), (_, same_images, same_labels) in zip(gates, same, strict=True):
         assert torch.equal(images, same_images)
         assert torch.equal(labels, same_labels)
     assert not torch.equal(gates[0][1], other[0][1])
+
+
+def test_of_several_rates_the_best_on_held_out_images_counts_and_the_test_split_is_seen_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ready, seen = prepared(12), list[int]()
+
+    def remember(classifier: Classifier, split: IndexedSplit, feed: Feed, *, task: Task) -> Evaluation:
+        seen.append(len(split))
+        return evaluate(classifier, split, feed, task=task)
+
+    monkeypatch.setattr(dense, "evaluate", remember)
+    chosen = dense.train_dense(ready, 0)
+    assert seen == [143, 143, 143, 360]
+    alone = {rate: dense.train_dense(ready, 0, learning_rate=rate) for rate in dense.PLAIN.learning_rates}
+    assert chosen.validation.metric == max(one.validation.metric for one in alone.values())
+    assert chosen.test.loss == alone[chosen.learning_rate].test.loss
+
+
+def test_a_transformer_is_trained_as_one() -> None:
+    assert dense.recipe_for(prepared(2, "test_vit").source.build()) is dense.OF_TRANSFORMERS
+    assert dense.recipe_for(prepared(2).source.build()) is dense.PLAIN
+    run = prepared(20, "test_vit").run
+    trainer, rates = DenseTrainer(torch.nn.Linear(2, 2), run, dense.OF_TRANSFORMERS, 0.4), []
+    for step in range(20):
+        with contextlib.suppress(RuntimeError):  # the images do not fit: the rate is set all the same
+            trainer.step(step, torch.zeros(2, 3), torch.zeros(2))
+        rates.append(trainer._optimiser.param_groups[0]["lr"])
+    assert rates[:2] == [pytest.approx(0.2), pytest.approx(0.4 * (1 + math.cos(math.pi / 20)) / 2)]
+    assert rates[2:] == sorted(rates[2:], reverse=True)

@@ -22,6 +22,7 @@ from slt_compress.cli.console import Printer
 from slt_compress.cli.main import app
 from slt_compress.comparison import run
 from slt_compress.comparison.cells import CellFolder, FinishedRun
+from slt_compress.comparison.dense import PLAIN
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError, UnreachableError, UsageError
@@ -496,16 +497,18 @@ def test_the_learning_rate_of_the_baseline_is_its_alone(tmp_path: Path) -> None:
         ).to_json()
         for rate in (None, 0.01, 0.002)
     }
-    (crbg, dense), (same_crbg, same), (other_crbg, other) = (lasting(found["rows"]) for found in results.values())
+    (crbg, dense), (same_crbg, given), (other_crbg, other) = (lasting(found["rows"]) for found in results.values())
     assert crbg == same_crbg == other_crbg
-    assert dense == same
-    assert dense["loss"] != other["loss"]
+    assert dense["learning_rate"] in PLAIN.learning_rates
+    assert (given["learning_rate"], other["learning_rate"]) == (0.01, 0.002)
+    assert given["loss"] != other["loss"]
+    assert dense["validation_accuracy"] >= given["validation_accuracy"]
     assert tickets(tmp_path / "None") == tickets(tmp_path / "0.002")
     for rate, found in results.items():
         assert found["settings"] == results[None]["settings"]
-        assert found["dense_learning_rate"] == (rate or 0.01)
+        assert found["dense_learning_rate"] == rate
         page = (tmp_path / str(rate) / "results.md").read_text()
-        assert f"trained with Adam, learning rate {rate or 0.01:g} falling" in page
+        assert f"trained with Adam, {PLAIN.describe(rate).partition('Adam, ')[2]}" in page
 
 
 def test_another_learning_rate_of_the_baseline_runs_the_baseline_alone(tmp_path: Path) -> None:

@@ -158,3 +158,56 @@ def test_a_network_that_nobody_uses_any_more_leaves_memory() -> None:
     del flat
     gc.collect()
     assert [reference() for reference in alive] == [None, None]
+
+
+@pytest.mark.parametrize("freeze", [Freeze(), Freeze(0.5, 0.1)])
+@pytest.mark.parametrize("initialiser", ["signed-constant", "kaiming-normal"])
+def test_the_scales_of_a_transformer_follow_the_gates(initialiser: str, freeze: Freeze) -> None:
+    """Whatever the gates are, the effective weights have the energy that a share `density` of all has."""
+    density = 0.2
+    spec = resolve_model("test_vit", classes=10, channels=1, input_size=8)
+    flat = FlatNetwork(build_model(spec), 0, density, CPU, initialiser, freeze)
+    assert flat.has_branches
+    generator = torch.Generator().manual_seed(0)
+    soft = torch.rand(flat.effective.shape, generator=generator)
+    for gate in (soft, (soft > 0.9).float(), torch.ones_like(soft)):
+        flat.set_gate(gate)
+        scales = flat.scales()
+        for slot, part in zip(flat.slots, flat.split(flat.effective), strict=True):
+            values = torch.from_numpy(prng.INITIALISERS[initialiser](0, slot.name, slot.size)).float()
+            wanted = density * values.square().sum() * slot.scale**2
+            assert float(part.square().sum()) == pytest.approx(float(wanted), rel=1e-4)
+            weighed = (part != 0) * values * scales[slot.name]
+            if gate is not soft:  # hard gates: what a ticket stores
+                assert torch.allclose(part, weighed, rtol=1e-6, atol=0)
+
+
+def test_the_factor_of_a_moment_is_a_constant_of_its_gradient() -> None:
+    spec = resolve_model("test_vit", classes=10, channels=1, input_size=8)
+    flat = FlatNetwork(build_model(spec), 0, 0.2, CPU)
+    gate = torch.rand(flat.effective.shape, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    flat.module.train()
+    flat.set_gate(gate)
+    scales = flat.scales()
+    flat.backward(flat.module(images)[:, 0].exp().sum())
+    by_weight = flat.grad.clone()
+    found = flat.gate_gradient()
+    for slot, part, through in zip(flat.slots, flat.split(found), flat.split(by_weight), strict=True):
+        signs = torch.from_numpy(prng.INITIALISERS["signed-constant"](0, slot.name, slot.size)).float()
+        assert torch.allclose(part, through * signs * scales[slot.name], rtol=1e-5, atol=0)
+
+
+def test_a_tensor_with_no_open_gate_is_not_blown_up() -> None:
+    spec = resolve_model("test_vit", classes=10, channels=1, input_size=8)
+    flat = FlatNetwork(build_model(spec), 0, 0.2, CPU)
+    flat.set_gate(torch.zeros_like(flat.effective))
+    assert all(np.isfinite(value) for value in flat.scales().values())
+    assert not flat.effective.any()
+
+
+def test_other_networks_keep_their_scales() -> None:
+    flat = FlatNetwork(build_model(resolve_model("resnet18", classes=10, channels=3, input_size=32)), 0, 0.2, CPU)
+    assert not flat.has_branches
+    flat.set_gate(torch.rand(flat.effective.shape, generator=torch.Generator().manual_seed(0)))
+    assert flat.scales() == {slot.name: slot.scale for slot in flat.slots}

@@ -7,16 +7,20 @@ from torch import nn
 
 from slt_compress import prng
 from slt_compress.masking.parameters import (
+    BRANCH_START,
+    CALM,
     EMBEDDING_STD,
     embedding_names,
     freeze_ungated,
     gated_names,
     other_statistic_names,
+    residual_branches,
     scales,
     set_constants,
     slopes,
     statistic_names,
 )
+from slt_compress.models.registry import build_model, resolve_model
 
 
 class Mixed(nn.Module):
@@ -89,7 +93,7 @@ def test_the_outputs_of_a_transposed_convolution_have_unit_variance(stride: int,
     """In the middle of the picture, where no weight falls over the border."""
     layer = nn.ConvTranspose2d(32, 16, 4, stride, groups=groups, bias=False)
     module = nn.Sequential(layer, nn.ReLU())
-    scale = scales(module, "signed-constant", 1.0)["0.weight"]
+    scale = scales(module, "signed-constant", 1.0)["0.weight"].value
     signs = torch.from_numpy(prng.INITIALISERS["signed-constant"](0, "0.weight", layer.weight.numel()))
     layer.weight.data = (signs * scale).view(layer.weight.shape).float()
     images = torch.randn(8, 32, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -115,9 +119,75 @@ def test_every_ungated_value_is_set() -> None:
 def test_constants_are_scaled_up_only_where_no_batchnorm_follows() -> None:
     module = nn.Sequential(nn.Linear(50, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
     found = scales(module, "signed-constant", 0.25)
-    assert found["0.weight"] == pytest.approx((2 / 50) ** 0.5)
-    assert found["3.weight"] == pytest.approx((2 / 8) ** 0.5 * 2)
-    assert all(float(np.float32(scale)) == scale for scale in found.values())
+    assert found["0.weight"].value == pytest.approx((2 / 50) ** 0.5)
+    assert found["3.weight"].value == pytest.approx((2 / 8) ** 0.5 * 2)
+    assert all(float(np.float32(scale.value)) == scale.value for scale in found.values())
+    assert not any(scale.balanced for scale in found.values())  # no residual branch behind a LayerNorm
+
+
+class RootMeanSquareRMSNorm(nn.Module):
+    """A norm of the user's, known by its name."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+
+class Block(nn.Module):
+    """Two residual branches; what follows the second norm ends with a layer that does not return to the width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.norm2 = RootMeanSquareRMSNorm(8)
+        self.rise, self.fall, self.aside = nn.Linear(8, 32), nn.Linear(32, 8), nn.Linear(8, 3)
+
+
+def test_residual_branches_are_found_by_their_norms() -> None:
+    module = nn.Sequential(nn.Linear(4, 8), Block(), nn.LayerNorm(8), nn.Linear(8, 10))
+    attention = ["1.attention.in_proj_weight", "1.attention.out_proj.weight"]
+    assert residual_branches(module) == [attention, ["1.rise.weight", "1.fall.weight"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first"),
+    [
+        ("vit_tiny_patch16_224", 24, ["blocks.0.attn.qkv.weight", "blocks.0.attn.proj.weight"]),
+        ("deit_tiny_patch16_224", 24, ["blocks.0.attn.qkv.weight", "blocks.0.attn.proj.weight"]),
+        (
+            "swin_tiny_patch4_window7_224",
+            24,
+            ["layers.0.blocks.0.attn.qkv.weight", "layers.0.blocks.0.attn.proj.weight"],
+        ),
+        ("convnext_atto", 12, ["stages.0.blocks.0.mlp.fc1.weight", "stages.0.blocks.0.mlp.fc2.weight"]),
+        ("torchvision/convnext_tiny", 18, ["features.1.0.block.3.weight", "features.1.0.block.5.weight"]),
+        ("torchvision/swin_t", 24, ["features.1.0.attn.qkv.weight", "features.1.0.attn.proj.weight"]),
+        ("resnet18", 0, []),
+        ("mobilenetv3_small_100", 0, []),
+        ("lenet-300-100", 0, []),
+    ],
+)
+def test_the_libraries_blocks_are_known(name: str, count: int, first: list[str]) -> None:
+    module = build_model(resolve_model(name, classes=10, channels=3, input_size=32))
+    branches = residual_branches(module)
+    assert len(branches) == count
+    assert (branches or [[]])[0] == first
+
+
+def test_branches_begin_and_end_with_smaller_scales() -> None:
+    module = nn.Sequential(nn.Linear(4, 8), *(Block() for _ in range(4)), nn.LayerNorm(8), nn.Linear(8, 10))
+    found = scales(module, "signed-constant", 0.25)
+    assert all(scale.balanced for scale in found.values())
+    expected = {
+        "0.weight": (2 / 4) ** 0.5,
+        "1.rise.weight": (2 / 8) ** 0.5 * BRANCH_START,
+        "1.fall.weight": (2 / 32) ** 0.5 * 2 / 8,
+        "1.aside.weight": (2 / 8) ** 0.5,
+        "6.weight": (2 / 8) ** 0.5,
+    }
+    for name, value in expected.items():
+        assert found[name].value == pytest.approx(2 * CALM * value)  # 2: for a quarter of the gates
 
 
 def test_embeddings_are_what_is_neither_gated_nor_constant() -> None:

@@ -7,12 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import kept_count
 from slt_compress.methods import registry
 from slt_compress.methods.edge_popup import EdgePopup, EdgePopupSettings
-from slt_compress.models.registry import build_model
+from slt_compress.models.registry import build_model, resolve_model
 from slt_compress.prng import Freeze
-from tests.support.digits import LENET, lenet
+from tests.support.digits import CPU, LENET, lenet
 from tests.support.gates import make_target, parameter_gradient
 
 STEPS = 50
@@ -109,7 +110,7 @@ def test_updates_follow_a_slow_reference(settings: EdgePopupSettings, kind: str)
     for step in range(3):
         given = torch.randn(network.weights.shape, generator=twin)
         optimiser.param_groups[0]["lr"] = rate = method.learning_rate(step)
-        assert rate == pytest.approx(settings.learning_rate * (1 + math.cos(math.pi * step / STEPS)) / 2)
+        assert rate == pytest.approx((settings.learning_rate or 3e-3) * (1 + math.cos(math.pi * step / STEPS)) / 2)
         method.gate(step)
         method.parameter.grad = parameter_gradient(method, step, given)
         optimiser.step()
@@ -155,3 +156,12 @@ def test_a_locked_layer_with_nothing_left_to_keep_is_searched_without_a_gate(sco
     method = make(scope, 0.2, freeze=Freeze(0.5, 0.2))
     gate = method.gate(0)
     assert abs(int((gate > 0).sum() + method._network.locked_count) - 0.2 * method._network.size) < 251
+
+
+@pytest.mark.parametrize(("model", "rate"), [("lenet-300-100", 3e-3), ("test_vit", 1e-3)])
+def test_transformers_have_a_smaller_learning_rate_unless_one_is_given(model: str, rate: float) -> None:
+    network = FlatNetwork(build_model(resolve_model(model, classes=10, channels=1, input_size=8)), 0, 0.5, CPU)
+    target = make_target(0.5, STEPS)
+    assert registry.make("edge-popup", network, target).learning_rate(0) == rate
+    assert registry.make("edge-popup", network, target, learning_rate=0.1).learning_rate(0) == 0.1
+    assert registry.make("edge-popup", network, target, recipe="paper").learning_rate(0) == 0.1

@@ -45,7 +45,8 @@ def test_a_frozen_network_is_alive(name: str) -> None:
             flat.set_gate((torch.rand(flat.weights.shape, generator=generator) < density).float())
             logits = flat.module(images)
         assert 0.1 < logits.std() < 10, density
-        assert (logits - logits.mean(0)).std() > 0.05, density  # images are told apart
+        told_apart = 0.002 if flat.has_branches else 0.05  # a class token begins with little of the image
+        assert (logits - logits.mean(0)).std() > told_apart, density
 
 
 @pytest.mark.parametrize(
@@ -66,8 +67,10 @@ def test_a_ticket_brings_the_network_back(name: str) -> None:
     ticket = Ticket.from_bytes(made.to_bytes())
     module = ticket.restore()
     flat = FlatNetwork(build(name, 32), 0, 0.1, CPU)
-    for layer in ticket.layers:
-        flat.module.get_parameter(layer.name).data *= torch.from_numpy(ticket.mask(layer.name))
+    gate = torch.zeros_like(flat.effective)
+    for slot, part in zip(flat.slots, flat.split(gate), strict=True):
+        part.copy_(torch.from_numpy(ticket.mask(slot.name).ravel()))
+    flat.set_gate(gate)
     for key, values in ticket.statistics.items():
         flat.module.get_buffer(key).copy_(torch.from_numpy(values.copy()))
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
