@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+import slt_compress
 from slt_compress.cli.source import load, names_code
 from slt_compress.errors import UsageError
 from tests.support.process import run_cli
@@ -60,6 +62,24 @@ def test_a_network_of_ones_own_takes_every_command(folder: Path) -> None:
     assert exported["predictions_equal"] == 360
     network = json.loads(run_cli("evaluate", exported["onnx"], "--json", cwd=folder).stdout)
     assert network["accuracy"] == searched["accuracy"]
+
+
+def test_python_and_the_command_line_find_the_same_ticket(folder: Path) -> None:
+    source = (folder / "my_net.py").rename(folder / "twin_net.py")
+    found = run_cli(
+        *("search", "twin_net.py:build", "--dataset", "digits", "--sparsity", "0.8", "--max-steps", "20"),
+        *("--seed", "7", "--method", "edge-popup", "--output", "t.safetensors"),
+        cwd=folder,
+    )
+    assert found.returncode == 0, found.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the command has
+    try:
+        network = load(f"{source}:build")
+        result = slt_compress.search(network, "digits", sparsity=0.8, max_steps=20, seed=7, method="edge-popup")
+    finally:
+        torch.set_num_threads(threads)
+    assert result.ticket.to_bytes() == (folder / "t.safetensors").read_bytes()
 
 
 def test_the_next_command_works_and_without_the_source_it_says_what_it_needs_and_runs_nothing(folder: Path) -> None:
