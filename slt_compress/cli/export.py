@@ -82,8 +82,9 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
     if result.bit_identical_to_dense:
         parity += ", identical to the dense graph's"
     if agreement:
-        kind = "class" if agreement.predictions == agreement.samples else "prediction"
-        parity += f", the same {kind} in {agreement.equal:,} of {agreement.predictions:,} cases of the test images"
+        one_each = agreement.predictions == agreement.samples
+        parity += ", the same class for " if one_each else ", the same prediction in "
+        parity += f"{agreement.equal:,} of {agreement.predictions:,} {'test images' if one_each else 'cases'}"
     lines = [("onnx", f"{output}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
     if agreement and not FORMS[weights].exact:
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
