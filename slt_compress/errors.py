@@ -69,3 +69,8 @@ class VerificationError(SltError):
     """A result does not hold what was promised: parity, digest or accuracy."""
 
     exit_code = 3
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, empty if it says nothing."""
+    return str(error).strip().partition("\n")[0]

@@ -23,12 +23,12 @@ import torch
 from slt_compress import files
 from slt_compress.comparison import plots
 from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
-from slt_compress.comparison.dense import recipe_for, train_dense
+from slt_compress.comparison.dense import DenseRecipe, recipe_for, train_dense
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import count
-from slt_compress.errors import OutputError, SltError, UsageError
+from slt_compress.errors import OutputError, SltError, UsageError, first_line
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
 from slt_compress.pipeline.find import find_ticket
@@ -74,9 +74,10 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     others = len(store.names() - {cell.name for cell in cells})
     if others:
         reporter.note(f"{others} finished cells in {folder} are not in this grid, and not part of the results")
-    steps = sum(_steps(cell, prepared) for cell in missing)
+    recipe = recipe_for(prepared.source.build())
+    steps = sum(_steps(cell, prepared, recipe) for cell in missing)
     with reporter.grid_progress(len(own), len(own) - len(missing), steps) as progress:
-        work = _Work(plan, prepared, store, progress)
+        work = _Work(plan, prepared, recipe, store, progress)
         busy = [cell for cell in missing if not work.run(cell)]
         if busy:
             wait = "" if plan.shard else "; waiting for them"
@@ -94,7 +95,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         environments=_distinct([dict(one.environment) for one in done]),
         seeds=plan.seeds,
         dense_learning_rate=plan.dense_lr,
-        dense_recipe=recipe_for(prepared.source.build()).describe(plan.dense_lr),
+        dense_recipe=recipe.describe(plan.dense_lr),
         cells=len(cells),
         rows=tuple(one.row for one in done),
         failed=work.failed,
@@ -109,9 +110,12 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
 class _Work:
     """Runs cells one after the other, and remembers what came of them."""
 
-    def __init__(self, plan: Plan, prepared: Prepared, store: CellFolder, progress: CellReporter) -> None:
+    def __init__(
+        self, plan: Plan, prepared: Prepared, recipe: DenseRecipe, store: CellFolder, progress: CellReporter
+    ) -> None:
         self._plan = plan
         self._prepared = prepared
+        self._recipe = recipe
         self._store = store
         self._progress = progress
         self.finished: dict[str, FinishedRun] = {}
@@ -125,7 +129,7 @@ class _Work:
         with self._store.lock(cell, wait=wait) as free:
             if not free:
                 return False
-            steps = _steps(cell, self._prepared)
+            steps = _steps(cell, self._prepared, self._recipe)
             if there := self._store.read(cell, self._progress):  # another process has finished it meanwhile
                 self.finished[cell.name] = there
                 self._progress.finish(f"{cell.name}: finished by another process", steps)
@@ -150,7 +154,7 @@ class _Work:
             return True
 
     def _remember(self, cell: Cell, error: Exception) -> None:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = first_line(error) or type(error).__name__
         if isinstance(error, SltError):
             self.failed[cell.name] = reason
         else:
@@ -212,11 +216,9 @@ def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Pre
                 count_to_open(network, 1 - sparsity)
 
 
-def _steps(cell: Cell, prepared: Prepared) -> int:
+def _steps(cell: Cell, prepared: Prepared, recipe: DenseRecipe) -> int:
     """Return the optimiser steps of a cell, the unit in which progress over the grid is counted."""
-    tried = (
-        len(recipe_for(prepared.source.build()).learning_rates) if cell.is_dense and cell.learning_rate is None else 1
-    )
+    tried = len(recipe.learning_rates) if cell.is_dense and cell.learning_rate is None else 1
     return prepared.run.budget.steps * tried if cell.optimises else 0
 
 

@@ -23,7 +23,7 @@ from slt_compress.data.images import as_dataset
 from slt_compress.data.labels import draw_test, targets, task_for
 from slt_compress.data.splits import Dataset
 from slt_compress.data.table import LabelType, Rows, Table, TableImages, image_column, label_column, read_rows
-from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError
+from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError, first_line
 
 HF = "hf"
 PREFIX = f"{HF}:"
@@ -124,7 +124,7 @@ def _library() -> Any:
         problem = f"; found {datasets.__version__}"
     except ImportError as error:
         if error.name != "datasets":
-            problem = f"; it is there, but cannot be imported ({_first_line(error)})"
+            problem = f"; it is there, but cannot be imported ({_described(error)})"
     except AttributeError:
         pass  # another module or folder of that name
     raise MissingPackageError(
@@ -158,9 +158,9 @@ def _load(library: Any, reference: Reference) -> dict[str, Table]:
             raise MissingDatasetError(
                 PREFIX + reference.name,
                 f"{reference.name} is no folder here nor in the library's cache, and the Hugging Face hub cannot be "
-                f"reached ({_first_line(offline)})",
+                f"reached ({_described(offline)})",
             ) from error
-        raise DataError(f"{reference.name} cannot be opened ({_first_line(error)})") from error
+        raise DataError(f"{reference.name} cannot be opened ({_described(error)})") from error
     return dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
 
 
@@ -223,5 +223,5 @@ def _drawn(reference: Reference, rows: Rows) -> list[Rows]:
     return [rows.take(train), rows.take(test)]
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from slt_compress.data.batches import Feed, Tensors, as_given
 from slt_compress.data.preprocessing import as_pixels
-from slt_compress.errors import VerificationError
+from slt_compress.errors import VerificationError, first_line
 from slt_compress.ticket.record import PIXELS, NetworkRecord
 
 METADATA_KEY = "slt_compress"
@@ -55,12 +55,8 @@ class OnnxClassifier:
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise VerificationError(f"{path} was not exported by slt-compress: it records no preprocessing") from error
         except Exception as error:  # onnxruntime's errors share no base class
-            raise VerificationError(f"onnxruntime cannot load {path}: {_first_line(error)}") from error
+            raise VerificationError(f"onnxruntime cannot load {path}: {first_line(error)}") from error
         self.feed: Feed = as_pixels if self.record.input == PIXELS else self.record.preprocessing or as_given
 
     def __call__(self, inputs: Tensors) -> Tensors:
         return run(self._session, inputs)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from slt_compress.errors import UnknownModelError, UsageError
+from slt_compress.errors import UnknownModelError, UsageError, first_line
 from slt_compress.models import architectures, external
 from slt_compress.models.spec import SMALL_INPUT, ModelSpec
 from slt_compress.version import __version__
@@ -120,7 +120,7 @@ def _unknown(name: str) -> UnknownModelError:
 
 def _misfit(spec: ModelSpec, error: Exception) -> str:
     name = full_name(spec)
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    reason = first_line(error) or type(error).__name__
     return (
         f"{name} cannot take images of {spec.input_size} px ({reason}); give an `input_size` that it can, "
         f"such as {default_input_size(name)}"

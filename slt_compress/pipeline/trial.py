@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from slt_compress.data.batches import CPU, Feed, Tensors, call, length, move
 from slt_compress.data.own import first_batch
 from slt_compress.data.splits import Split, TensorSplit
-from slt_compress.errors import SltError, UsageError
+from slt_compress.errors import SltError, UsageError, first_line
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
 from slt_compress.models.source import NetworkSource
 from slt_compress.tasks.record import TensorRecord
@@ -112,7 +112,7 @@ def _attempt(what: Callable[[], Any], failure: str) -> Any:
     except SltError:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise UsageError(f"{failure} ({type(error).__name__}: {reason})") from error
 
 

@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_map
 from slt_compress.data.batches import Tensors
 from slt_compress.data.sampler import Shard
 from slt_compress.data.splits import IndexedSplit, Split
-from slt_compress.errors import LostProcessError, UsageError, VerificationError
+from slt_compress.errors import LostProcessError, UsageError, VerificationError, first_line
 
 _MEETING = timedelta(minutes=10)
 """How long processes wait for each other at the start; each has only to import torch."""
@@ -178,5 +178,5 @@ def _losses() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = str(error).strip().partition("\n")[0]
+        first = first_line(error)
         raise LostProcessError(f"the processes of this search have lost touch, one may have ended: {first}") from error
