@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
 from slt_compress.data.batches import CPU
+from slt_compress.data.decoding import is_grey, pixels, readable, shown_size
 from slt_compress.data.sampler import WHOLE, Shard, batch_indices
 from slt_compress.data.splits import Batch, Dataset, IndexedSplit, Part, TensorSplit
 from slt_compress.errors import DataError
@@ -143,25 +143,14 @@ def as_dataset(
         images, labels = parts[part]
         if len(images) * channels * size**2 > IN_MEMORY_BYTES:
             return StreamedSplit(images, labels, size, channels)
-        pixels = torch.empty((len(images), channels, size, size), dtype=torch.uint8)
+        decoded = torch.empty((len(images), channels, size, size), dtype=torch.uint8)
         for index in range(len(images)):
-            pixels[index] = _decode(images, index, size, channels)
+            decoded[index] = _decode(images, index, size, channels)
             if report:
                 report(index + 1, len(images))
-        return TensorSplit(pixels, labels)
+        return TensorSplit(decoded, labels)
 
     return Dataset(name, tuple(classes), channels, size, None, read, task)
-
-
-@contextlib.contextmanager
-def readable(name: str) -> Iterator[None]:
-    """Raise DataError, naming the image, for what PIL raises of one that is damaged."""
-    from PIL import Image
-
-    try:
-        yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read the image {name}: {error}") from error
 
 
 def _cores() -> int:
@@ -183,19 +172,14 @@ def _common_size(images: Images) -> tuple[int | None, int]:
     sizes, grey = set(), True
     for index in range(0, len(images), step):
         with images.open(index) as image:
-            sizes.add(image.size)
-            grey &= image.mode in ("1", "L", "I;16")
+            sizes.add(shown_size(image))
+            grey &= is_grey(image)
     channels = 1 if grey else 3
     width, height = next(iter(sizes))
     return (width if len(sizes) == 1 and width == height <= LARGEST_COMMON_SIZE else None), channels
 
 
 def _decode(images: Images, index: int, size: int, channels: int) -> torch.Tensor:
-    """Return an image as uint8 (channels, size, size): shorter side resized to `size`, centre cropped."""
-    from PIL import Image, ImageOps
-
+    """Return an image as uint8 (channels, size, size)."""
     with images.open(index) as image:
-        converted = image.convert("L" if channels == 1 else "RGB")
-        if converted.size != (size, size):
-            converted = ImageOps.fit(converted, (size, size), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(converted, np.uint8).reshape(size, size, channels).transpose(2, 0, 1).copy())
+        return pixels(image, size, channels)

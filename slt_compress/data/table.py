@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slt_compress.data.images import readable
+from slt_compress.data.decoding import readable
 from slt_compress.errors import DataError
 
 LABEL_NAMES = ("label", "labels", "class", "classes", "category", "target")

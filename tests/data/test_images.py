@@ -1,4 +1,4 @@
-"""Images as a split: in memory or streamed, the same batches; and one clear error for a damaged one."""
+"""Images as a split: in memory or streamed, the same batches."""
 
 from pathlib import Path
 
