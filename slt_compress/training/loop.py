@@ -23,6 +23,7 @@ from slt_compress.data.splits import Batch, Split
 from slt_compress.errors import UsageError
 from slt_compress.progress import ReportTraining, TrainingProgress
 from slt_compress.tasks.task import CLASSIFY, NamedMetric, Targets, Task
+from slt_compress.training.attention import QuickAttention
 from slt_compress.training.device import FP32
 
 PEEK_EXAMPLES = 1_000  # validation examples behind the metric shown while a run lasts, or a batch if that is less
@@ -184,7 +185,8 @@ def forward(module: nn.Module, inputs: Tensors, precision: str) -> Tensors:
         inputs = channels_last(inputs)
     if precision == FP32:
         return call(module, inputs)
-    with torch.autocast(device, torch.bfloat16):
+    quick_attention = QuickAttention() if device == "cpu" else contextlib.nullcontext()
+    with torch.autocast(device, torch.bfloat16), quick_attention:
         outputs = call(module, inputs)
     return tree_map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor, outputs)
 
@@ -197,7 +199,7 @@ def peek(module: nn.Module, batch: Batch, run: TrainingRun) -> float | None:
     """
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     inputs, targets = batch
-    outputs = run.task.kept(call(module, run.feed(inputs)))
+    outputs = run.task.kept(forward(module, run.feed(inputs), run.precision))
     try:
         metric: float | None = run.task.measure(move(outputs, CPU), move(targets, CPU))
     except Exception:
