@@ -8,6 +8,7 @@ from typing import Any
 
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
+from slt_compress.models.spec import MODEL_ARGUMENTS, argument_problem
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 
 DEFAULT_EPOCHS = 12
@@ -32,6 +33,8 @@ class SearchConfig:
         dataset: a name in `data.datasets.DATASET_NAMES`.
         data_dir: folder of the images; None: the cache, from which missing data sets are downloaded.
         input_size: side in px that images are resized to; None: the data set's own, or the model's.
+        model_arguments: what differs from the named network, by names among `models.spec.MODEL_ARGUMENTS`, such as
+            depth=6; for transformers of timm.
         method: a name in `methods.registry.METHODS`.
         recipe: settings of the method: "default" are ours, "paper" the published ones.
         options: further options of the method, by name, as its registry entry lists them.
@@ -53,6 +56,7 @@ class SearchConfig:
     dataset: str = "digits"
     data_dir: Path | None = None
     input_size: int | None = None
+    model_arguments: Mapping[str, int] = field(default_factory=dict)
     method: str = "crbg"
     recipe: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +99,11 @@ class SearchConfig:
             value = getattr(self, name)
             if value not in choices and not (name == "initialiser" and value is None):
                 raise UsageError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
+        for name, value in self.model_arguments.items():
+            if name not in MODEL_ARGUMENTS:
+                raise UsageError(f"unknown `model_arguments` {name!r}; known: {', '.join(MODEL_ARGUMENTS)}")
+            if problem := argument_problem(name, value):
+                raise UsageError(problem)
         registry.check(self.method, self.recipe, self.options, self.learning_rate)
 
     @property

@@ -238,6 +238,16 @@ def check_document(document: dict[str, Any]) -> None:
     check(len({histogram["name"] for histogram in histograms}) == len(histograms), "two histograms have one name")
 
 
+MOST = {
+    "depth": 256,
+    "embed_dim": 8192,
+    "mlp_ratio": 16,
+    "num_heads": 256,
+    "patch_size": 512,
+    "window_size": 32,
+}  # of the arguments
+
+
 def check_model(model: Any) -> None:
     check(isinstance(model, dict), "model is not an object")
     if model.get("builder") == "python":
@@ -250,7 +260,10 @@ def check_model(model: Any) -> None:
     check_integer(model["channels"], 1, 64)
     check_integer(model["input_size"], 1, 4096)
     check(isinstance(model["small_input"], bool), "small_input is not a boolean")
-    check(isinstance(model["arguments"], dict) and not model["arguments"], "an unknown argument")
+    check(isinstance(model["arguments"], dict), "arguments are not an object")
+    for name, value in model["arguments"].items():
+        check(name in MOST, "an unknown argument")
+        check_integer(value, 1, MOST[name])
 
 
 # Sections 3 and 4: the masks and layers

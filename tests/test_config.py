@@ -54,6 +54,12 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
         ({"recipe": "fast"}, "`method` crbg has no `recipe` 'fast', it has default, paper"),
         ({"method": "random", "recipe": "paper"}, "`method` random has no `recipe` 'paper', it has its default alone"),
         ({"options": {"scope": "layer"}}, "`scope` has no meaning for `method` crbg: it is an option of edge-popup"),
+        ({"model_arguments": {"depth": 0}}, "the model's depth must be a whole number from 1 to 256, found 0"),
+        (
+            {"model_arguments": {"drop_rate": 1}},
+            "unknown `model_arguments` 'drop_rate'; known: depth, embed_dim, mlp_ratio, num_heads, patch_size, "
+            "window_size",
+        ),
         ({"options": {"speed": 2}}, "`speed` has no meaning for `method` crbg: no method has it"),
         ({"method": "edge-popup", "options": {"scope": "all"}}, "`scope` must be layer or global, got 'all'"),
         (

@@ -82,7 +82,7 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
             [
                 ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
                 ("bytes", f"{total:,}: {_parts(ticket, total)}"),
-                ("model", f"{origin.model.name}, built by {origin.library}"),
+                ("model", f"{origin.model.title}, built by {origin.library}"),
                 *(_purpose(origin) if ticket.version > 1 else []),
                 ("trained on", f"{origin.dataset}{_classes(origin.classes)}"),
                 ("method", f"{origin.method.name}, seed {ticket.seed}"),

@@ -34,6 +34,6 @@ def verify(ticket_file: shared.TicketFile, source: shared.Source = None, json: s
                     ("file", f"SHA-256 {ticket.digest}"),
                     ("weights", f"SHA-256 {ticket.weights_digest}, generated from seed {ticket.seed}"),
                     ("masks", f"{len(ticket.layers)} decoded, {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
-                    ("network", f"{ticket.provenance.model.name}, architecture {ticket.provenance.architecture}"),
+                    ("network", f"{ticket.provenance.model.title}, architecture {ticket.provenance.architecture}"),
                 ],
             )

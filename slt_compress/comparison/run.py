@@ -66,8 +66,8 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     own = plan.of_shard(cells)
     missing = [cell for cell in own if cell.name not in finished]
     reporter.note(
-        f"{plan.model} on {plan.config.dataset}: {len(own)} cells, {len(own) - len(missing)} of them finished, "
-        f"{prepared.run.budget.steps:,} steps of {prepared.run.budget.batch_size} on {prepared.device}"
+        f"{prepared.source.name} on {plan.config.dataset}: {len(own)} cells, {len(own) - len(missing)} of them "
+        f"finished, {prepared.run.budget.steps:,} steps of {prepared.run.budget.batch_size} on {prepared.device}"
     )
     if not own:
         reporter.note(f"shard {'/'.join(map(str, plan.shard or ()))} has none of the {len(cells)} cells")
@@ -232,7 +232,7 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     digest = hashlib.sha256(images.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes())
     shared = {name: value for name, value in asdict(plan.config).items() if name not in _OF_A_CELL | _PLANNED}
     document = {
-        "model": plan.model,
+        "model": prepared.source.name,
         **shared,
         "initialiser": plan.config.initialiser or "default",
         "tool": __version__,

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from slt_compress.errors import UsageError
+from slt_compress.models.spec import MODEL_ARGUMENTS
+
 if TYPE_CHECKING:
     from slt_compress.models.spec import ModelSpec
 
@@ -49,9 +52,12 @@ def build_timm(spec: "ModelSpec") -> nn.Module:
         return module
 
     module = create()
+    _check_arguments(module, spec)
     if getattr(module, "pretrained_cfg", {}).get("fixed_input_size"):
-        changes = _timm_sizes(module, spec)
+        changes = {**_timm_sizes(module, spec), **spec.arguments}
         return create(**changes) if changes else module
+    if spec.arguments:
+        module = create(**spec.arguments)
     if spec.small_input:
         _adapt_stem(module, getattr(module, "pretrained_cfg", {}).get("first_conv"))
     return module
@@ -119,6 +125,17 @@ def version(builder: str) -> str:
     return str(importlib.import_module(builder).__version__)
 
 
+def _check_arguments(module: nn.Module, spec: "ModelSpec") -> None:
+    """Raise UsageError for an argument that the network's class does not have: some builders ignore it silently."""
+    own = inspect.signature(type(module)).parameters
+    taken = [name for name in MODEL_ARGUMENTS if name in own and isinstance(own[name].default, int | float)]
+    if wrong := sorted(set(spec.arguments) - set(taken)):
+        raise UsageError(
+            f"{spec.name} has no argument {wrong[0]} that is a number"
+            + (f"; it has {', '.join(taken)}" if taken else ", nor any other of `model_arguments`")
+        )
+
+
 def _timm_sizes(module: nn.Module, spec: "ModelSpec") -> dict[str, Any]:
     """Return the constructor's arguments that fit a network of fixed input size to the spec."""
     from timm.layers import PatchEmbed
@@ -131,8 +148,8 @@ def _timm_sizes(module: nn.Module, spec: "ModelSpec") -> dict[str, Any]:
         changes["img_size"] = spec.input_size
     if spec.small_input and isinstance(getattr(module, "patch_embed", None), PatchEmbed):
         if isinstance(module, SwinTransformer):
-            grid = _grid(spec.input_size, _SWIN_GRID)
-            changes |= {"patch_size": spec.input_size // grid, "window_size": _window(grid, module)}
+            patch = spec.arguments.get("patch_size") or spec.input_size // _grid(spec.input_size, _SWIN_GRID)
+            changes |= {"patch_size": patch, "window_size": _window(spec.input_size // patch, module)}
         elif isinstance(module, VisionTransformer):
             changes["patch_size"] = spec.input_size // _grid(spec.input_size, _VIT_GRID)
     return changes

@@ -6,6 +6,7 @@ A name leads to one of three builders: the package's own `architectures`, torchv
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,18 +21,29 @@ from slt_compress.version import __version__
 TORCHVISION = "torchvision/"  # ahead of a network's name
 
 
-def resolve_model(name: str, *, classes: int, channels: int, input_size: int) -> ModelSpec:
+def resolve_model(
+    name: str, *, classes: int, channels: int, input_size: int, arguments: Mapping[str, int] | None = None
+) -> ModelSpec:
     """Turn a name from the command line into a spec that `build_model` accepts.
 
-    Raises UnknownModelError, with the closest known names, if there is none of this one.
+    Raises UnknownModelError, with the closest known names, if there is none of this one, and UsageError for arguments
+    if it is none of timm's.
     """
     own = architectures.find(name)
+    if arguments and (own or name.startswith(TORCHVISION)):
+        raise UsageError(f"`model_arguments` are for networks of timm; {name} has none")
     if own:
         return ModelSpec("slt", name, classes, channels, max(input_size, own.minimum_size))
     check_model_name(name)
     builder = "torchvision" if name.startswith(TORCHVISION) else "timm"
     return ModelSpec(
-        builder, name.removeprefix(TORCHVISION), classes, channels, input_size, small_input=input_size <= SMALL_INPUT
+        builder,
+        name.removeprefix(TORCHVISION),
+        classes,
+        channels,
+        input_size,
+        small_input=input_size <= SMALL_INPUT,
+        arguments=dict(arguments or {}),
     )
 
 
@@ -65,7 +77,8 @@ def build_model(spec: ModelSpec) -> nn.Module:
     """Build the architecture in evaluation mode, without dropout. Parameter values are whatever memory held: the caller
     sets them all.
 
-    Raises UnknownModelError for an unknown name, UsageError for a size that the network cannot be built for.
+    Raises UnknownModelError for an unknown name, UsageError for a size or an argument that the network cannot be built
+    for.
     """
     own = architectures.find(spec.name) if spec.builder == "slt" else None
     if not own and (spec.builder == "slt" or spec.name not in external.NAMES[spec.builder]()):
@@ -93,7 +106,7 @@ def check_model_input(module: nn.Module, spec: ModelSpec) -> None:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise UsageError(_misfit(spec, error)) from error
     if shape != (2, spec.classes):
-        raise UsageError(f"{spec.name} is no classifier: expected logits (2, {spec.classes}), got {shape}")
+        raise UsageError(f"{spec.title} is no classifier: expected logits (2, {spec.classes}), got {shape}")
 
 
 def architecture_digest(module: nn.Module) -> str:
@@ -109,8 +122,8 @@ def library_version(spec: ModelSpec) -> str:
 
 
 def full_name(spec: ModelSpec) -> str:
-    """Return the name that leads to this spec."""
-    return f"{TORCHVISION}{spec.name}" if spec.builder == "torchvision" else spec.name
+    """Return the name that leads to this spec, and its arguments."""
+    return f"{TORCHVISION}{spec.title}" if spec.builder == "torchvision" else spec.title
 
 
 def _unknown(name: str) -> UnknownModelError:
@@ -121,6 +134,8 @@ def _unknown(name: str) -> UnknownModelError:
 def _misfit(spec: ModelSpec, error: Exception) -> str:
     name = full_name(spec)
     reason = first_line(error) or type(error).__name__
+    if spec.arguments:
+        return f"{name} cannot be built for images of {spec.input_size} px: {reason}"
     return (
         f"{name} cannot take images of {spec.input_size} px ({reason}); give an `input_size` that it can, "
         f"such as {default_input_size(name)}"

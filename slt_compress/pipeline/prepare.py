@@ -104,6 +104,8 @@ def prepare(
     Raises UsageError for an unknown model, or data that it or the task cannot take; DataError if the data cannot be
     read.
     """
+    if config.model_arguments and not isinstance(model, str):
+        raise UsageError("`model_arguments` are for a network by name; build your own with what it needs")
     device = context.local_device(choose_device(config.device))
     if device.type == "cpu":
         malloc.keep_freed_memory()
@@ -130,7 +132,7 @@ def _prepare_images(
         check_model_name(model)
     with context.one_of_each_machine_first():
         dataset = open_dataset(config.dataset, config.data_dir)
-    source, size = _source_for(model, dataset, config.input_size)
+    source, size = _source_for(model, dataset, config)
     with context.one_of_each_machine_first(), reporter.counter("reading training images") as report:
         everything = dataset.read("train", size, report)
     train, validation = (part.to(device) for part in hold_out(everything))
@@ -214,10 +216,10 @@ def _prepare_own(
     )
 
 
-def _source_for(model: str | Given, dataset: Dataset, input_size: int | None) -> tuple[NetworkSource, int]:
+def _source_for(model: str | Given, dataset: Dataset, config: SearchConfig) -> tuple[NetworkSource, int]:
     """Return the network for the images of a data set, and the size in px that these are to have."""
     if not isinstance(model, str):
-        size = input_size or dataset.size
+        size = config.input_size or dataset.size
         if size is None:
             raise UsageError("the images have no common size: give `input_size`, the one that your network takes")
         return own_source(model), size
@@ -225,7 +227,8 @@ def _source_for(model: str | Given, dataset: Dataset, input_size: int | None) ->
         model,
         classes=len(dataset.classes),
         channels=dataset.channels,
-        input_size=input_size or dataset.size or default_input_size(model),
+        input_size=config.input_size or dataset.size or default_input_size(model),
+        arguments=config.model_arguments,
     )
     check_model_input(build_model(spec), spec)
     return named_source(spec), spec.input_size

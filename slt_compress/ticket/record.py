@@ -55,7 +55,7 @@ class NetworkRecord:
             dataset=origin.dataset,
             classes=origin.classes,
             preprocessing=origin.preprocessing,
-            model=origin.model.name,
+            model=origin.model.title,
             seed=ticket.seed,
             sparsity=ticket.sparsity,
             ticket=ticket.digest,

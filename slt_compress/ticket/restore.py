@@ -31,10 +31,10 @@ def restore(ticket: "Ticket") -> nn.Module:
         module = build_model(spec)
     except Exception as error:  # what a library's constructor raises for arguments it was never meant for
         raise TicketError(f"the network of the ticket cannot be built: {error}") from error
-    _check_tensors(ticket, module, spec.name)
+    _check_tensors(ticket, module, spec.title)
     if architecture_digest(module) != ticket.provenance.architecture:
         raise TicketError(
-            f"{spec.name} as built by {library_version(spec)} differs from the network of the ticket, built by "
+            f"{spec.title} as built by {library_version(spec)} differs from the network of the ticket, built by "
             f"{ticket.provenance.library}: install that version"
         )
     _fill(ticket, module)
@@ -47,7 +47,7 @@ def apply(ticket: "Ticket", module: nn.Module) -> nn.Module:
     Raises UsageError if it is no module, TicketError if its architecture is not the ticket's, or the seed gives other
     weights than when the ticket was made.
     """
-    name = ticket.provenance.model.name
+    name = ticket.provenance.model.title
     if not isinstance(module, nn.Module):
         raise UsageError(f"a ticket is applied to a torch module, got a {type(module).__name__}")
     _check_tensors(ticket, module, name)

@@ -1,16 +1,20 @@
 """Networks of timm and torchvision: fitted to small images, without noise of their own, and alive when frozen."""
 
+import re
+
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from slt_compress.errors import UsageError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.parameters import gated_names
 from slt_compress.models import external
 from slt_compress.models.catalogue import SELECTION
-from slt_compress.models.registry import build_model, resolve_model
+from slt_compress.models.registry import build_model, check_model_input, resolve_model
+from slt_compress.models.spec import ModelSpec
 from slt_compress.ticket.ticket import Ticket
 from tests.support.tickets import make_ticket
 
@@ -133,6 +137,54 @@ def test_swin_windows_fit_the_grid(size: int, patch: int, window: int) -> None:
     if size < 224:
         with torch.no_grad():
             assert module(torch.zeros(2, 3, size, size)).shape == (2, 10)
+
+
+def resolved(name: str, size: int, **arguments: int) -> ModelSpec:
+    return resolve_model(name, classes=10, channels=3, input_size=size, arguments=arguments)
+
+
+def check(name: str, arguments: dict[str, int]) -> None:
+    spec = resolved(name, 32, **arguments)
+    check_model_input(build_model(spec), spec)
+
+
+def test_arguments_change_the_network() -> None:
+    module = build_model(resolved("vit_tiny_patch16_224", 28, depth=2, embed_dim=48, num_heads=4, patch_size=7))
+    blocks = [name for name, _ in module.named_modules() if re.fullmatch(r"blocks\.\d+", name)]
+    assert len(blocks) == 2
+    assert module.get_submodule("patch_embed.proj").stride == (7, 7)
+    assert module.get_submodule("blocks.0.attn").num_heads == 4
+    with torch.no_grad():
+        assert module(torch.zeros(2, 3, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("patch", "window"), [(1, 7), (2, 7), (4, 7), (7, 4)])
+def test_the_window_of_a_swin_fits_the_patches_that_were_asked_for(patch: int, window: int) -> None:
+    module = build_model(resolved("swin_tiny_patch4_window7_224", 28, patch_size=patch, embed_dim=24))
+    assert module.get_submodule("layers.0.blocks.0").window_size == (window, window)
+    with torch.no_grad():
+        assert module(torch.zeros(2, 3, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("lenet-5", {"depth": 3}, "`model_arguments` are for networks of timm; lenet-5 has none"),
+        ("torchvision/vit_b_16", {"depth": 3}, "`model_arguments` are for networks of timm; torchvision/vit_b_16 has"),
+        ("resnet18", {"depth": 3}, "resnet18 has no argument depth that is a number, nor any other"),
+        ("swin_tiny_patch4_window7_224", {"depth": 3}, "has no argument depth that is a number; it has embed_dim, mlp"),
+        ("swin_tiny_patch4_window7_224", {"num_heads": 3}, "no argument num_heads that is a number"),  # one a stage
+        (
+            "vit_tiny_patch16_224",
+            {"num_heads": 5},
+            r"vit_tiny_patch16_224 \(num_heads=5\) cannot be built for images of",
+        ),
+        ("vit_tiny_patch16_224", {"patch_size": 64}, r"\(patch_size=64\) cannot be built for images of 32 px"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(name: str, arguments: dict[str, int], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check(name, arguments)
 
 
 @pytest.mark.parametrize("name", ["mixer_s32_224", "torchvision/vit_b_32"])

@@ -108,6 +108,17 @@ def test_a_network_of_each_kind_is_searched_and_read_back(model: str) -> None:
     assert again.accuracy == result.test.accuracy
 
 
+def test_the_arguments_of_a_network_are_in_its_ticket() -> None:
+    config = SearchConfig(max_steps=3, batch_size=32, model_arguments={"depth": 2, "embed_dim": 48})
+    ticket = Ticket.from_bytes(find_ticket("test_vit", config).ticket.to_bytes())
+    assert ticket.version == 2
+    assert ticket.provenance.model.title == "test_vit (depth=2, embed_dim=48)"
+    restored = ticket.restore()
+    assert restored.get_parameter("blocks.1.norm1.weight").shape == (48,)
+    with pytest.raises(AttributeError):
+        restored.get_submodule("blocks.2")
+
+
 def test_the_state_of_torchs_generator_changes_no_ticket() -> None:
     """This network has dropout, which would draw from it."""
     found = []

@@ -1,6 +1,7 @@
 """What a search needs is made once, fits together, and serves many searches."""
 
 import pytest
+from torch import nn
 
 from slt_compress.config import SearchConfig
 from slt_compress.errors import UsageError
@@ -32,3 +33,9 @@ def test_more_processes_than_images_to_measure_are_refused() -> None:
     config = SearchConfig(sparsity=0.8, batch_size=1000)
     with pytest.raises(UsageError, match=r"200 processes need at least as many .* found 143 and 360; start fewer"):
         prepare(LENET, config, RecordingReporter(), Unconnected(3, 200))
+
+
+def test_arguments_are_for_networks_by_name() -> None:
+    config = SearchConfig(max_steps=1, model_arguments={"depth": 2})
+    with pytest.raises(UsageError, match=r"^`model_arguments` are for a network by name; build your own with what"):
+        prepare(lambda: nn.Linear(64, 10), config)

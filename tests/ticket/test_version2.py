@@ -308,7 +308,9 @@ def test_a_ticket_that_version_1_can_hold_is_not_written_in_version_2() -> None:
 def test_arguments_of_a_model_must_be_known() -> None:
     content = (FOLDER / "v2-restored.safetensors").read_bytes()
     for arguments, words in (
-        ({"depth": 3}, "its model needs the arguments 'depth', which this release does not know: upgrade"),
+        ({"drop_rate": 3}, "its model needs the arguments 'drop_rate', which this release does not know: upgrade"),
+        ({"depth": 257}, "the model's depth must be a whole number from 1 to 256, found 257"),
+        ({"depth": 3.0}, "the model's depth must be a whole number from 1 to 256, found 3.0"),
         ({"pretrained": 1, "checkpoint_path": "/etc/passwd"}, "needs the arguments 'checkpoint_path', 'pretrained'"),
         ([], "arguments must be an object"),
     ):
