@@ -244,7 +244,7 @@ MOST = {
     "mlp_ratio": 16,
     "num_heads": 256,
     "patch_size": 512,
-    "window_size": 32,
+    "window_size": 16,
 }  # of the arguments
 
 

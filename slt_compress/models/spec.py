@@ -13,14 +13,15 @@ MAX_CHANNELS, MAX_INPUT_SIZE = 64, 4096
 
 # What a ticket may ask a builder for: name of the argument -> smallest and largest value.
 _LIMITS = {"channels": (1, MAX_CHANNELS), "classes": (2, 100_000), "input_size": (1, MAX_INPUT_SIZE)}
-# What else it may ask for. None of them can make more than memory that is never touched, or tables of a few megabytes.
+# What else it may ask for. Weights are memory that is never touched before a ticket fits them. The largest tables that
+# a network computes, Swin's masks for images of 4096 px, take 4 GB.
 MODEL_ARGUMENTS = {
     "depth": (1, 256),
     "embed_dim": (1, 8_192),
     "mlp_ratio": (1, 16),
     "num_heads": (1, 256),
     "patch_size": (1, 512),
-    "window_size": (1, 32),
+    "window_size": (1, 16),
 }
 _FIELDS = ("builder", "name", "classes", "channels", "input_size", "small_input")
 
