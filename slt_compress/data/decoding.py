@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from slt_compress.errors import DataError, SltError, first_line
 
@@ -65,9 +65,12 @@ def pixels(image: Any, size: int, channels: int) -> torch.Tensor:
 
 def square(image: Any, size: int) -> Any:
     """Scale the shorter side of an image to `size` px and crop the centre."""
-    if image.size == (size, size):
-        return image
-    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    # One direction after the other: which PIL takes first, and so how it rounds, changes between its releases.
+    narrow = image.resize((size, height), Image.Resampling.BILINEAR, (left, 0, left + side, height))
+    return narrow.resize((size, size), Image.Resampling.BILINEAR, (0, top, size, top + side))
 
 
 def shown(image: Any, mode: str) -> Any:
