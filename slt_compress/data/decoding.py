@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from slt_compress.errors import DataError, SltError, first_line
 
@@ -42,7 +42,10 @@ def readable(name: str) -> Iterator[None]:
     except SltError:
         raise
     except Exception as error:
-        raise DataError(f"cannot read the image {name}: {first_line(error) or type(error).__name__}") from error
+        found = first_line(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # whose words name the file once more, or an object in memory
+            found = "its content is of no format that Pillow reads"
+        raise DataError(f"cannot read the image {name}: {found}") from error
 
 
 @contextlib.contextmanager
