@@ -47,7 +47,7 @@ def test_pixels_have_their_channels_last() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_it_opens_image_files_as_a_split_does(tmp_path: Path, channels: int) -> None:
-    ramp = np.tile(np.arange(0, 65536, 4096, np.uint16), (16, 1))
+    ramp = np.tile(np.arange(0, 65536, 4096).astype(np.uint16), (16, 1))
     Image.fromarray(ramp).save(tmp_path / "0.png")
     prepare = Preprocessing(16, channels, (0.5,) * channels, (0.25,) * channels)
     found = prepare.open(str(tmp_path / "0.png"))

@@ -143,7 +143,7 @@ def test_a_damaged_image_is_named_by_its_row() -> None:
 @pytest.mark.parametrize("stored_as", ["bytes", "path"])
 def test_images_are_seen_as_in_files(stored_as: str, tmp_path: Path) -> None:
     """The library would turn them itself, and forget how many bits they have."""
-    deep = np.tile(np.arange(0, 65536, 8192, np.uint16), (8, 1))
+    deep = np.tile(np.arange(0, 65536, 8192).astype(np.uint16), (8, 1))
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     files = [tmp_path / "0.png", tmp_path / "1.tif"]

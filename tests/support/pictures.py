@@ -39,7 +39,7 @@ def write_listing(folder: Path, cells: list[str], splits: list[str] | None = Non
 
 def cmyk_profile() -> bytes:
     """Return an ICC profile of inks: each is a colour of CIELAB, and two or more of them are nearly black."""
-    inks = {
+    inks: dict[tuple[int, ...], tuple[int, int, int]] = {
         (0, 0, 0, 0): (100, 0, 0),
         (1, 0, 0, 0): (60, -20, -43),
         (0, 1, 0, 0): (50, 70, 0),
