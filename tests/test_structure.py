@@ -57,7 +57,7 @@ LIBRARIES = {  # library -> the only modules that may import it
     "timm": {"models.external"},
     "torchvision": {"data.datasets", "models.external"},
     "sklearn": {"data.datasets"},
-    "PIL": {"data.decoding", "data.images"},
+    "PIL": {"data.decoding"},
     "datasets": {"data.hub"},
     "huggingface_hub": {"data.hub"},
     "onnx": {name for name in MODULES if name.startswith("onnx_export.")},

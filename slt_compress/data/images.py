@@ -2,7 +2,6 @@
 network runs.
 """
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from slt_compress.data.batches import CPU
-from slt_compress.data.decoding import is_grey, pixels, readable, shown_size
+from slt_compress.data.decoding import is_grey, opened, pixels
 from slt_compress.data.sampler import WHOLE, Shard, batch_indices
 from slt_compress.data.splits import Batch, Dataset, IndexedSplit, Part, TensorSplit
 from slt_compress.errors import DataError
@@ -47,12 +46,8 @@ class ImageFiles:
         """Return what an image is called in a message."""
         return str(self.files[index])
 
-    @contextlib.contextmanager
-    def open(self, index: int) -> Iterator[Any]:
-        from PIL import Image
-
-        with readable(self.name(index)), Image.open(self.files[index]) as image:
-            yield image
+    def open(self, index: int) -> AbstractContextManager[Any]:
+        return opened(self.files[index], self.name(index))
 
 
 class StreamedSplit(IndexedSplit):
@@ -172,7 +167,7 @@ def _common_size(images: Images) -> tuple[int | None, int]:
     sizes, grey = set(), True
     for index in range(0, len(images), step):
         with images.open(index) as image:
-            sizes.add(shown_size(image))
+            sizes.add(image.size)  # only squares matter, which orientation leaves as they are
             grey &= is_grey(image)
     channels = 1 if grey else 3
     width, height = next(iter(sizes))

@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slt_compress.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+
+# How an image that is no square of the right size becomes one: the only rule so far, which docs/ticket-format.md spells
+# out.
+GEOMETRY = "scale-shorter-side-crop-centre"
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,16 @@ class Preprocessing:
             raise UsageError("this network takes images as uint8 pixels from 0 to 255, got floating-point numbers")
         mean, std = (_per_channel(values, images.device) for values in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
+
+    def open(self, file: str | Path) -> "torch.Tensor":
+        """Return the image in a file as uint8 (1, channels, size, size), decoded as those of the training were.
+
+        Raises DataError, naming the file, if it cannot be read.
+        """
+        from slt_compress.data.decoding import opened, pixels
+
+        with opened(file, str(file)) as image:
+            return pixels(image, self.size, self.channels).unsqueeze(0)
 
     def to_json(self) -> dict[str, Any]:
         return {"size": self.size, "channels": self.channels, "mean": list(self.mean), "std": list(self.std)}

@@ -9,12 +9,13 @@ What is ambiguous must be named. A label of -1 stands for none in the type Class
 """
 
 import contextlib
+import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slt_compress.data.decoding import readable
+from slt_compress.data.decoding import opened, readable, shown
 from slt_compress.errors import DataError
 
 LABEL_NAMES = ("label", "labels", "class", "classes", "category", "target")
@@ -86,9 +87,8 @@ class TableImages:
 
     def __init__(self, library: Any, rows: Rows, column: str) -> None:
         table = rows.table.with_format(None).select_columns([column])
-        if not table.features[column].decode:
-            table = table.cast_column(column, library.Image())
-        self._table = table
+        self._mode = table.features[column].mode  # as which the column wants its images to be seen
+        self._table = table.cast_column(column, library.Image(decode=False))  # what is decoded says less of its file
         self._column = column
         self._rows = Rows(rows.split, None, rows.positions, ())  # for their names
 
@@ -99,10 +99,12 @@ class TableImages:
     def open(self, index: int) -> Iterator[Any]:
         name = self._rows.name(index)
         with readable(name):
-            image = self._table[index][self._column]
-            if image is None:
-                raise DataError(f"{name} has no image")
-            yield image
+            stored = self._table[index][self._column]
+        if stored is None:
+            raise DataError(f"{name} has no image")
+        content = stored["bytes"]
+        with opened(stored["path"] if content is None else io.BytesIO(content), name) as image:
+            yield shown(image, self._mode) if self._mode in ("L", "RGB") else image
 
 
 def read_rows(split: str, table: Table, column: str, kind: LabelType) -> Rows:

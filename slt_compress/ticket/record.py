@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.data.preprocessing import GEOMETRY, Preprocessing
+from slt_compress.errors import TicketError
 from slt_compress.tasks.record import TaskRecord, TensorRecord
 from slt_compress.ticket.purpose import read_task, read_tensors, task_json, tensors_json
 from slt_compress.ticket.schema import IMAGE_TASK, class_outputs, classifies_images, image_inputs
@@ -66,21 +67,31 @@ class NetworkRecord:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields; those of inputs, outputs and task only where this is no classifier of images."""
+        """Return the fields; those of inputs, outputs and task only where this is no classifier of images, and how
+        images become squares only where it takes images.
+        """
         fields = {
             **vars(self),
             "preprocessing": self.preprocessing and self.preprocessing.to_json(),
             "inputs": tensors_json(self.inputs),
             "outputs": tensors_json(self.outputs),
             "task": task_json(self.task),
+            **({"geometry": GEOMETRY} if self.preprocessing else {}),
         }
         understood = {"inputs", "outputs", "task"} if classifies_images(self) else set[str]()
         return {name: value for name, value in fields.items() if name not in understood}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "NetworkRecord":
-        """Read what `to_json` wrote. Raises KeyError or TypeError for other fields, TicketError for such values."""
+        """Read what `to_json` wrote, now or before it recorded the geometry.
+
+        Raises KeyError or TypeError for other fields, TicketError for such values.
+        """
+        fields = dict(fields)
         preprocessing = fields["preprocessing"]
+        geometry = GEOMETRY if preprocessing is None else fields.pop("geometry", GEOMETRY)
+        if geometry != GEOMETRY:
+            raise TicketError(f"its images become squares by the rule {geometry!r}, only {GEOMETRY!r} is known")
         read: dict[str, Any] = {
             "preprocessing": None if preprocessing is None else Preprocessing.from_json(preprocessing)
         }

@@ -1,11 +1,16 @@
 """What a network expects of an image: normalised per channel, the same again after JSON."""
 
 import json
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from slt_compress.data.preprocessing import Preprocessing, as_pixels
+from slt_compress.errors import DataError
 
 PREPROCESSING = Preprocessing(1, 2, (0.5, 0.25), (0.5, 0.75))
 
@@ -38,3 +43,17 @@ def test_pixels_have_their_channels_last() -> None:
     assert pixels.shape == (1, 3, 4, 2)
     assert pixels.is_contiguous()
     assert all(pixels[0, y, x, c] == images[0, c, y, x] for c in range(2) for y in range(3) for x in range(4))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_opens_image_files_as_a_split_does(tmp_path: Path, channels: int) -> None:
+    ramp = np.tile(np.arange(0, 65536, 4096).astype(np.uint16), (16, 1))
+    Image.fromarray(ramp).save(tmp_path / "0.png")
+    prepare = Preprocessing(16, channels, (0.5,) * channels, (0.25,) * channels)
+    found = prepare.open(str(tmp_path / "0.png"))
+    assert found.dtype == torch.uint8
+    assert np.array_equal(found.numpy(), np.broadcast_to(ramp >> 8, (1, channels, 16, 16)))
+    assert prepare(found).shape == (1, channels, 16, 16)
+    missing = tmp_path / "missing.png"
+    with pytest.raises(DataError, match=f"^cannot read the image {re.escape(str(missing))}: "):
+        prepare.open(missing)

@@ -2,12 +2,18 @@
 
 import contextlib
 import re
+from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+import PIL.Image
 import pytest
+import torch
 from datasets import ClassLabel, Features, List, Value
 
+from slt_compress.data.decoding import is_grey, pixels
+from slt_compress.data.images import ImageFiles
 from slt_compress.data.table import LabelType, Rows, TableImages, image_column, label_column, read_rows
 from slt_compress.errors import DataError
 from tests.support.pictures import picture
@@ -132,3 +138,26 @@ def test_a_damaged_image_is_named_by_its_row() -> None:
     images = TableImages(datasets, Rows("some, train", table, [7], [[0]]), "image")
     with pytest.raises(DataError, match=re.escape("cannot read the image some, train[7]: ")), images.open(0):
         pass
+
+
+@pytest.mark.parametrize("stored_as", ["bytes", "path"])
+def test_images_are_seen_as_in_files(stored_as: str, tmp_path: Path) -> None:
+    """The library would turn them itself, and forget how many bits they have."""
+    deep = np.tile(np.arange(0, 65536, 8192).astype(np.uint16), (8, 1))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    files = [tmp_path / "0.png", tmp_path / "1.tif"]
+    PIL.Image.fromarray(deep).save(files[0], exif=exif)
+    PIL.Image.fromarray(deep).save(files[1], tiffinfo={0x0112: 6})
+    stored = [
+        {"bytes": file.read_bytes(), "path": None} if stored_as == "bytes" else {"bytes": None, "path": str(file)}
+        for file in files
+    ]
+    for feature in (IMAGE, datasets.Image(mode="L"), datasets.Image(mode="RGB")):
+        table = datasets.Dataset.from_dict({"image": stored}, features=features(image=feature))
+        images = TableImages(datasets, Rows("some, train", table, range(2), ()), "image")
+        for index, file in enumerate(files):
+            with images.open(index) as found, ImageFiles([file]).open(0) as expected:
+                assert is_grey(found) == (feature.mode != "RGB")
+                assert torch.equal(pixels(found, 8, 1), pixels(expected, 8, 1))
+            assert np.array_equal(pixels(found, 8, 1)[0], (deep >> 8)[::-1].T)

@@ -1,5 +1,7 @@
 """Small images to search on: of two colours that a network can tell apart, so that a few steps are enough."""
 
+import itertools
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +35,29 @@ def write_listing(folder: Path, cells: list[str], splits: list[str] | None = Non
     file = folder / "list.csv"
     file.write_text("\n".join(lines) + "\n")
     return file
+
+
+def cmyk_profile() -> bytes:
+    """Return an ICC profile of inks: each is a colour of CIELAB, and two or more of them are nearly black."""
+    inks: dict[tuple[int, ...], tuple[int, int, int]] = {
+        (0, 0, 0, 0): (100, 0, 0),
+        (1, 0, 0, 0): (60, -20, -43),
+        (0, 1, 0, 0): (50, 70, 0),
+        (0, 0, 1, 0): (90, 0, 90),
+    }
+    corners = (inks.get(corner, (10, 0, 0)) for corner in itertools.product((0, 1), repeat=4))
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + struct.pack(">9I", *(65536 * (i % 4 == 0) for i in range(9)))
+    table += bytes(range(256)) * 4
+    table += b"".join(bytes((round(light * 2.55), red + 128, yellow + 128)) for light, red, yellow in corners)
+    table += bytes(range(256)) * 3
+    white = b"XYZ " + bytes(4) + struct.pack(">3I", 63190, 65536, 54061)
+    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"inks\0" + bytes(79)
+    tags, directory, place = b"", b"", 128 + 4 + 3 * 12
+    for key, content in ((b"desc", name), (b"wtpt", white), (b"A2B0", table)):
+        padded = content + bytes(-len(content) % 4)
+        directory += key + struct.pack(">II", place + len(tags), len(content))
+        tags += padded
+    header = struct.pack(">I4sI4s4s4s", place + len(tags), bytes(4), 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    header += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + white[8:] + bytes(48)
+    assert len(header) == 128
+    return header + struct.pack(">I", 3) + directory + tags

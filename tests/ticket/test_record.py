@@ -28,8 +28,7 @@ def test_a_record_is_what_the_ticket_says_and_survives_json(input_kind: str) -> 
     assert NetworkRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
-def test_a_classifier_of_images_is_recorded_as_ever() -> None:
-    """Files exported from a ticket of version 1 stay the same, byte for byte."""
+def test_a_classifier_of_images_is_recorded_in_these_words() -> None:
     ticket = small_ticket()
     assert NetworkRecord.of(ticket).to_json() == {
         "dataset": "digits",
@@ -40,6 +39,7 @@ def test_a_classifier_of_images_is_recorded_as_ever() -> None:
         "sparsity": ticket.sparsity,
         "ticket": ticket.digest,
         "input": "normalised",
+        "geometry": "scale-shorter-side-crop-centre",
     }
 
 
@@ -70,6 +70,20 @@ def test_without_a_word_about_it_the_input_is_normalised(ticket: Ticket) -> None
     stored = record.to_json()
     del stored["input"]
     assert NetworkRecord.from_json(stored) == record
+
+
+def test_the_geometry_is_the_only_rule_there_is_or_refused(ticket: Ticket) -> None:
+    record = NetworkRecord.of(ticket)
+    stored = record.to_json()
+    without = {name: value for name, value in stored.items() if name != "geometry"}
+    assert NetworkRecord.from_json(without) == record  # from before it was recorded
+    for other in ("squash", None, 1):
+        with pytest.raises(TicketError, match="its images become squares by the rule"):
+            NetworkRecord.from_json({**stored, "geometry": other})
+    own = NetworkRecord.of(rich_ticket()).to_json()
+    assert "geometry" not in own  # its inputs are no images of ours
+    with pytest.raises(TypeError):
+        NetworkRecord.from_json({**own, "geometry": stored["geometry"]})
 
 
 @pytest.mark.parametrize("change", [{"preprocessing": {}}, {"preprocessing": {"size": 8}}, {"more": 1}])
