@@ -38,6 +38,7 @@ from slt_compress.errors import UsageError
 from slt_compress.evaluation.accuracy import BATCH_SIZE, Evaluation
 from slt_compress.evaluation.accuracy import evaluate as measure
 from slt_compress.evaluation.networks import Network, module_of, open_network
+from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.source import Given
 from slt_compress.onnx_export.export import (
     CALIBRATION_IMAGES,
@@ -64,6 +65,7 @@ from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 _Config = TypeVar("_Config", SearchConfig, ExportConfig)
 
 
+@torch_defaults()
 def search(
     model: str | Given,
     dataset: str | None = None,
@@ -111,6 +113,7 @@ def search(
     return find_ticket(model, chosen, reporter, data=own, task=task, checkpoints=checkpoints, context=context)
 
 
+@torch_defaults()
 def evaluate(
     network: Ticket | Network | str | Path,
     dataset: str | None = None,
@@ -151,6 +154,7 @@ def evaluate(
         return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task)
 
 
+@torch_defaults()
 def export(
     ticket: Ticket | str | Path,
     output: str | Path,
@@ -213,6 +217,7 @@ def export(
     )
 
 
+@torch_defaults()
 def compare(
     model: str,
     dataset: str | None = None,

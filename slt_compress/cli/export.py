@@ -55,8 +55,8 @@ def export(
     json: shared.Json = False,
 ) -> None:
     """Write a ticket as ONNX and check that onnxruntime computes what torch does."""
-    with exit_codes():
-        output = output or ticket_file.with_suffix(".onnx")
+    output = output or ticket_file.with_suffix(".onnx")
+    with exit_codes(output=output):
         require_file(ticket_file)
         from slt_compress import api, files
         from slt_compress.cli.console import Printer

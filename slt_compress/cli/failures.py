@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
+from slt_compress.cli import interrupts
 from slt_compress.cli.flags import as_flags
+from slt_compress.cli.interrupts import INTERRUPTED
 from slt_compress.errors import MissingDatasetError, SltError, UnknownModelError, UsageError
-
-INTERRUPTED = 130
 
 
 def _advice(failure: SltError) -> str:
@@ -31,18 +31,36 @@ def _advice(failure: SltError) -> str:
 
 
 @contextlib.contextmanager
-def exit_codes(interrupted: Callable[[], str] = lambda: "interrupted; nothing was written") -> Iterator[None]:
-    """Run a command: an expected failure ends it with its message and exit code, an interrupt with 130."""
+def exit_codes(
+    interrupted: Callable[[], str] = lambda: "interrupted; nothing was written", output: Path | None = None
+) -> Iterator[None]:
+    """Run a command: an expected failure ends it with its message and exit code, an interrupt with 130.
+
+    `interrupted` says what an interrupt leaves; where that is a new `output`, it is not asked.
+    """
     from slt_compress.cli import console
 
+    before = output and _identity(output)
     try:
-        yield
+        with interrupts.raised():
+            yield
     except SltError as failure:
         console.error(as_flags(str(failure)) + _advice(failure))
         raise typer.Exit(failure.exit_code) from failure
     except KeyboardInterrupt as interrupt:
-        console.error(interrupted())
+        interrupts.told()
+        written = output and _identity(output) != before
+        console.error(f"interrupted; {output} is written" if written else interrupted())
         raise typer.Exit(INTERRUPTED) from interrupt
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Return what tells a file from the one that replaces it, None if there is none."""
+    try:
+        found = file.stat()
+    except OSError:  # such as a name that is too long
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def require_file(path: Path) -> None:

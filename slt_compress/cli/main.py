@@ -1,13 +1,10 @@
 """The application: its commands, and what holds for all of them. Nothing heavy is imported before a command runs."""
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
-from slt_compress.cli import compare, evaluate, export, inspect, models, search, verify
-from slt_compress.cli.failures import INTERRUPTED
+from slt_compress.cli import compare, evaluate, export, inspect, interrupts, models, search, verify
 from slt_compress.cli.options import with_method_options
 from slt_compress.version import __version__
 
@@ -46,19 +43,11 @@ app.command(epilog=models.EXAMPLES)(models.models)
 
 
 def main() -> None:
-    """Run the command line. An interrupt ends it with 130, whenever it comes.
-
-    Python remembers an interrupt that has passed through code compiled from a string, as libraries do while they are
-    imported, and then ends the process by the signal, whatever its exit code. So an interrupted one leaves at once.
-    """
+    """Run the command line, and end the process."""
+    interrupts.install()
     try:
         app()
-        return
     except SystemExit as ending:
-        if ending.code != INTERRUPTED:
-            raise
-    except KeyboardInterrupt:  # outside of a command
-        sys.stderr.write("error: interrupted; nothing was written\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)
+        if isinstance(ending.code, int):
+            interrupts.end_with(ending.code)
+        raise

@@ -92,7 +92,7 @@ def search(
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
     output = output or Path(f"{_stem(model)}-{_stem(dataset)}-{sparsity:g}-{seed}.safetensors")
     folder = Path(f"{output}.ckpt")
-    with exit_codes(lambda: _how_to_resume(folder, bool(checkpoint_every or resume))):
+    with exit_codes(lambda: _how_to_resume(folder, bool(checkpoint_every or resume)), output):
         config = shared.search_config(
             dataset=dataset,
             data_dir=data_dir,

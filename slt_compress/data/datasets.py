@@ -19,7 +19,7 @@ from slt_compress.data.splits import Dataset, IndexedSplit, Part, TensorSplit, r
 from slt_compress.errors import DataError, MissingDatasetError, UsageError
 from slt_compress.progress import ReportCount
 
-DEFAULT_FOLDER = Path("~/.cache/slt-compress").expanduser()
+DEFAULT_FOLDER = Path("~/.cache/slt-compress")
 DIGITS, IMAGE_FOLDER, CSV = "digits", "imagefolder", "csv"
 
 _DIGITS = tuple("0123456789")
@@ -88,7 +88,18 @@ def open_dataset(name: str, folder: Path | None) -> Dataset:
                 "class"
             )
         return open_image_folder(folder)
-    return _open_torchvision(name, folder or DEFAULT_FOLDER)
+    return _open_torchvision(name, folder or _default_folder(name))
+
+
+def _default_folder(name: str) -> Path:
+    """Return where downloads are kept. Raises DataError for a user without a home folder."""
+    try:
+        return DEFAULT_FOLDER.expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"{name} is read from {DEFAULT_FOLDER} and there is no home folder: give `data_dir`, the folder to read it "
+            "from or download it into"
+        ) from error
 
 
 def check_dataset_name(name: str) -> None:

@@ -59,7 +59,7 @@ class Preprocessing:
 def _per_channel(values: tuple[float, ...], device: "torch.device") -> "torch.Tensor":
     import torch
 
-    return torch.tensor(values, device=device).view(1, -1, 1, 1)
+    return torch.tensor(values, dtype=torch.float32, device=device).view(1, -1, 1, 1)
 
 
 def as_pixels(images: "torch.Tensor") -> "torch.Tensor":

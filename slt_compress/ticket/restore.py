@@ -1,22 +1,28 @@
 """From a ticket back to a plain network: build or copy it, regenerate, mask, and set every value there is."""
 
 import copy
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from slt_compress.data.batches import CPU
 from slt_compress.errors import TicketError, UsageError
 from slt_compress.masking.parameters import freeze_ungated, gated_names, statistic_names
+from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.registry import architecture_digest, build_model, library_version
 from slt_compress.models.spec import PythonModel
 
 if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
 
+_OTHER_FLOATS = (torch.float64, torch.float16, torch.bfloat16)
 
+
+@torch_defaults()
 def restore(ticket: "Ticket") -> nn.Module:
-    """Return the ticket's network in evaluation mode, on the CPU, its masked weights in place.
+    """Return the ticket's network in evaluation mode, in float32 on the CPU, its masked weights in place.
 
     Raises TicketError if the network is the user's own, or if the installed libraries build another architecture or the
     seed gives other weights than when the ticket was made.
@@ -41,11 +47,12 @@ def restore(ticket: "Ticket") -> nn.Module:
     return module
 
 
+@torch_defaults()
 def apply(ticket: "Ticket", module: nn.Module) -> nn.Module:
-    """Return a copy of a module, in evaluation mode and on the CPU, with the values of the ticket.
+    """Return a copy of a module, in evaluation mode and in float32 on the CPU, with the values of the ticket.
 
-    Raises UsageError if it is no module, TicketError if its architecture is not the ticket's, or the seed gives other
-    weights than when the ticket was made.
+    Raises UsageError if it is no module or has a buffer without values, TicketError if its architecture is not the
+    ticket's, or the seed gives other weights than when the ticket was made.
     """
     name = ticket.provenance.model.title
     if not isinstance(module, nn.Module):
@@ -53,9 +60,31 @@ def apply(ticket: "Ticket", module: nn.Module) -> nn.Module:
     _check_tensors(ticket, module, name)
     if architecture_digest(module) != ticket.provenance.architecture:
         raise TicketError(f"the module has other tensors than {name}, the network of the ticket, or in another order")
-    filled = copy.deepcopy(module).cpu().eval()
+    filled = _copy(module, ticket.stored_statistics).cpu().eval()
     _fill(ticket, filled)
     return filled
+
+
+def _copy(module: nn.Module, known: Container[str]) -> nn.Module:
+    """Return a copy of a module, its parameters in float32, and on the CPU those that have no values yet.
+
+    A buffer of the type that parameters had follows them; another type was meant. Raises UsageError if such a buffer is not among those that are known.
+    """
+    copies: dict[int, torch.Tensor] = {}  # as deepcopy is told what it has copied already
+    others = {parameter.dtype for parameter in module.parameters()}.intersection(_OTHER_FLOATS)
+    for parameter in module.parameters():
+        if parameter.is_meta or parameter.dtype in others:
+            empty = torch.empty(parameter.shape, dtype=torch.float32)
+            copies[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+    for name, buffer in module.named_buffers():
+        if buffer.is_meta:
+            if name not in known and not name.endswith("num_batches_tracked"):
+                raise UsageError(f"the buffer {name} of the module has no values: build the module on the CPU")
+            dtype = torch.float32 if buffer.dtype in others else buffer.dtype
+            copies[id(buffer)] = torch.empty(buffer.shape, dtype=dtype)
+        elif buffer.dtype in others:
+            copies[id(buffer)] = buffer.detach().to(CPU, torch.float32)
+    return copy.deepcopy(module, copies)
 
 
 def _check_tensors(ticket: "Ticket", module: nn.Module, name: str) -> None:

@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from slt_compress import errors
-from slt_compress.cli.failures import INTERRUPTED, exit_codes, require_file
+from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.interrupts import INTERRUPTED
 from slt_compress.errors import MissingDatasetError, SltError, UnknownModelError, UsageError
 from tests.support.commands import Searched, refused
 from tests.support.process import Run

@@ -1,0 +1,33 @@
+"""torch's global state, set aside: the same network and the same numbers, whatever else the process does with torch."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+
+@contextlib.contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Within it, new tensors are float32 on the CPU, gradients are recorded and nothing is cast, as in a new process.
+
+    Afterwards all of that is as before, and so is the global random generator. Left as they are: the number of threads,
+    and whether operations have to be deterministic.
+    """
+    dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    convolutions = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    kinds = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=()))
+        stack.enter_context(torch.device("cpu"))
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.enable_grad())
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        try:
+            torch.set_default_dtype(torch.float32)
+            torch.set_float32_matmul_precision("highest")
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_float32_matmul_precision(precision)
+            torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = convolutions
