@@ -22,6 +22,7 @@ from slt_compress.pipeline import find
 from slt_compress.prng import Freeze
 from slt_compress.training import logs
 from tests.support.commands import FakeLog, Searched, document, options, refused
+from tests.support.pictures import save_picture
 from tests.support.process import Run
 
 SEARCH_KEYS = {
@@ -178,6 +179,31 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
 )
 def test_bad_requests(invoke: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
     refused(invoke("search", *arguments, "--json"), code, words, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "warnings", "words"),
+    [
+        ("photo.jpg", "", "its content is of no format that Pillow reads"),
+        ("depth.tif", "", "its pixels are floating-point numbers"),
+        ("exif.jpg", "error", "Corrupt EXIF data"),
+    ],
+)
+def test_an_image_that_cannot_be_read_is_named_in_one_line(
+    cli: Run, tmp_path: Path, name: str, warnings: str, words: str
+) -> None:
+    lines = ["path,label,split", f"{name},red,train"]
+    for index in range(8):
+        save_picture(tmp_path / f"{index}.png", ("red", "blue")[index % 2], index)
+        lines.append(f"{index}.png,{('red', 'blue')[index % 2]},{'train' if index < 4 else 'test'}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    (tmp_path / "photo.jpg").write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0mif1avifmiaf" + bytes(200))
+    Image.new("F", (8, 8)).save(tmp_path / "depth.tif")
+    Image.new("RGB", (8, 8)).save(tmp_path / "exif.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0")
+    search = ("search", "lenet-300-100", "--dataset", "csv", "--data-dir", "list.csv", "--max-steps", 2)
+    refused(
+        cli(*search, PYTHONWARNINGS=warnings), 1, f"cannot read the image {name} (list.csv, line 2): {words}", tmp_path
+    )
 
 
 def test_no_internet_and_no_copy_is_explained(invoke: Run, tmp_path: Path) -> None:
