@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import pickle
 import sys
 import urllib.error
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from slt_compress.data.downloads import check_idx, check_sums
 from slt_compress.data.hub import HF, PREFIX, open_hub, parse
 from slt_compress.data.image_folder import open_image_folder
 from slt_compress.data.listing import open_listing
 from slt_compress.data.splits import Dataset, IndexedSplit, Part, TensorSplit, resize
-from slt_compress.errors import DataError, MissingDatasetError, UsageError
+from slt_compress.errors import DataError, MissingDatasetError, UsageError, first_line
 from slt_compress.progress import ReportCount
 
 DEFAULT_FOLDER = Path("~/.cache/slt-compress")
@@ -150,20 +150,30 @@ def _read_torchvision(name: str, folder: Path, part: Part) -> Any:
     from torchvision import datasets
 
     entry = _TORCHVISION[name]
+    reader, root = getattr(datasets, entry.reader), folder / entry.subfolder
     chosen: dict[str, Any] = {"split": part} if entry.reader == "SVHN" else {"train": part == "train"}
-
-    def make(*, download: bool) -> Any:
-        return getattr(datasets, entry.reader)(folder / entry.subfolder, download=download, **chosen)
-
+    if hasattr(reader, "resources"):
+        check_idx(root / entry.reader / "raw", "train" if part == "train" else "t10k", len(_DIGITS))
     try:
-        return make(download=False)
-    except (RuntimeError, OSError):
-        pass  # absent or incomplete: bring it
-    except (ValueError, AssertionError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"{name} in {folder} is damaged ({error}); delete it and run again") from error
+        return reader(root, download=False, **chosen)
+    except (RuntimeError, OSError):  # absent, incomplete or damaged
+        check_sums(reader, root, part)
+    except Exception as error:  # what a library's readers raise for content they were never meant for
+        raise DataError(f"{name} in {folder} is damaged ({first_line(error)}); delete it and run again") from error
+    _make_folder(folder)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # torchvision reports downloads on stdout
+            return reader(root, download=True, **chosen)
+    except (RuntimeError, OSError, urllib.error.URLError) as error:
+        reason = first_line(error)
+        raise MissingDatasetError(name, f"{name} is not in {folder} and cannot be downloaded ({reason})") from error
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # torchvision reports downloads on stdout
-            return make(download=True)
-    except (RuntimeError, OSError, urllib.error.URLError) as error:
-        raise MissingDatasetError(name, f"{name} is not in {folder} and cannot be downloaded ({error})") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot make the folder {folder} ({error.strerror or error}): give `data_dir`, a folder to read from or "
+            "download into"
+        ) from error

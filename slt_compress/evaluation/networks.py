@@ -54,6 +54,7 @@ def open_network(file: Ticket | str | Path, device: str = "auto", source: Given 
         from slt_compress.evaluation.onnxruntime_backend import OnnxClassifier
 
         classifier = OnnxClassifier(Path(file))
+        classifier.check_outputs()
         return Network(classifier, classifier.feed, classifier.record, ONNXRUNTIME, torch.device("cpu"))
     target = choose_device(device)
     if target.type == "cpu":

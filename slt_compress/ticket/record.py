@@ -1,11 +1,15 @@
 """What a user of a network must know about it. Exported files carry it, tickets contain it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from slt_compress.data.preprocessing import GEOMETRY, Preprocessing
 from slt_compress.errors import TicketError
+from slt_compress.models.spec import MAX_CHANNELS, MAX_INPUT_SIZE
+from slt_compress.prng import MAX_SEED
 from slt_compress.tasks.record import TaskRecord, TensorRecord
+from slt_compress.ticket.fields import whole
 from slt_compress.ticket.purpose import read_task, read_tensors, task_json, tensors_json
 from slt_compress.ticket.schema import IMAGE_TASK, class_outputs, classifies_images, image_inputs
 from slt_compress.ticket.ticket import Ticket
@@ -85,7 +89,7 @@ class NetworkRecord:
     def from_json(cls, fields: dict[str, Any]) -> "NetworkRecord":
         """Read what `to_json` wrote, now or before it recorded the geometry.
 
-        Raises KeyError or TypeError for other fields, TicketError for such values.
+        Raises KeyError or TypeError for other fields, TicketError for other values.
         """
         fields = dict(fields)
         preprocessing = fields["preprocessing"]
@@ -101,4 +105,29 @@ class NetworkRecord:
                 "outputs": read_tensors(fields["outputs"], "outputs"),
                 "task": read_task(fields["task"]),
             }
-        return cls(**{**fields, **read})
+        record = cls(**{**fields, **read})
+        record._check()
+        return record
+
+    def _check(self) -> None:
+        """Raise TicketError, with the field, for a value that `of` never has."""
+        images = self.preprocessing
+        texts = {"dataset": self.dataset, "model": self.model, "ticket": self.ticket}
+        wrong = [name for name, value in texts.items() if not isinstance(value, str)]
+        if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
+            wrong.append("classes")
+        if not whole(self.seed, 0, MAX_SEED):
+            wrong.append("seed")
+        if type(self.sparsity) not in (int, float) or not 0 <= self.sparsity <= 1:
+            wrong.append("sparsity")
+        if self.input not in (NORMALISED, PIXELS):
+            wrong.append("input")
+        if images and not (whole(images.size, 1, MAX_INPUT_SIZE) and whole(images.channels, 1, MAX_CHANNELS)):
+            wrong.append("preprocessing")
+        elif images:
+            values = (*images.mean, *images.std)
+            finite = all(type(value) in (int, float) and math.isfinite(value) for value in values)
+            if not finite or {len(images.mean), len(images.std)} != {images.channels} or 0 in images.std:
+                wrong.append("preprocessing")
+        if wrong:
+            raise TicketError(f"it should not have {getattr(self, wrong[0])!r} as {wrong[0]!r}")

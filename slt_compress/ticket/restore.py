@@ -66,9 +66,10 @@ def apply(ticket: "Ticket", module: nn.Module) -> nn.Module:
 
 
 def _copy(module: nn.Module, known: Container[str]) -> nn.Module:
-    """Return a copy of a module, its parameters in float32, and on the CPU those that have no values yet.
+    """Return a copy of a module, its parameters in float32, and on the CPU what has no values yet.
 
-    A buffer of the type that parameters had follows them; another type was meant. Raises UsageError if such a buffer is not among those that are known.
+    A buffer of the type that parameters had follows them; another type was meant. Raises UsageError if a buffer without
+    values is not among those that are known.
     """
     copies: dict[int, torch.Tensor] = {}  # as deepcopy is told what it has copied already
     others = {parameter.dtype for parameter in module.parameters()}.intersection(_OTHER_FLOATS)

@@ -91,3 +91,20 @@ def test_a_local_copy_is_used_as_it_lies(tmp_path: Path, name: str, folder_name:
     assert images.shape == (6, 1, 28, 28)
     assert labels.tolist() == list(range(6))
     assert len(dataset.classes) == 10
+
+
+def test_a_home_folder_is_looked_up_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without one, as in a container run by a user that the system does not know, and with one that cannot be made."""
+
+    def unknown(user: int) -> object:
+        raise KeyError(user)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert len(open_dataset("digits", None).classes) == 10
+    with pytest.raises(DataError, match="no home folder: give `data_dir`"):
+        open_dataset("mnist", None).read("train", 28)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot make the folder .*\(Not a directory\): give `data_dir`"):
+        open_dataset("cifar10", None).read("train", 28)
