@@ -9,12 +9,15 @@ What is ambiguous must be named. A label of -1 stands for none in the type Class
 """
 
 import contextlib
+import io
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slt_compress.data.decoding import readable
+from slt_compress.data.images import check_header
 from slt_compress.errors import DataError
 
 LABEL_NAMES = ("label", "labels", "class", "classes", "category", "target")
@@ -89,6 +92,7 @@ class TableImages:
         if not table.features[column].decode:
             table = table.cast_column(column, library.Image())
         self._table = table
+        self._stored = table.cast_column(column, library.Image(decode=False))
         self._column = column
         self._rows = Rows(rows.split, None, rows.positions, ())  # for their names
 
@@ -103,6 +107,17 @@ class TableImages:
             if image is None:
                 raise DataError(f"{name} has no image")
             yield image
+
+    def check(self, index: int) -> None:
+        name = self._rows.name(index)
+        with readable(name):
+            stored = self._stored[index][self._column]
+            if stored is None:
+                raise DataError(f"{name} has no image")
+            if stored["bytes"] is not None:
+                check_header(io.BytesIO(stored["bytes"]))
+            elif os.path.isfile(stored["path"]):  # noqa: PTH113, one within an archive is no file of its own
+                check_header(stored["path"])
 
 
 def read_rows(split: str, table: Table, column: str, kind: LabelType) -> Rows:
