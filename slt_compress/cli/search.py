@@ -10,7 +10,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import names_code, user_code
-from slt_compress.errors import SltError, UnmeasuredError, UsageError
+from slt_compress.errors import DamagedImagesError, SltError, UnmeasuredError, UsageError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -203,6 +203,7 @@ def _how_to_measure(failure: UnmeasuredError, model: str, config: "SearchConfig"
     words = ["slt-compress", "evaluate", str(output), "--dataset", config.dataset]
     words += ["--data-dir", str(config.data_dir)] if config.data_dir else []
     words += ["--source", model] if names_code(model) else []
+    words += ["--skip-unreadable"] if isinstance(failure.__cause__, DamagedImagesError) else []
     return (
         f"the ticket was found, and is saved as {output}, but measuring it has failed: {failure.reason}; later measure "
         f"it with: {shlex.join(words)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from slt_compress.data.batches import CPU
 from slt_compress.data.decoding import is_grey, pixels, readable, shown_size
@@ -141,15 +141,14 @@ class StreamedSplit(IndexedSplit):
     ) -> Iterator[Batch]:
         order = [self.positions[one] for one in batch_indices(len(self), batch_size, shuffle, drop_last, skip, shard)]
         largest = max(map(len, order), default=0)
-        loader: DataLoader[Batch | DataError] = DataLoader(
-            self.examples,  # type: ignore[arg-type]
-            batch_sampler=[positions.tolist() for positions in order],
-            num_workers=self.workers.count(largest * self.examples.bytes_each),
-            collate_fn=_collate,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # torch's global one is the user's
+        loaded = self.workers.read(
+            self.examples,
+            [positions.tolist() for positions in order],
+            _collate,
+            largest * self.examples.bytes_each,
+            pin=self.device.type == "cuda",
         )
-        for batch in loader:
+        for batch in loaded:
             if isinstance(batch, DataError):
                 raise DamagedImagesError([str(batch)])
             images, labels = batch
@@ -157,16 +156,10 @@ class StreamedSplit(IndexedSplit):
 
     def damaged(self, report: ReportCount | None = None, *, whole: bool) -> dict[int, DataError]:
         """Return what is wrong with which images: with their headers, or with `whole` with their pixels."""
-        loader: DataLoader[list[tuple[int, DataError | None]]] = DataLoader(
-            _Checked(self.examples, whole=whole),  # type: ignore[arg-type]
-            batch_sampler=[part.tolist() for part in torch.split(self.positions, _CHECKED_AT_ONCE)],
-            num_workers=self.workers.count(0),
-            collate_fn=list,
-            generator=torch.Generator(),
-        )
+        batches = [part.tolist() for part in torch.split(self.positions, _CHECKED_AT_ONCE)]
         found: dict[int, DataError] = {}
         done = 0
-        for checked in loader:
+        for checked in self.workers.read(_Checked(self.examples, whole=whole), batches, list, 0, pin=False):
             found |= {position: error for position, error in checked if error}
             done += len(checked)
             if report:

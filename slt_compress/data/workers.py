@@ -7,18 +7,24 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
 
 from slt_compress.errors import DataError
 
 _MOST = 8
 _SHARED_MEMORY = "/dev/shm"
+_OVERHEAD = 2**20  # bytes that queues and locks take there, and more
 _BATCHES_EACH = 2  # torch lets every process work ahead by so many
 _BATCHES_IN_USE = 2  # one that the network has, one that is on its way
 
 
 class Workers:
-    """The number of processes.
+    """Reads examples with several processes.
 
     `wanted` is the most there may be; None: as many as there are cores, at most eight. `warn` is told once if there are
     fewer.
@@ -30,20 +36,55 @@ class Workers:
         self._warned = False
 
     def count(self, batch_bytes: int) -> int:
-        """Return how many there are, for batches of a size: 0 where shared memory has no room for one's."""
+        """Return how many processes there are, for batches of a size: 0 where shared memory has no room for one's."""
         free = _free_shared_memory()
         if free is None:
             return self._wanted
-        room = (free // max(1, batch_bytes) - _BATCHES_IN_USE) // _BATCHES_EACH
+        room = ((free - _OVERHEAD) // max(1, batch_bytes) - _BATCHES_IN_USE) // _BATCHES_EACH
         count = max(0, min(self._wanted, room))
-        if count < self._wanted and not self._warned:
-            self._warned = True
-            self._warn(
-                f"images are decoded by {count or 'no'} worker{'' if count == 1 else 's'} instead of {self._wanted}, "
-                f"which takes longer: {_SHARED_MEMORY} has {free / 1e6:,.0f} MB free, a batch takes "
-                f"{batch_bytes / 1e6:,.1f} MB (docker run --shm-size=2g gives more)"
+        if count < self._wanted:
+            self._tell(
+                count,
+                f"{_SHARED_MEMORY} has {free / 1e6:,.0f} MB free, a batch takes {batch_bytes / 1e6:,.1f} MB "
+                "(docker run --shm-size=2g gives more)",
             )
         return count
+
+    def read(
+        self, data: Any, batches: Sequence[list[int]], collate: Callable[[Any], Any], batch_bytes: int, *, pin: bool
+    ) -> Iterator[Any]:
+        """Yield what `collate` makes of the examples in each batch; `pin` puts it where a GPU copies faster from."""
+
+        def start(count: int) -> Iterator[Any]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of more workers than cores: so it was asked for
+                return iter(
+                    DataLoader(
+                        data,
+                        batch_sampler=batches,
+                        num_workers=count,
+                        collate_fn=collate,
+                        pin_memory=pin,
+                        generator=torch.Generator(),  # torch's global one is the user's
+                    )
+                )
+
+        count = self.count(batch_bytes)
+        try:
+            loaded = start(count)
+        except OSError as error:  # no more processes, or locks, to be had
+            if not count:
+                raise
+            self._wanted = 0
+            self._tell(0, f"they cannot be started ({error.strerror or error})")
+            loaded = start(0)
+        yield from loaded
+
+    def _tell(self, count: int, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            words = f"{count or 'no'} worker{'' if count == 1 else 's'}"
+            self._warn(f"images are decoded by {words}, which takes longer: {reason}")
 
 
 @contextlib.contextmanager
