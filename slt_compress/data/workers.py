@@ -4,9 +4,11 @@ Their batches lie in shared memory, of which a container may have very little: 6
 """
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -71,6 +73,8 @@ class Workers:
 
         count = self.count(batch_bytes)
         try:
+            if count:
+                multiprocessing.Lock()  # where none is to be had, torch would leave a traceback behind
             loaded = start(count)
         except OSError as error:  # no more processes, or locks, to be had
             if not count:
@@ -92,16 +96,24 @@ def lost_workers() -> Iterator[None]:
     """Raise DataError, in one line, if a process that reads data is lost. Python may notice that anywhere."""
     try:
         yield
-    except RuntimeError as error:
-        text = str(error)
-        if not text.startswith("DataLoader worker (pid") and not ("DataLoader worker" in text and "(shm)" in text):
+    except (RuntimeError, OSError, EOFError) as error:
+        if not _tells_of_a_lost_worker(error):
             raise
-        _, killed, signal = text.partition("is killed by signal: ")
-        how = f"killed by the signal {signal.partition('.')[0].strip()}" if killed else "ended"
+        _, killed, signal = str(error).partition("is killed by signal: ")
+        how = f"killed by the signal {signal.partition('.')[0].strip()}" if killed else "lost"
         raise DataError(
             f"a worker process that reads the data was {how}, often for want of memory: `workers=1` takes less, and "
             "`workers=0` reads without such processes (num_workers=0 in a DataLoader of your own)"
         ) from error
+
+
+def _tells_of_a_lost_worker(error: BaseException) -> bool:
+    """Return whether torch has found that a worker is gone, or cannot get the batch that lies with one."""
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        return text.startswith("DataLoader worker (pid") or ("DataLoader worker" in text and "(shm)" in text)
+    frames = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return "rebuild_storage_fd" in frames or "in pin memory thread" in text
 
 
 def _cores() -> int:

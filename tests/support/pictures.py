@@ -33,3 +33,14 @@ def write_listing(folder: Path, cells: list[str], splits: list[str] | None = Non
     file = folder / "list.csv"
     file.write_text("\n".join(lines) + "\n")
     return file
+
+
+def write_folder(folder: Path, train: int = 6, test: int = 3) -> Path:
+    """Write `train/` and `test/`, each with so many images of either colour."""
+    for part, count in (("train", train), ("test", test)):
+        for number, name in enumerate(COLOURS):
+            for index in range(count):
+                save_picture(
+                    folder / part / name / f"{index}.png", name, 1000 * number + index + (part == "test") * 500
+                )
+    return folder
