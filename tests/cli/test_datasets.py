@@ -113,8 +113,8 @@ def test_litter_links_and_damage_in_a_folder(cli: Run, invoke: Run, tmp_path: Pa
     assert (tmp_path / "t.safetensors").read_bytes() == clean
     assert done.stderr == (
         "left out of data: 2 hidden (train/.ipynb_checkpoints, train/red/._0.png), 2 of other software "
-        "(train/__MACOSX, train/red/@eaDir), 1 that is no regular file (train/red/pipe.png), 1 link to a folder that is read anyway "
-        "(train/red/loop)\n"
+        "(train/__MACOSX, train/red/@eaDir), 1 that is no regular file (train/red/pipe.png), 1 link to a folder that "
+        "is read anyway (train/red/loop)\n"
     )
     for name in ("train/red/3.png", "test/blue/2.png"):
         (tmp_path / "data" / name).write_bytes(b"no image")
