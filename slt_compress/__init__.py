@@ -11,7 +11,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from slt_compress.errors import SltError
+from slt_compress.errors import SltError, UnmeasuredError
 from slt_compress.version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "SltError",
     "Ticket",
     "TrainingProgress",
+    "UnmeasuredError",
     "__version__",
     "compare",
     "evaluate",

@@ -33,7 +33,8 @@ from slt_compress.config import SearchConfig
 from slt_compress.data.datasets import DIGITS
 from slt_compress.data.hub import HF
 from slt_compress.data.own import as_split, first_batch
-from slt_compress.data.splits import IndexedSplit, Split
+from slt_compress.data.splits import IndexedSplit, Reading, Split
+from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
 from slt_compress.evaluation.accuracy import BATCH_SIZE, Evaluation
 from slt_compress.evaluation.accuracy import evaluate as measure
@@ -104,8 +105,8 @@ def search(
         settings: fields of `SearchConfig` that differ from `config`, such as `sparsity`, `method`, `epochs` or `seed`.
 
     Raises UsageError for unknown names, settings out of range, and a network, data, loss and metric that do not fit
-    together; DataError if the data cannot be read; and UnreachableError if the gates that the seed fixes rule out the
-    sparsity.
+    together; DataError if the data cannot be read; UnreachableError if the gates that the seed fixes rule out the
+    sparsity; and UnmeasuredError, whose `ticket` is what was found, if that cannot be measured.
     """
     chosen = _search_config(config, dataset, settings)
     own = _own_data(dataset, train, test, validation)
@@ -114,11 +115,14 @@ def search(
 
 
 @torch_defaults()
+@lost_workers()
 def evaluate(
     network: Ticket | Network | str | Path,
     dataset: str | None = None,
     *,
     data_dir: str | Path | None = None,
+    workers: int | None = None,
+    skip_unreadable: bool = False,
     test: Any = None,
     loss: str | Loss | None = None,
     metric: str | Metric | None = None,
@@ -131,7 +135,8 @@ def evaluate(
     Args:
         network: a ticket, the file of one, or an exported `.onnx` file, which runs under onnxruntime.
         dataset: name of the data set, the one that the network was found on if none is given.
-        data_dir: folder of the images.
+        data_dir: folder of the images, of which only the test split has to be there.
+        workers, skip_unreadable: how its images are read, as in `SearchConfig`.
         test: data of your own instead, as in `search`.
         loss, metric: as in `search`; those that the file names if none is given. A function has to be given again.
         source: your module, or the function that builds it, for a ticket of one.
@@ -145,9 +150,10 @@ def evaluate(
     task = recorded_task(opened.record.task, loss, metric)
     split: Split
     if test is None:
-        split = images_for(opened.record, dataset, _path(data_dir), reporter)
+        reading = _reading(workers, skip_unreadable)
+        split = images_for(opened.record, dataset, _path(data_dir), reporter, reading=reading)
     else:
-        _one_kind_of_data(dataset, data_dir)
+        _one_kind_of_data(dataset, data_dir, workers, skip_unreadable)
         split, _ = as_split(test, "test", BATCH_SIZE)
         _check_inputs(opened.record, split)
     with reporter.counter("evaluating") as report:
@@ -155,6 +161,7 @@ def evaluate(
 
 
 @torch_defaults()
+@lost_workers()
 def export(
     ticket: Ticket | str | Path,
     output: str | Path,
@@ -162,6 +169,8 @@ def export(
     config: ExportConfig | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
+    workers: int | None = None,
+    skip_unreadable: bool = False,
     train: Any = None,
     test: Any = None,
     loss: str | Loss | None = None,
@@ -178,7 +187,8 @@ def export(
         config: what kind of file.
         dataset: whose test images the file is checked on; the ticket's own data set if none is given.
         data_dir: folder of these images. Without it, and without `dataset`, only the embedded digits are used: others
-            might have to be downloaded.
+            might have to be downloaded. Training images have to be there only if they are calibrated on.
+        workers, skip_unreadable: how these are read, as in `SearchConfig`.
         test: data of your own to check the file on, as in `search`.
         train: data of your own to calibrate int8 weights on, which can be read in any order.
         loss, metric: as in `evaluate`.
@@ -196,13 +206,14 @@ def export(
     module = module_of(opened, source)
     own = test is not None or train is not None
     if own:
-        _one_kind_of_data(dataset, data_dir)
+        _one_kind_of_data(dataset, data_dir, workers, skip_unreadable)
         split, calibration = _own_data_to_check(test, train)
         for part in (split, calibration):
             if part is not None:
                 _check_inputs(NetworkRecord.of(opened), part)
     else:
-        split, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter)
+        reading = _reading(workers, skip_unreadable)
+        split, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter, reading)
     task = CLASSIFY if split is None else recorded_task(opened.provenance.task, loss, metric)
     reporter.note(f"exporting with {chosen.weights} weights")
     return write_onnx(
@@ -277,7 +288,12 @@ def _with(config: _Config, settings: dict[str, Any]) -> _Config:
 
 
 def _images_to_check(
-    ticket: Ticket, config: ExportConfig, dataset: str | None, data_dir: Path | None, reporter: ProgressReporter
+    ticket: Ticket,
+    config: ExportConfig,
+    dataset: str | None,
+    data_dir: Path | None,
+    reporter: ProgressReporter,
+    reading: Reading,
 ) -> tuple[IndexedSplit | None, IndexedSplit | None]:
     """Return the test images that an export is checked on, and the training images that it is calibrated on.
 
@@ -294,10 +310,11 @@ def _images_to_check(
         return None, None
     exact = FORMS[config.weights].exact
     most = EXACT_IMAGES if exact else MEASURED_IMAGES
-    test = images_for(record, dataset, data_dir, reporter, most=most)
+    test = images_for(record, dataset, data_dir, reporter, most=most, reading=reading)
     if exact:
         return test, None
-    return test, images_for(record, dataset, data_dir, reporter, part="train", most=CALIBRATION_IMAGES)
+    train = images_for(record, dataset, data_dir, reporter, part="train", most=CALIBRATION_IMAGES, reading=reading)
+    return test, train
 
 
 def _own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnData | None:
@@ -313,9 +330,18 @@ def _own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnDat
     return OwnData(train, test, validation)
 
 
-def _one_kind_of_data(dataset: str | None, data_dir: object) -> None:
+def _reading(workers: int | None, skip_unreadable: bool) -> Reading:
+    """Return how images are read. Raises UsageError, as a search does, for what cannot be."""
+    chosen = SearchConfig(workers=workers, skip_unreadable=skip_unreadable)
+    return Reading(chosen.workers, chosen.skip_unreadable)
+
+
+def _one_kind_of_data(dataset: str | None, data_dir: object, workers: int | None, skip_unreadable: bool) -> None:
     if dataset or data_dir:
         raise UsageError("give a `dataset` by name, or `test`, not both")
+    if workers is not None or skip_unreadable:
+        name = "skip_unreadable" if skip_unreadable else "workers"
+        raise UsageError(f"`{name}` is for images of a `dataset`; `test` is read as it is")
 
 
 def _check_inputs(record: NetworkRecord, split: Split) -> None:

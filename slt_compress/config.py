@@ -32,6 +32,9 @@ class SearchConfig:
     Attributes:
         dataset: a name in `data.datasets.DATASET_NAMES`.
         data_dir: folder of the images; None: the cache, from which missing data sets are downloaded.
+        workers: most processes that decode images which are too many for memory; 0: none but this one, None: as many as
+            there are cores, at most eight.
+        skip_unreadable: whether images that cannot be read are left out; else they are an error.
         input_size: side in px that images are resized to; None: the data set's own, or the model's.
         model_arguments: what differs from the named network, by names among `models.spec.MODEL_ARGUMENTS`, such as
             depth=6; for transformers of timm.
@@ -55,6 +58,8 @@ class SearchConfig:
 
     dataset: str = "digits"
     data_dir: Path | None = None
+    workers: int | None = None
+    skip_unreadable: bool = False
     input_size: int | None = None
     model_arguments: Mapping[str, int] = field(default_factory=dict)
     method: str = "crbg"
@@ -83,7 +88,11 @@ class SearchConfig:
             raise UsageError(
                 f"`lock_ratio` must be from 0 to `freeze_ratio`, {self.freeze.ratio:g}, got {self.freeze.lock:g}"
             )
-        for name, value, least in (("input_size", self.input_size, 1), ("batch_size", self.batch_size, 2)):
+        for name, value, least in (
+            ("input_size", self.input_size, 1),
+            ("batch_size", self.batch_size, 2),
+            ("workers", self.workers, 0),
+        ):
             if value is not None and value < least:
                 raise UsageError(f"`{name}` must be at least {least}, got {value}")
         if type(self.seed) is not int or not 0 <= self.seed <= MAX_SEED:

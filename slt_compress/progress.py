@@ -69,6 +69,11 @@ class GridReporter(ProgressReporter, Protocol):
         """Follow a grid of `cells` runs, `finished` of them there already, with so many optimiser steps to go."""
 
 
+def warn(reporter: ProgressReporter, text: str) -> None:
+    """Tell a reporter what must not be missed: by its `warn`, if it has one, which shows it even where it is quiet."""
+    getattr(reporter, "warn", reporter.note)(text)
+
+
 class _Silent:
     def note(self, text: str) -> None:
         pass

@@ -27,7 +27,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "models": {"errors", "masking", "version"},
     "ticket": {"data", "errors", "files", "masking", "models", "prng", "tasks", "version"},
     "methods": {"errors", "masking", "prng"},
-    "config": {"errors", "methods", "prng"},
+    "config": {"errors", "methods", "models", "prng"},
     "training": {"config", "data", "errors", "files", "masking", "methods", "prng", "progress", "tasks"},
     "evaluation": {"data", "errors", "models", "progress", "tasks", "ticket", "training"},
     "onnx_export": {

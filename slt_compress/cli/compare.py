@@ -35,6 +35,8 @@ def compare(
     ],
     dataset: shared.Dataset = "digits",
     data_dir: shared.DataDir = None,
+    workers: shared.Workers = None,
+    skip_unreadable: shared.SkipUnreadable = False,
     input_size: shared.InputSize = None,
     methods: Annotated[
         str,
@@ -87,6 +89,8 @@ def compare(
         config = shared.search_config(
             dataset=dataset,
             data_dir=data_dir,
+            workers=workers,
+            skip_unreadable=skip_unreadable,
             input_size=input_size,
             sparsity=0.0,
             freeze_ratio=freeze_ratio,

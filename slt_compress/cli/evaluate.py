@@ -30,6 +30,8 @@ def evaluate(
         str | None, typer.Option(help=f"Images: {shared.DATASETS}. \\[default: what the file records]")
     ] = None,
     data_dir: shared.DataDir = None,
+    workers: shared.Workers = None,
+    skip_unreadable: shared.SkipUnreadable = False,
     backend: Annotated[
         BackendName | None,
         typer.Option(help="torch for a ticket, onnxruntime for an .onnx. \\[default: what fits]"),
@@ -61,7 +63,14 @@ def evaluate(
             metric = network.record.task.metric
             if min_accuracy is not None and metric != TaskRecord().metric:
                 raise UsageError(f"`min_accuracy` is for accuracies, this network is measured by {metric}")
-            result = api.evaluate(network, dataset, data_dir=data_dir, reporter=printer)
+            result = api.evaluate(
+                network,
+                dataset,
+                data_dir=data_dir,
+                workers=workers,
+                skip_unreadable=skip_unreadable,
+                reporter=printer,
+            )
             _render(printer, file, network, result, dataset or network.record.dataset)
         if min_accuracy is not None and result.accuracy < min_accuracy:
             raise VerificationError(f"accuracy {result.accuracy:.4f} is below `min_accuracy` {min_accuracy:g}")

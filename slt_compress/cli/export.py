@@ -47,6 +47,8 @@ def export(
         typer.Option(help="Images to check the file on and to calibrate int8. \\[default: what the ticket records]"),
     ] = None,
     data_dir: shared.DataDir = None,
+    workers: shared.Workers = None,
+    skip_unreadable: shared.SkipUnreadable = False,
     max_accuracy_drop: Annotated[
         float,
         typer.Option(min=0, max=1, help="int8: exit with 3 if the test accuracy falls by more than this fraction."),
@@ -67,7 +69,15 @@ def export(
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
             result = api.export(
-                ticket_file, output, config=config, dataset=dataset, data_dir=data_dir, source=own, reporter=printer
+                ticket_file,
+                output,
+                config=config,
+                dataset=dataset,
+                data_dir=data_dir,
+                workers=workers,
+                skip_unreadable=skip_unreadable,
+                source=own,
+                reporter=printer,
             )
             _render(printer, weights, result, output)
 

@@ -53,6 +53,18 @@ DataDir = Annotated[
         "file with the columns path, label and, if you like, split, or its folder."
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Processes that decode images which are too many for memory; 0: none. \\[default: the cores, at most 8]",
+    ),
+]
+SkipUnreadable = Annotated[
+    bool,
+    typer.Option("--skip-unreadable", help="Leave out images that cannot be read; else they are an error."),
+]
 InputSize = Annotated[
     int | None,
     typer.Option(min=1, max=4096, help="Images are resized to this, in px.", rich_help_panel="Model"),

@@ -1,5 +1,6 @@
 """`slt-compress search`: find a ticket and write it."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import names_code, user_code
-from slt_compress.errors import UsageError
+from slt_compress.errors import DamagedImagesError, SltError, UnmeasuredError, UsageError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -32,6 +33,8 @@ def search(
     *,
     dataset: shared.Dataset = "digits",
     data_dir: shared.DataDir = None,
+    workers: shared.Workers = None,
+    skip_unreadable: shared.SkipUnreadable = False,
     input_size: shared.InputSize = None,
     method: Annotated[MethodName, typer.Option(help="How the mask is found.", rich_help_panel="Gates")] = ("crbg"),
     recipe: Annotated[
@@ -96,6 +99,8 @@ def search(
         config = shared.search_config(
             dataset=dataset,
             data_dir=data_dir,
+            workers=workers,
+            skip_unreadable=skip_unreadable,
             input_size=input_size,
             method=method,
             recipe=recipe,
@@ -134,7 +139,11 @@ def search(
             with shared.printer(
                 output.stem, json=json, quiet=quiet, log=log, tensorboard=tensorboard, results=results
             ) as printer:
-                result = find_ticket(network, config, printer, checkpoints=checkpoints, context=context)
+                try:
+                    result = find_ticket(network, config, printer, checkpoints=checkpoints, context=context)
+                except UnmeasuredError as failure:
+                    failure.ticket.save(output)
+                    raise SltError(_how_to_measure(failure, model, config, output)) from failure
             result.ticket.save(output)
             if checkpoint_every or resume:  # another search's stays
                 checkpoints.remove()
@@ -188,6 +197,17 @@ def _stem(name: str) -> str:
         folder, _, _ = name.removeprefix("hf:").partition("#")
         return f"hf-{Path(folder).name}"
     return Path(name).name.replace(".py:", "-") if names_code(name) else name.replace("/", "-")
+
+
+def _how_to_measure(failure: UnmeasuredError, model: str, config: "SearchConfig", output: Path) -> str:
+    words = ["slt-compress", "evaluate", str(output), "--dataset", config.dataset]
+    words += ["--data-dir", str(config.data_dir)] if config.data_dir else []
+    words += ["--source", model] if names_code(model) else []
+    words += ["--skip-unreadable"] if isinstance(failure.__cause__, DamagedImagesError) else []
+    return (
+        f"the ticket was found, and is saved as {output}, but measuring it has failed: {failure.reason}; later measure "
+        f"it with: {shlex.join(words)}"
+    )
 
 
 def _how_to_resume(folder: Path, checkpoints: bool) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import Tensors
+from slt_compress.data.workers import lost_workers
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names, residual_branches
 from slt_compress.pipeline.prepare import Prepared
@@ -106,6 +107,7 @@ class DenseTrainer:
         return 0.0
 
 
+@lost_workers()
 def train_dense(
     prepared: Prepared,
     seed: int,

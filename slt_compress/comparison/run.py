@@ -28,7 +28,7 @@ from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import count
-from slt_compress.errors import OutputError, SltError, UsageError, first_line
+from slt_compress.errors import OutputError, SltError, UnmeasuredError, UsageError, first_line
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
 from slt_compress.pipeline.find import find_ticket
@@ -38,7 +38,17 @@ from slt_compress.tasks.task import CLASSIFY
 from slt_compress.version import __version__
 
 _OF_A_CELL = {"method", "options", "recipe", "sparsity", "seed"}  # fields of a config that differ within a grid
-_PLANNED = {"data_dir", "input_size", "epochs", "max_steps", "batch_size", "precision", "device"}
+_PLANNED = {
+    "data_dir",
+    "workers",
+    "skip_unreadable",
+    "input_size",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "precision",
+    "device",
+}
 """Fields that are recorded as what came of them."""
 _FINGERPRINT_IMAGES = 100
 
@@ -163,7 +173,11 @@ class _Work:
 
     def _search(self, cell: Cell) -> Row:
         plan, path = self._plan, self._store.ticket(cell)
-        result = find_ticket(plan.model, cell.config(plan.config), self._progress, prepared=self._prepared)
+        try:
+            result = find_ticket(plan.model, cell.config(plan.config), self._progress, prepared=self._prepared)
+        except UnmeasuredError as failure:
+            failure.ticket.save(path)
+            raise SltError(f"found {path}, but measuring it has failed: {failure.reason}") from failure
         result.ticket.save(path)
         return Row(
             method=cell.contender.method,

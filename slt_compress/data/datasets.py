@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import os
 import sys
 import urllib.error
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from slt_compress.data.downloads import check_idx, check_sums
 from slt_compress.data.hub import HF, PREFIX, open_hub, parse
 from slt_compress.data.image_folder import open_image_folder
 from slt_compress.data.listing import open_listing
-from slt_compress.data.splits import Dataset, IndexedSplit, Part, TensorSplit, resize
+from slt_compress.data.splits import Dataset, IndexedSplit, Part, Reading, TensorSplit, Wanted, resize
 from slt_compress.errors import DataError, MissingDatasetError, UsageError, first_line
 from slt_compress.progress import ReportCount
 
@@ -56,12 +57,15 @@ _TORCHVISION = {
 DATASET_NAMES = (DIGITS, *_TORCHVISION, IMAGE_FOLDER, CSV, f"{PREFIX}NAME")
 
 
-def open_dataset(name: str, folder: Path | None) -> Dataset:
+def open_dataset(name: str, folder: Path | None, reading: Reading = Reading(), wanted: Wanted | None = None) -> Dataset:
     """Open a data set, downloading it where torchvision or the library `datasets` can and no copy is found.
 
     Args:
         name: one of `DATASET_NAMES`; what follows "hf:" is described in `data.hub`.
         folder: of the images. For "csv" the file that lists them, or its folder; for "hf:NAME" none.
+        reading: how images in files or tables are read; the others always lie in memory.
+        wanted: of which part alone there is need, and how it is labelled; of torchvision's, only that part is looked
+            for.
 
     Raises UsageError for an unknown name, DataError where the images are missing or unusable, MissingPackageError
     without a library that the data set needs.
@@ -70,15 +74,17 @@ def open_dataset(name: str, folder: Path | None) -> Dataset:
     if name.startswith(PREFIX):
         if folder is not None:
             raise UsageError(f"{name} takes no `data_dir`: name a folder as hf:FOLDER; downloads are kept in HF_HOME")
-        return open_hub(name)
+        return open_hub(name, reading, wanted)
     if name == CSV:
         if folder is None:
             raise DataError(f"{CSV} needs `data_dir`, a CSV file with the columns path and label, or its folder")
-        return open_listing(folder)
-    if folder is not None and not folder.is_dir():
+        return open_listing(folder, reading, wanted)
+    if folder is not None and not os.path.isdir(folder):  # noqa: PTH112, pathlib raises for some paths
         raise DataError(
             f"the data folder {folder} does not exist (make it first if {name} is to be downloaded into it)"
         )
+    if reading.skip_unreadable and name != IMAGE_FOLDER:
+        raise UsageError(f"`skip_unreadable` is for images in files or tables; {name} is read as a whole")
     if name == DIGITS:
         return _open_digits()
     if name == IMAGE_FOLDER:
@@ -87,8 +93,8 @@ def open_dataset(name: str, folder: Path | None) -> Dataset:
                 f"{IMAGE_FOLDER} needs `data_dir`, a folder with train/ and test/ (or val/), each with a folder per "
                 "class"
             )
-        return open_image_folder(folder)
-    return _open_torchvision(name, folder or _default_folder(name))
+        return open_image_folder(folder, reading, wanted)
+    return _open_torchvision(name, folder or _default_folder(name), wanted)
 
 
 def _default_folder(name: str) -> Path:
@@ -128,7 +134,7 @@ def _open_digits() -> Dataset:
     return Dataset(DIGITS, _DIGITS, 1, 8, ((0.3053,), (0.3759,)), read)
 
 
-def _open_torchvision(name: str, folder: Path) -> Dataset:
+def _open_torchvision(name: str, folder: Path, wanted: Wanted | None) -> Dataset:
     entry = _TORCHVISION[name]
 
     def read(part: Part, size: int, report: ReportCount | None = None) -> IndexedSplit:  # noqa: ARG001, at once
@@ -141,8 +147,20 @@ def _open_torchvision(name: str, folder: Path) -> Dataset:
         labels = torch.as_tensor(data.labels if entry.reader == "SVHN" else data.targets, dtype=torch.int64)
         return TensorSplit(resize(images, size), labels)
 
-    classes = entry.classes or tuple(_read_torchvision(name, folder, "test").classes)
+    part = wanted.part if wanted else "test"
+    classes = entry.classes or tuple(_read_torchvision(name, folder, part).classes)
     return Dataset(name, classes, len(entry.mean), entry.size, (entry.mean, entry.std), read)
+
+
+def _of_part(reader: Any, part: Part) -> Any:
+    """Return torchvision's class so that it asks for the files of one part alone, else it does for those of both."""
+    fields: dict[str, Any] = {}
+    if hasattr(reader, "resources"):  # MNIST
+        prefix = "train" if part == "train" else "t10k"
+        fields["resources"] = [resource for resource in reader.resources if resource[0].startswith(prefix)]
+    elif hasattr(reader, "train_list"):  # CIFAR
+        fields["test_list" if part == "train" else "train_list"] = []
+    return type(reader.__name__, (reader,), fields)
 
 
 def _read_torchvision(name: str, folder: Path, part: Part) -> Any:
@@ -150,14 +168,15 @@ def _read_torchvision(name: str, folder: Path, part: Part) -> Any:
     from torchvision import datasets
 
     entry = _TORCHVISION[name]
-    reader, root = getattr(datasets, entry.reader), folder / entry.subfolder
+    whole, root = getattr(datasets, entry.reader), folder / entry.subfolder
+    reader = _of_part(whole, part)
     chosen: dict[str, Any] = {"split": part} if entry.reader == "SVHN" else {"train": part == "train"}
     if hasattr(reader, "resources"):
         check_idx(root / entry.reader / "raw", "train" if part == "train" else "t10k", len(_DIGITS))
     try:
         return reader(root, download=False, **chosen)
     except (RuntimeError, OSError):  # absent, incomplete or damaged
-        check_sums(reader, root, part)
+        check_sums(whole, root, part)
     except Exception as error:  # what a library's readers raise for content they were never meant for
         raise DataError(f"{name} in {folder} is damaged ({first_line(error)}); delete it and run again") from error
     _make_folder(folder)

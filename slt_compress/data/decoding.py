@@ -9,11 +9,12 @@ Left out: profiles of RGB and grey images, and all frames but the first.
 import contextlib
 import io
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from slt_compress.errors import DataError, SltError, first_line
 
@@ -29,6 +30,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _STEPS = {"L;2": 85, "L;4": 17}  # of greys that PIL has scaled to 8 bits
+_NO_PICTURES = {"EPS", "MPEG"}  # of what Pillow knows: one would run Ghostscript, of the other it reads the size alone
 _USUAL_GAMMA = 0.45455  # of a PNG whose values are shown as they are
 
 
@@ -51,8 +53,28 @@ def readable(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def opened(source: Any, name: str) -> Iterator[Any]:
     """Give the image in a file, named or open, as PIL's. Raises DataError, with `name`, if it or its use fails."""
-    with readable(name), Image.open(source) as image:
+    with readable(name), Image.open(source, formats=_formats()) as image:
         yield image
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the suffixes, in lower case, of the formats that are read: those of Pillow and its plugins."""
+    known, formats = Image.registered_extensions(), {*_formats(), "MPO"}  # which is opened as the JPEG it begins with
+    return frozenset(suffix.lower() for suffix, name in known.items() if name in formats)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return what Pillow can decode of itself, in the order in which it looks at them."""
+    Image.init()
+    readers = {name: opener for name, (opener, _) in Image.OPEN.items()}
+    stubs = {
+        name
+        for name, opener in readers.items()
+        if isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile)
+    }
+    return tuple(name for name in Image.ID if name in readers and name not in stubs | _NO_PICTURES)
 
 
 def is_grey(image: Any) -> bool:

@@ -10,6 +10,7 @@ Nothing that comes with a data set is run: since version 4 the library has no lo
 import contextlib
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,8 @@ from typing import Any
 import torch
 
 from slt_compress.data.images import as_dataset
-from slt_compress.data.labels import draw_test, targets, task_for
-from slt_compress.data.splits import Dataset
+from slt_compress.data.labels import check_known, draw_test, targets, task_for
+from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.data.table import LabelType, Rows, Table, TableImages, image_column, label_column, read_rows
 from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError, first_line
 
@@ -52,7 +53,7 @@ class Reference:
 
     @property
     def path(self) -> Path:
-        return Path(self.name).expanduser()
+        return Path(os.path.expanduser(self.name))  # noqa: PTH111, pathlib raises where there is no home
 
 
 def parse(text: str) -> Reference:
@@ -63,7 +64,7 @@ def parse(text: str) -> Reference:
             f"{HF} needs a name: give `dataset` as hf:NAME, a data set of the Hugging Face hub, or as hf:FOLDER"
         )
     name, sign, rest = whole.rpartition("#")
-    if not sign or Path(whole).expanduser().exists():
+    if not sign or os.path.exists(Reference(whole).path):  # noqa: PTH110, pathlib raises for some names
         return Reference(whole)
     splits: list[str] = []
     options: dict[str, str] = {}
@@ -80,37 +81,46 @@ def parse(text: str) -> Reference:
     return Reference(name, tuple(splits), options)
 
 
-def open_hub(text: str) -> Dataset:
-    """Open a data set that is named as `parse` reads it.
+def open_hub(text: str, reading: Reading = Reading(), wanted: Wanted | None = None) -> Dataset:
+    """Open a data set that is named as `parse` reads it, or what is wanted of it.
 
     Raises UsageError for another form, MissingPackageError without the library, MissingDatasetError if the hub cannot
     be reached, and DataError if there is no such data set, or it is not one of labelled images.
     """
     reference = parse(text)
     library = _library()
-    tables = _choose(_load(library, reference), reference)
-    train = next(iter(tables.values()))
+    loaded = _load(library, reference)
+    splits = _choose(loaded, reference, wanted)
+    tables = {name: loaded[name] for name in splits.values()}
+    first = next(iter(tables.values()))
     try:
-        image = image_column(library, train.features, reference.options.get("image"))
-        label = label_column(library, train.features, reference.options.get("label"))
+        image = image_column(library, first.features, reference.options.get("image"))
+        label = label_column(library, first.features, reference.options.get("label"))
     except DataError as error:
         raise DataError(f"{reference.name}: {error}") from error
-    if any(table.features.get(name) != train.features[name] for table in tables.values() for name in (image, label)):
+    if any(table.features.get(name) != first.features[name] for table in tables.values() for name in (image, label)):
         raise DataError(f"{reference.name}: the columns {image} and {label} differ between {' and '.join(tables)}")
-    kind = LabelType.of(library, train.features[label])
+    kind = LabelType.of(library, first.features[label])
     assert kind
-    rows = [read_rows(f"{reference.name}, {name}", table, label, kind) for name, table in tables.items()]
-    if len(rows) == 1:
-        rows = _drawn(reference, rows[0])
-    classes = kind.classes(rows[0].labels)
+    rows = {name: read_rows(f"{reference.name}, {name}", table, label, kind) for name, table in tables.items()}
+    parts = {part: rows[name] for part, name in splits.items()}
+    if len(parts) > len(tables):
+        parts = _drawn(reference, parts["train"])
+    if wanted:
+        parts = {wanted.part: parts[wanted.part]}
+        _check_wanted(reference, parts[wanted.part], kind, wanted)
+        classes = list(wanted.classes)
+    else:
+        classes = kind.classes(parts["train"].labels)
     if len(classes) < (1 if kind.several else 2):
-        raise DataError(f"{rows[0].split} needs more labels in {label}, found {', '.join(classes) or 'none'}")
+        raise DataError(f"{parts['train'].split} needs more labels in {label}, found {', '.join(classes) or 'none'}")
 
     def part(chosen: Rows) -> tuple[TableImages, torch.Tensor]:
         labels = targets(kind.shown(chosen.labels), classes, chosen.name, several=kind.several)
         return TableImages(library, chosen, image), labels
 
-    return as_dataset(HF, classes, {"train": part(rows[0]), "test": part(rows[1])}, task_for(kind.several))
+    found = {name: part(chosen) for name, chosen in parts.items()}
+    return as_dataset(HF, classes, found, task_for(kind.several), reading, wanted)
 
 
 def _library() -> Any:
@@ -136,8 +146,8 @@ def _library() -> Any:
 def _load(library: Any, reference: Reference) -> dict[str, Table]:
     """Return the splits of a data set. Raises as `open_hub`."""
     path, options = reference.path, reference.options
-    here = path.exists()
-    saved = any((path / name).is_file() for name in _SAVED)
+    here = os.path.exists(path)  # noqa: PTH110
+    saved = here and any((path / name).is_file() for name in _SAVED)
     if not here and not _HUB_NAME.fullmatch(reference.name):
         raise DataError(f"{path} does not exist, and is no name of the Hugging Face hub")
     for option in ("revision", *(("config",) if saved else ())):
@@ -193,26 +203,41 @@ def _of_network(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _choose(tables: Mapping[str, Table], reference: Reference) -> dict[str, Table]:
-    """Return the training and the test split, or the one that test rows are to be drawn from."""
+def _check_wanted(reference: Reference, rows: Rows, kind: LabelType, wanted: Wanted) -> None:
+    """Raise DataError if rows have labels that a network does not know, or another number of them."""
+    if kind.several != wanted.several:
+        number = "several labels" if kind.several else "one label"
+        raise DataError(f"{reference.name} has {number} an image, the network is for another task")
+    check_known(HF, (name for names in kind.shown(rows.labels) for name in names), wanted.classes)
+
+
+def _choose(tables: Mapping[str, Table], reference: Reference, wanted: Wanted | None) -> dict[Part, str]:
+    """Return the names of the training and the test split, or of the one that is wanted.
+
+    They are the same where the test rows are to be drawn.
+    """
     names = reference.splits
+    tests = [name for name in _TEST_NAMES if name in tables]
+    if not names and ("train" in tables or (wanted and wanted.part == "test" and tests)):
+        names = ("train", *tests[:1])
     if not names and len(tables) == 1:
         names = tuple(tables)
-    if not names and "train" in tables:
-        names = ("train", *[name for name in _TEST_NAMES if name in tables][:1])
     there = ", ".join(f"{name} ({len(table):,} rows)" for name, table in tables.items())
     if not names or (len(names) == 1 < len(tables) and not reference.splits):
         raise DataError(
             f"{reference.name} has the splits {there}: name those for training and test, "
             f"{PREFIX}{reference.name}#TRAIN,TEST, or one that test rows are drawn from"
         )
-    for name in names:
+    chosen: dict[Part, str] = {"train": names[0], "test": names[-1]}
+    if wanted and len(names) > 1:
+        chosen = {wanted.part: chosen[wanted.part]}
+    for name in chosen.values():
         if name not in tables:
             raise DataError(f"{reference.name} has no split {name}, only {there}")
-    return {name: tables[name] for name in names}
+    return chosen
 
 
-def _drawn(reference: Reference, rows: Rows) -> list[Rows]:
+def _drawn(reference: Reference, rows: Rows) -> dict[Part, Rows]:
     """Return the rows in two parts. Raises DataError if they are too few for that."""
     train, test = draw_test(rows.labels)
     if not test:
@@ -220,7 +245,7 @@ def _drawn(reference: Reference, rows: Rows) -> list[Rows]:
             f"{rows.split} has too few rows to draw test rows from them: every label must remain with a training row; "
             f"name a split for the test: {PREFIX}{reference.name}#TRAIN,TEST"
         )
-    return [rows.take(train), rows.take(test)]
+    return {"train": rows.take(train), "test": rows.take(test)}
 
 
 def _described(error: BaseException) -> str:

@@ -1,27 +1,51 @@
 """A user's own images: `train/` and `test/` (or `val/`), each with a folder per class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from slt_compress.data.images import ImageFiles, as_dataset
-from slt_compress.data.splits import Dataset
+from slt_compress.data.labels import check_known, few, same_name
+from slt_compress.data.splits import Dataset, Part, Reading, Wanted
+from slt_compress.data.walk import LeftOut, class_folders, image_files
 from slt_compress.errors import DataError
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+NAME = "imagefolder"
+_FOLDERS: Mapping[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
 
 
-def open_image_folder(folder: Path) -> Dataset:
-    """Open a folder of images. Raises DataError, naming the place, if it is not laid out as expected."""
-    train_folder = _part_folder(folder, ("train",))
-    test_folder = _part_folder(folder, ("test", "val"))
-    classes = tuple(sorted(entry.name for entry in train_folder.iterdir() if entry.is_dir()))
-    if len(classes) < 2:
-        raise DataError(f"{train_folder} needs a folder for each of at least two classes, found {len(classes)}")
-    return as_dataset(
-        "imagefolder", classes, {"train": _list_files(train_folder, classes), "test": _list_files(test_folder, classes)}
-    )
+def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted | None = None) -> Dataset:
+    """Open a folder of images, or what is wanted of it. What is left out is told, in one line.
+
+    Raises DataError, naming the place, if it is not laid out as expected.
+    """
+    parts: Sequence[Part] = (wanted.part,) if wanted else ("train", "test")
+    roots = {part: _part_folder(folder, _FOLDERS[part]) for part in parts}
+    left_out = LeftOut(folder)
+    names = {part: class_folders(root, left_out) for part, root in roots.items()}
+    if wanted:
+        check_known(NAME, names[wanted.part], wanted.classes)
+        classes: Sequence[str] = wanted.classes
+    else:
+        classes = names["train"]
+        _check_classes(roots, names)
+    found = {}
+    for part, root in roots.items():
+        files = {
+            name: image_files(root / name, left_out, skip_unreadable=reading.skip_unreadable) for name in names[part]
+        }
+        empty = [name for name in classes if not files.get(name)]
+        if empty and not wanted:
+            raise DataError(_without_images(root / empty[0], left_out))
+        if not any(files.values()):
+            raise DataError(_without_images(root, left_out))
+        if empty:
+            reading.warn(f"{root} has no images of {len(empty)} of the {len(classes)} classes: {few(empty)}")
+        found[part] = _labelled(files, classes)
+    if str(left_out):
+        reading.warn(f"left out of {folder}: {left_out}")
+    return as_dataset(NAME, classes, found, reading=reading, wanted=wanted)
 
 
 def _part_folder(folder: Path, names: Sequence[str]) -> Path:
@@ -31,20 +55,27 @@ def _part_folder(folder: Path, names: Sequence[str]) -> Path:
     raise DataError(f"{folder} has no folder {' or '.join(f'{name}/' for name in names)} with a folder per class in it")
 
 
-def _list_files(root: Path, classes: Sequence[str]) -> tuple[ImageFiles, torch.Tensor]:
-    extra = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in classes)
+def _check_classes(roots: Mapping[Part, Path], names: Mapping[Part, Sequence[str]]) -> None:
+    """Raise DataError if there are too few classes, or the parts differ in them."""
+    classes = names["train"]
+    if len(classes) < 2:
+        raise DataError(f"{roots['train']} needs a folder for each of at least two classes, found {len(classes)}")
+    for index, name in enumerate(classes):
+        if twin := same_name(name, classes[:index], case=False):
+            raise DataError(f"{roots['train']} has two folders for one class, {twin}")
+    extra = [name for name in names["test"] if name not in classes]
+    for name in extra:
+        if twin := same_name(name, classes):
+            raise DataError(f"{roots['test']} and {roots['train']} name a class differently, {twin}: rename one")
     if extra:
-        raise DataError(f"{root} has class folders that train/ has not: {', '.join(extra[:5])}")
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        images = (
-            sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
-            if (root / name).is_dir()
-            else []
-        )
-        if not images:
-            raise DataError(f"{root / name} holds no images ({', '.join(sorted(_SUFFIXES))})")
-        files += images
-        labels += [label] * len(images)
-    return ImageFiles(files), torch.tensor(labels)
+        raise DataError(f"{roots['test']} has class folders that train/ has not: {few(extra)}")
+
+
+def _labelled(files: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> tuple[ImageFiles, torch.Tensor]:
+    labels = [label for label, name in enumerate(classes) for _ in files.get(name, ())]
+    return ImageFiles([file for name in classes for file in files.get(name, ())]), torch.tensor(labels)
+
+
+def _without_images(place: Path, left_out: LeftOut) -> str:
+    there = str(left_out.within(place)) or "nothing else"
+    return f"{place} holds no images in a format that Pillow can read, but {there}"

@@ -2,6 +2,7 @@
 network runs.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,19 +10,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import default_collate
 
 from slt_compress.data.batches import CPU
 from slt_compress.data.decoding import is_grey, opened, pixels
 from slt_compress.data.sampler import WHOLE, Shard, batch_indices
-from slt_compress.data.splits import Batch, Dataset, IndexedSplit, Part, TensorSplit
-from slt_compress.errors import DataError
+from slt_compress.data.splits import Batch, Dataset, IndexedSplit, Part, Reading, TensorSplit, Wanted
+from slt_compress.data.workers import Workers
+from slt_compress.errors import DamagedImagesError, DataError
 from slt_compress.progress import ReportCount
 from slt_compress.tasks.task import CLASSIFY, Task
 
 IN_MEMORY_BYTES = 2 * 2**30  # splits whose decoded images need more are streamed
 LARGEST_COMMON_SIZE = 64  # px: larger images are resized to what the network was made for
 _COMMON_SIZE_SAMPLE = 256  # images opened to find out whether a data set has one small common size
+_CHECKED_AT_ONCE = 64  # images that a worker looks at between two reports
 
 
 class Images(Protocol):
@@ -31,6 +34,9 @@ class Images(Protocol):
 
     def open(self, index: int) -> AbstractContextManager[Any]:
         """Give an image of PIL. Raises DataError, naming it, if it cannot be opened or what is done to it fails."""
+
+    def check(self, index: int) -> None:
+        """Read what an image says of itself, without its pixels. Raises DataError, naming it, if that fails."""
 
 
 class ImageFiles:
@@ -46,38 +52,26 @@ class ImageFiles:
         """Return what an image is called in a message."""
         return str(self.files[index])
 
-    def open(self, index: int) -> AbstractContextManager[Any]:
-        return opened(self.files[index], self.name(index))
+    @contextlib.contextmanager
+    def open(self, index: int) -> Iterator[Any]:
+        if not os.path.isfile(self.files[index]):  # noqa: PTH113, a pipe would never end
+            raise DataError(f"cannot read the image {self.name(index)}: there is no such file")
+        with opened(self.files[index], self.name(index)) as image:
+            yield image
+
+    def check(self, index: int) -> None:
+        with self.open(index):
+            pass
 
 
-class StreamedSplit(IndexedSplit):
-    """Images decoded on demand, by worker processes, resized and centre-cropped to a square.
+class _Decoded:
+    """What worker processes get: images to decode, with their labels."""
 
-    Attributes:
-        images: of which some are in the split.
-        labels: of all of them, (n, …).
-        positions: which are in the split, int64.
-    """
-
-    def __init__(
-        self,
-        images: Images,
-        labels: torch.Tensor,
-        size: int,
-        channels: int,
-        *,
-        positions: torch.Tensor | None = None,
-        device: torch.device = CPU,
-    ) -> None:
+    def __init__(self, images: Images, labels: torch.Tensor, size: int, channels: int) -> None:
         self.images = images
         self.labels = labels
         self.size = size
         self.channels = channels
-        self.positions = torch.arange(len(images)) if positions is None else positions
-        self.device = device
-
-    def __len__(self) -> int:
-        return len(self.positions)
 
     def __getitem__(self, position: int) -> Batch | DataError:
         """Return an image with its label, or what is wrong with it: from a worker, a raised error would bring its
@@ -88,6 +82,49 @@ class StreamedSplit(IndexedSplit):
         except DataError as error:
             return error
 
+    @property
+    def bytes_each(self) -> int:
+        return self.channels * self.size**2 + self.labels[:1].nbytes
+
+
+class _Checked:
+    """What worker processes get: images to look at. With `whole` they are decoded, else only their headers are read."""
+
+    def __init__(self, examples: _Decoded, *, whole: bool) -> None:
+        self._examples = examples
+        self._whole = whole
+
+    def __getitem__(self, position: int) -> tuple[int, DataError | None]:
+        try:
+            if self._whole:
+                _decode(self._examples.images, position, self._examples.size, self._examples.channels)
+            else:
+                self._examples.images.check(position)
+        except DataError as error:
+            return position, error
+        return position, None
+
+
+class StreamedSplit(IndexedSplit):
+    """Images decoded on demand, by worker processes, resized and centre-cropped to a square.
+
+    Attributes:
+        examples: of which some are in the split.
+        positions: which are in the split, int64.
+        workers: how many processes decode.
+    """
+
+    def __init__(
+        self, examples: _Decoded, positions: torch.Tensor, workers: Workers, device: torch.device = CPU
+    ) -> None:
+        self.examples = examples
+        self.positions = positions
+        self.workers = workers
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
     def batches(
         self,
         batch_size: int,
@@ -97,29 +134,38 @@ class StreamedSplit(IndexedSplit):
         skip: int = 0,
         shard: Shard = WHOLE,
     ) -> Iterator[Batch]:
-        order = batch_indices(len(self), batch_size, shuffle, drop_last, skip, shard)
-        loader: DataLoader[Batch | DataError] = DataLoader(
-            self,  # type: ignore[arg-type]
-            batch_sampler=[self.positions[indices].tolist() for indices in order],
-            num_workers=min(8, _cores()),
-            collate_fn=_collate,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # torch's global one is the user's
+        order = [self.positions[one] for one in batch_indices(len(self), batch_size, shuffle, drop_last, skip, shard)]
+        largest = max(map(len, order), default=0)
+        loaded = self.workers.read(
+            self.examples,
+            [positions.tolist() for positions in order],
+            _collate,
+            largest * self.examples.bytes_each,
+            pin=self.device.type == "cuda",
         )
-        for batch in loader:
+        for batch in loaded:
             if isinstance(batch, DataError):
-                raise batch
+                raise DamagedImagesError([str(batch)])
             images, labels = batch
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
+    def damaged(self, report: ReportCount | None = None, *, whole: bool) -> dict[int, DataError]:
+        """Return what is wrong with which images: with their headers, or with `whole` with their pixels."""
+        batches = [part.tolist() for part in torch.split(self.positions, _CHECKED_AT_ONCE)]
+        found: dict[int, DataError] = {}
+        done = 0
+        for checked in self.workers.read(_Checked(self.examples, whole=whole), batches, list, 0, pin=False):
+            found |= {position: error for position, error in checked if error}
+            done += len(checked)
+            if report:
+                report(done, len(self))
+        return found
+
     def take(self, indices: torch.Tensor) -> "StreamedSplit":
-        return self._with(self.positions[indices], self.device)
+        return StreamedSplit(self.examples, self.positions[indices], self.workers, self.device)
 
     def to(self, device: torch.device) -> "StreamedSplit":
-        return self._with(self.positions, device)
-
-    def _with(self, positions: torch.Tensor, device: torch.device) -> "StreamedSplit":
-        return StreamedSplit(self.images, self.labels, self.size, self.channels, positions=positions, device=device)
+        return StreamedSplit(self.examples, self.positions, self.workers, device)
 
 
 def as_dataset(
@@ -127,30 +173,67 @@ def as_dataset(
     classes: Sequence[str],
     parts: Mapping[Part, tuple[Images, torch.Tensor]],
     task: Task = CLASSIFY,
+    reading: Reading = Reading(),
+    wanted: Wanted | None = None,
 ) -> Dataset:
     """Return the data set of images and their labels, int64 (n,) or for several labels an image float32 (n, labels).
 
-    Raises DataError if one of a sample of training images cannot be read.
+    Of what is wanted, `parts` has one part alone. Before a part is read, all its images are looked at, and those that
+    are damaged are named together: decoded where they fit into memory, or with `skip_unreadable`; else their headers
+    are read. Reading it raises DamagedImagesError, or with `skip_unreadable` DataError where no image of a class is
+    left.
     """
-    size, channels = _common_size(parts["train"][0])
+    size, found = _common_size(parts[wanted.part if wanted else "train"][0])
+    channels = _channels_for(wanted.channels, found) if wanted else max(found, default=3)
+    workers = Workers(reading.workers, reading.warn)
 
     def read(part: Part, size: int, report: ReportCount | None = None) -> IndexedSplit:
         images, labels = parts[part]
-        if len(images) * channels * size**2 > IN_MEMORY_BYTES:
-            return StreamedSplit(images, labels, size, channels)
-        decoded = torch.empty((len(images), channels, size, size), dtype=torch.uint8)
-        for index in range(len(images)):
-            decoded[index] = _decode(images, index, size, channels)
-            if report:
-                report(index + 1, len(images))
-        return TensorSplit(decoded, labels)
+        examples = _Decoded(images, labels, size, channels)
+        streamed = len(images) * channels * size**2 > IN_MEMORY_BYTES
+        everything: IndexedSplit
+        if streamed:
+            everything = StreamedSplit(examples, torch.arange(len(images)), workers)
+            damaged = everything.damaged(report, whole=reading.skip_unreadable)
+        else:
+            everything, damaged = _in_memory(examples, report)
+        if not damaged:
+            return everything
+        errors = [str(damaged[index]) for index in sorted(damaged)]
+        if not reading.skip_unreadable:
+            raise DamagedImagesError(errors)
+        kept = torch.tensor([index for index in range(len(images)) if index not in damaged], dtype=torch.int64)
+        reading.warn(f"left out of the {part} images: {len(errors):,} that cannot be read, such as: {errors[0]}")
+        _check_labels(part, labels, kept, classes)
+        return everything.take(kept)
 
     return Dataset(name, tuple(classes), channels, size, None, read, task)
 
 
-def _cores() -> int:
-    """Return how many cores this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _in_memory(examples: _Decoded, report: ReportCount | None) -> tuple[TensorSplit, dict[int, DataError]]:
+    """Return all images, decoded, and what is wrong with which."""
+    count = len(examples.images)
+    decoded = torch.empty((count, examples.channels, examples.size, examples.size), dtype=torch.uint8)
+    damaged: dict[int, DataError] = {}
+    for index in range(count):
+        try:
+            decoded[index] = _decode(examples.images, index, examples.size, examples.channels)
+        except DataError as error:
+            damaged[index] = error
+        if report:
+            report(index + 1, count)
+    return TensorSplit(decoded, examples.labels), damaged
+
+
+def _check_labels(part: Part, labels: torch.Tensor, kept: torch.Tensor, classes: Sequence[str]) -> None:
+    """Raise DataError if no image is left, or none of a class that is to be learnt."""
+    if not len(kept):
+        raise DataError(f"none of the {len(labels):,} {part} images can be read")
+    if part == "train" and labels.ndim == 1:
+        gone = sorted(set(labels.tolist()) - set(labels[kept].tolist()))
+        if gone:
+            names = ", ".join(classes[label] for label in gone)
+            raise DataError(f"none of the training images can be read of the class{'es' * (len(gone) > 1)} {names}")
 
 
 def _collate(examples: list[Batch | DataError]) -> Batch | DataError:
@@ -161,17 +244,27 @@ def _collate(examples: list[Batch | DataError]) -> Batch | DataError:
     return images, labels
 
 
-def _common_size(images: Images) -> tuple[int | None, int]:
-    """Return the size that an even sample of images shares, if square and small, and their number of channels."""
+def _common_size(images: Images) -> tuple[int | None, set[int]]:
+    """Return the size that an even sample of images shares, if square and small, and the channels that they have.
+
+    Those that are damaged have no say: they are named once all of them are known.
+    """
     step = max(1, len(images) // _COMMON_SIZE_SAMPLE)
-    sizes, grey = set(), True
+    sizes, channels = set(), set()
     for index in range(0, len(images), step):
-        with images.open(index) as image:
+        with contextlib.suppress(DataError), images.open(index) as image:
             sizes.add(image.size)  # only squares matter, which orientation leaves as they are
-            grey &= is_grey(image)
-    channels = 1 if grey else 3
-    width, height = next(iter(sizes))
+            channels.add(1 if is_grey(image) else 3)
+    width, height = next(iter(sizes), (0, 1))
     return (width if len(sizes) == 1 and width == height <= LARGEST_COMMON_SIZE else None), channels
+
+
+def _channels_for(wanted: int, found: set[int]) -> int:
+    """Return the channels that a network wants. Raises DataError if images cannot be given them, or none is so grey."""
+    if wanted not in (1, 3) or (wanted == 1 and found == {3}):
+        there = " or ".join(map(str, sorted(found or {1, 3})))
+        raise DataError(f"the network takes {wanted} channels, the images have {there}")
+    return wanted
 
 
 def _decode(images: Images, index: int, size: int, channels: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The labels that rows of a table name, made into classes and targets; and a test split drawn from such rows."""
 
-from collections.abc import Callable, Collection, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 
@@ -13,6 +14,41 @@ _TEST_SHARE = 5  # every fifth row is drawn
 def task_for(several: bool) -> Task:
     """Return the task of images with one label each, or with several."""
     return task_of("binary-cross-entropy") if several else CLASSIFY
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first few class names as a person reads them."""
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+def check_known(dataset: str, names: Iterable[str], known: Sequence[str]) -> None:
+    """Raise DataError, naming them, for classes of a data set that a network does not know."""
+    found = sorted(set(names))
+    unknown = [name for name in found if name not in known]
+    if not unknown:
+        return
+    twins = filter(None, (same_name(name, known) for name in unknown))
+    raise DataError(
+        f"the network tells apart {len(known)} classes ({few(known)}), {dataset} has {len(found)} ({few(found)}); "
+        f"it does not know {next(twins, few(unknown))}"
+    )
+
+
+def same_name(name: str, others: Iterable[str], *, case: bool = True) -> str:
+    """Return in which way a name is the same as one of the others but for its code points; empty if it is not.
+
+    Names that differ in upper and lower case are the same too, unless `case` is False.
+    """
+    for other in others:
+        if name != other and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other):
+            return f"{name!a} and {other!a}, one text in two forms of Unicode"
+        if case and name != other and _folded(name) == _folded(other):
+            return f"{name!r} and {other!r}, which differ only in upper and lower case"
+    return ""
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def targets(
@@ -35,7 +71,9 @@ def targets(
     for index, names in enumerate(rows):
         unknown = [name for name in names if name not in numbers]
         if unknown:
-            raise DataError(f"{where(index)}: the label {unknown[0]!r} is in no training row")
+            twin = same_name(unknown[0], classes)
+            compare = f" (compare {twin})" if twin else ""
+            raise DataError(f"{where(index)}: the label {unknown[0]!r} is in no training row{compare}")
     if not several:
         return torch.tensor([numbers[name] for (name,) in rows], dtype=torch.int64)
     found = torch.zeros((len(rows), len(classes)))

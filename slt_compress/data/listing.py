@@ -14,15 +14,15 @@ Every image is listed once: listed twice, it could be trained on and tested on.
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from slt_compress.data.images import ImageFiles, as_dataset
-from slt_compress.data.labels import draw_test, targets, task_for
-from slt_compress.data.splits import Dataset
+from slt_compress.data.labels import check_known, draw_test, targets, task_for
+from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.errors import DataError
 
 _DEFAULT_NAME = "labels.csv"  # where a folder holds several
@@ -69,21 +69,28 @@ class _ListedImages(ImageFiles):
         return f"{self.files[index]} ({self._file}, line {self._lines[index]})"
 
 
-def open_listing(place: Path) -> Dataset:
-    """Open a CSV file of images, or the one that a folder holds.
+def open_listing(place: Path, reading: Reading = Reading(), wanted: Wanted | None = None) -> Dataset:
+    """Open a CSV file of images, or the one that a folder holds, or what is wanted of it.
 
     Raises DataError, with the line, for whatever is wrong with it, and for images that are not there.
     """
     file = _find(place)
     rows = list(_rows(file))
-    _check_images(file, rows)
-    train, test = _parts(file, rows)
-    several = any(_BETWEEN_LABELS in row.cell or not row.labels for row in rows)
-    classes = sorted({name for row in train for name in row.labels})
-    if not classes:
-        raise DataError(f"{file} has no label in its training rows")
-    if len(classes) == 1 and not several:
-        raise DataError(f"{file} needs at least two different labels in its training rows, found only {classes[0]!r}")
+    _check_rows(file, rows)
+    if not wanted and not reading.skip_unreadable:
+        _check_images(file, rows)
+    parts = _parts(file, rows, (wanted.part,) if wanted else ("train", "test"))
+    if wanted:
+        used = parts[wanted.part]
+        several, classes = wanted.several, list(wanted.classes)
+        if not reading.skip_unreadable:
+            _check_images(file, used)
+        if not several:
+            _check_single(file, used)
+        check_known("csv", (name for row in used for name in row.labels), classes)
+    else:
+        several = any(_BETWEEN_LABELS in row.cell or not row.labels for row in rows)
+        classes = _classes(file, parts["train"], several=several)
 
     def part(chosen: Sequence[_Row]) -> tuple[ImageFiles, torch.Tensor]:
         labels = targets(
@@ -91,23 +98,46 @@ def open_listing(place: Path) -> Dataset:
         )
         return _ListedImages(file, chosen), labels
 
-    return as_dataset("csv", classes, {"train": part(train), "test": part(test)}, task_for(several))
+    found = {name: part(chosen) for name, chosen in parts.items()}
+    return as_dataset("csv", classes, found, task_for(several), reading, wanted)
+
+
+def _classes(file: Path, train: Sequence[_Row], *, several: bool) -> list[str]:
+    """Return the labels of the training rows, sorted. Raises DataError if there are too few."""
+    classes = sorted({name for row in train for name in row.labels})
+    if not classes:
+        raise DataError(f"{file} has no label in its training rows")
+    if len(classes) == 1 and not several:
+        raise DataError(f"{file} needs at least two different labels in its training rows, found only {classes[0]!r}")
+    return classes
+
+
+def _check_single(file: Path, rows: Sequence[_Row]) -> None:
+    """Raise DataError if an image has not one label, as a network needs that tells classes apart."""
+    for row in rows:
+        if len(row.labels) != 1:
+            raise DataError(f"{file}, line {row.line}: expected one label, found {row.cell!r}")
 
 
 def _find(place: Path) -> Path:
     """Return the file that was named, or the one in the folder that was named."""
-    if not place.is_dir():
-        if not place.is_file():
-            raise DataError(f"{place} does not exist, expected a CSV file with the columns path and label")
+    if not os.path.isdir(place):  # noqa: PTH112, pathlib raises for some paths
+        if not os.path.isfile(place):  # noqa: PTH113
+            fault = "is no regular file" if os.path.exists(place) else "does not exist"  # noqa: PTH110
+            raise DataError(f"{place} {fault}, expected a CSV file with the columns path and label")
         return place
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
+    try:
+        names = sorted(path for path in os.listdir(place) if not path.startswith("."))  # noqa: PTH208
+    except OSError as error:
+        raise DataError(f"cannot open the folder {place}: {error.strerror or error}") from error
+    found = [place / name for name in names if name.lower().endswith(".csv") and (place / name).is_file()]
     named = [path for path in found if path.name == _DEFAULT_NAME]
     if len(found) == 1 or named:
         return (named or found)[0]
     if not found:
         raise DataError(f"{place} holds no CSV file")
-    names = ", ".join(path.name for path in found[:_FEW])
-    raise DataError(f"{place} holds {len(found)} CSV files ({names}): name one of them, or call it {_DEFAULT_NAME}")
+    shown = ", ".join(path.name for path in found[:_FEW])
+    raise DataError(f"{place} holds {len(found)} CSV files ({shown}): name one of them, or call it {_DEFAULT_NAME}")
 
 
 def _rows(file: Path) -> Iterator[_Row]:
@@ -161,16 +191,10 @@ def _column(file: Path, header: Sequence[str], name: str) -> int:
     return header.index(name)
 
 
-def _check_images(file: Path, rows: Sequence[_Row]) -> None:
-    """Raise DataError if there are no rows, images are missing, or one is listed twice."""
+def _check_rows(file: Path, rows: Sequence[_Row]) -> None:
+    """Raise DataError if there are no rows, or an image is listed twice."""
     if not rows:
         raise DataError(f"{file} lists no images")
-    missing = [row for row in rows if not os.path.isfile(row.image)]  # noqa: PTH113, which raises for some names
-    if missing:
-        named = ", ".join(f"{row.image} (line {row.line})" for row in missing[:_FEW])
-        count = f"{len(missing):,} of {len(rows):,} images are" if len(missing) > 1 else "an image is"
-        more = ", …" if len(missing) > _FEW else ""
-        raise DataError(f"{file}: {count} missing: {named}{more}; paths are relative to the file's folder")
     lines: dict[str, int] = {}
     for row in rows:
         first = lines.setdefault(os.path.normpath(row.image), row.line)
@@ -181,18 +205,47 @@ def _check_images(file: Path, rows: Sequence[_Row]) -> None:
             )
 
 
-def _parts(file: Path, rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
-    """Return the training and the test rows."""
+def _check_images(file: Path, rows: Sequence[_Row]) -> None:
+    """Raise DataError for images that are missing, or are no files that can be read."""
+    faults = {"missing": "paths are relative to the file's folder", "no file": "list the images one by one"}
+    faults["not to be read"] = "give yourself permission"
+    found: dict[str, list[_Row]] = {fault: [] for fault in faults}
+    for row in rows:
+        if fault := _fault(row.image):
+            found[fault].append(row)
+    for fault, wrong in found.items():
+        if wrong:
+            named = ", ".join(f"{row.image} (line {row.line})" for row in wrong[:_FEW])
+            count = f"{len(wrong):,} of {len(rows):,} images are" if len(wrong) > 1 else "an image is"
+            more = ", …" if len(wrong) > _FEW else ""
+            raise DataError(f"{file}: {count} {fault}: {named}{more}; {faults[fault]}")
+
+
+def _fault(image: Path) -> str:
+    """Return what is wrong with a path. For some, such as very long ones, pathlib would raise."""
+    if os.path.isfile(image):  # noqa: PTH113
+        return "" if os.access(image, os.R_OK) else "not to be read"
+    return "no file" if os.path.exists(image) else "missing"  # noqa: PTH110
+
+
+def _parts(file: Path, rows: Sequence[_Row], wanted: Collection[Part]) -> dict[Part, list[_Row]]:
+    """Return the training and the test rows, those that are wanted."""
     if rows[0].split:
         train = [row for row in rows if row.split == _TRAIN]
         test = [row for row in rows if row.split == _TEST] or [row for row in rows if row.split == _VALIDATION]
-        for found, names in ((train, "train"), (test, "test or val")):
-            if not found:
-                raise DataError(f"{file} has no row of the split {names}; without that column, test rows are drawn")
-        return train, test
-    chosen, drawn = draw_test([row.labels for row in rows])
-    if not drawn:
-        raise DataError(
-            f"{file} has too few images to draw test images from them: every label must remain with a training image"
-        )
-    return [rows[index] for index in chosen], [rows[index] for index in drawn]
+        found: dict[Part, list[_Row]] = {"train": train, "test": test}
+        names: dict[Part, str] = {"train": "train", "test": "test or val"}
+        for part in wanted:
+            if not found[part]:
+                raise DataError(
+                    f"{file} has no row of the split {names[part]}; without that column, test rows are drawn"
+                )
+    else:
+        chosen, drawn = draw_test([row.labels for row in rows])
+        if not drawn:
+            raise DataError(
+                f"{file} has too few images to draw test images from them: every label must remain with a training "
+                "image"
+            )
+        found = {"train": [rows[index] for index in chosen], "test": [rows[index] for index in drawn]}
+    return {part: found[part] for part in wanted}

@@ -4,7 +4,7 @@ What fits into memory is one tensor, batched by indexing, which costs nothing be
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -23,6 +23,10 @@ Part = Literal["train", "test"]
 
 MAX_VALIDATION = 5_000  # images; a tenth of the training split where that is less
 _STATISTICS_SAMPLE = 10_000  # images that a mean and a standard deviation are measured on
+
+
+def _to_nobody(text: str) -> None:
+    pass
 
 
 class Split(Protocol):
@@ -143,6 +147,41 @@ class Reader(Protocol):
     """Reads a part of a data set, resized to squares of `size` px. `report` gets the number done and the total."""
 
     def __call__(self, part: Part, size: int, report: ReportCount | None = None) -> IndexedSplit: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read.
+
+    Attributes:
+        workers: most processes that decode a split which is too large for memory; 0: none but this one, None: as many
+            as there are cores, at most eight.
+        skip_unreadable: whether images that cannot be read are left out; else they are an error.
+        warn: is told what is left out, and what cannot be done as asked.
+    """
+
+    workers: int | None = None
+    skip_unreadable: bool = False
+    warn: Callable[[str], None] = _to_nobody
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a finished network needs of a data set: one part, with labels in the network's order.
+
+    The other part need not be there, and neither need all of the classes.
+
+    Attributes:
+        part: the only one that is read.
+        classes: all names, in the order of the logits.
+        several: whether an image may have any number of labels.
+        channels: planes of an image.
+    """
+
+    part: Part
+    classes: tuple[str, ...]
+    several: bool
+    channels: int
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ What is ambiguous must be named. A label of -1 stands for none in the type Class
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,13 +99,25 @@ class TableImages:
     @contextlib.contextmanager
     def open(self, index: int) -> Iterator[Any]:
         name = self._rows.name(index)
+        stored = self._stored(index)
+        content = stored["bytes"]
+        with opened(stored["path"] if content is None else io.BytesIO(content), name) as image:
+            yield shown(image, self._mode) if self._mode in ("L", "RGB") else image
+
+    def check(self, index: int) -> None:
+        stored = self._stored(index)
+        # One within an archive is no file of its own.
+        if stored["bytes"] is not None or os.path.isfile(stored["path"]):  # noqa: PTH113
+            with self.open(index):
+                pass
+
+    def _stored(self, index: int) -> Any:
+        name = self._rows.name(index)
         with readable(name):
             stored = self._table[index][self._column]
         if stored is None:
             raise DataError(f"{name} has no image")
-        content = stored["bytes"]
-        with opened(stored["path"] if content is None else io.BytesIO(content), name) as image:
-            yield shown(image, self._mode) if self._mode in ("L", "RGB") else image
+        return stored
 
 
 def read_rows(split: str, table: Table, column: str, kind: LabelType) -> Rows:

@@ -14,7 +14,8 @@ from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import Split, count
-from slt_compress.errors import OutputError, UnreachableError
+from slt_compress.data.workers import lost_workers
+from slt_compress.errors import OutputError, UnmeasuredError, UnreachableError
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
@@ -73,6 +74,7 @@ class SearchResult:
         return self.test.accuracy
 
 
+@lost_workers()
 def find_ticket(
     model: str | Given,
     config: SearchConfig,
@@ -95,6 +97,8 @@ def find_ticket(
         prepared: what `prepare` returned for the same model, data, task and budget; made if not given.
         checkpoints: the last one stays; delete it when the ticket is saved.
         context: the processes that share the search; all get the same ticket.
+
+    Raises UnmeasuredError, with the ticket, if it is found but cannot be measured: an image may turn out to be damaged.
     """
     prepared = prepared or prepare(model, config, reporter, context, data=data, task=task)
     run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
@@ -125,7 +129,12 @@ def find_ticket(
 
         found = search(network, run, config, report=record, checkpoints=checkpoints, context=context)
     ticket = _pack(network, found, config, prepared, origin, constants)
-    ticket, validation, test = _measure(ticket, config.statistics, prepared, reporter, context)
+    try:
+        with lost_workers():
+            ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
+            test = _evaluate("test", ticket, prepared, reporter, context)  # once, after all is decided
+    except Exception as error:  # whatever it is, the search was long
+        raise UnmeasuredError(ticket, error) from error
     name = test.metric_name
     return SearchResult(
         ticket=ticket.with_metrics(**{name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}),
@@ -208,35 +217,36 @@ def _pack(
     )
 
 
-def _measure(
+def _settle(
     ticket: Ticket, statistics: str, prepared: Prepared, reporter: ProgressReporter, context: DistributedContext
-) -> tuple[Ticket, Evaluation, Evaluation]:
-    """Return the ticket with its statistics in the chosen form, and its held-out and test evaluations.
+) -> tuple[Ticket, Evaluation]:
+    """Return the ticket with its statistics in the chosen form, and its evaluation on held-out examples.
 
-    "auto" is decided on held-out examples, by their predictions; where there are none, it means fp32. The test split
-    is evaluated once, after that.
+    "auto" is decided by the predictions on these; where there are none, it means fp32.
     """
-    run = prepared.run
-
-    def evaluate_on(name: str, split: Split, candidate: Ticket) -> Evaluation:
-        """Evaluate the network that a reader of the ticket's file gets."""
-        read, source = Ticket.from_bytes(candidate.to_bytes()), prepared.source
-        module = read.restore() if isinstance(source.spec, ModelSpec) else read.apply_to(source.build())
-        classifier = torch_classifier(module, prepared.device)
-        with reporter.counter(f"evaluating on {name} {prepared.examples}") as report:
-            return evaluate(classifier, split, run.feed, report, context, task=run.task)
-
     if statistics == "fp16":
         ticket = ticket.with_half_statistics()
-    validation = evaluate_on("held-out", run.validation, ticket)
+    validation = _evaluate("held-out", ticket, prepared, reporter, context)
     if statistics == "auto" and ticket.statistics and validation.predictions is not None:
         with contextlib.suppress(UnreachableError):  # too large for fp16
             half = ticket.with_half_statistics()
-            shorter = evaluate_on("held-out", run.validation, half)
+            shorter = _evaluate("held-out", half, prepared, reporter, context)
             assert shorter.predictions is not None
             if torch.equal(validation.predictions, shorter.predictions):
-                ticket, validation = half, shorter
-    return ticket, validation, evaluate_on("test", prepared.test, ticket)
+                return half, shorter
+    return ticket, validation
+
+
+def _evaluate(
+    name: str, ticket: Ticket, prepared: Prepared, reporter: ProgressReporter, context: DistributedContext
+) -> Evaluation:
+    """Evaluate the network that a reader of the ticket's file gets on the "held-out" or the "test" examples."""
+    read, source, run = Ticket.from_bytes(ticket.to_bytes()), prepared.source, prepared.run
+    module = read.restore() if isinstance(source.spec, ModelSpec) else read.apply_to(source.build())
+    classifier = torch_classifier(module, prepared.device)
+    split = run.validation if name == "held-out" else prepared.test
+    with reporter.counter(f"evaluating on {name} {prepared.examples}") as report:
+        return evaluate(classifier, split, run.feed, report, context, task=run.task)
 
 
 def _identity(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """The images to measure a finished network on."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, open_dataset
 from slt_compress.data.hub import HF
-from slt_compress.data.splits import IndexedSplit, Part
+from slt_compress.data.splits import IndexedSplit, Part, Reading, Wanted
 from slt_compress.errors import DataError, UsageError
-from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.progress import SILENT, ProgressReporter, warn
+from slt_compress.tasks.record import MULTI_LABEL
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.schema import few
 
@@ -21,13 +24,15 @@ def images_for(
     *,
     part: Part = "test",
     most: int | None = None,
+    reading: Reading = Reading(),
 ) -> IndexedSplit:
     """Return a split of a data set in the size that a network expects.
 
     `name` None stands for the data set that the network was found on. A file may name only what leads nowhere by
     itself: never a path, nor a data set of the hub.
 
-    Of more than `most` images, it is a draw that is the same every time.
+    Of more than `most` images, it is a draw that is the same every time. The other part of the data set need not be
+    there; `reading` says how images in files are read, and the reporter is told what is left out.
 
     Raises UsageError if the network does not take images, DataError if they are of other classes or another number of
     channels.
@@ -38,7 +43,9 @@ def images_for(
         name = record.dataset
         if name not in (*DATASET_NAMES, HF):
             raise UsageError(f"the file names the data set {name!r}, which there is none of: give `dataset`")
-    dataset = open_dataset(name, folder)
+    several = record.task.name == MULTI_LABEL
+    wanted = Wanted(part, tuple(record.classes), several, record.preprocessing.channels)
+    dataset = open_dataset(name, folder, replace(reading, warn=partial(warn, reporter)), wanted)
     if list(dataset.classes) != record.classes:
         raise DataError(
             f"the network tells apart {len(record.classes)} classes ({few(record.classes)}), {name} has "

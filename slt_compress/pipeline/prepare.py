@@ -1,8 +1,10 @@
 """From a request to what a search needs: network, data, task and budget, all checked before the first step."""
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +16,9 @@ from slt_compress.data.batches import as_given
 from slt_compress.data.datasets import open_dataset
 from slt_compress.data.own import StreamSplit, as_split, first_batch
 from slt_compress.data.preprocessing import Preprocessing
-from slt_compress.data.splits import Dataset, IndexedSplit, Split, count, hold_out
-from slt_compress.errors import DataError, UsageError
+from slt_compress.data.splits import Dataset, IndexedSplit, Part, Reading, Split, count, hold_out
+from slt_compress.data.workers import lost_workers
+from slt_compress.errors import DamagedImagesError, DataError, UsageError
 from slt_compress.models.registry import (
     build_model,
     check_model_input,
@@ -25,9 +28,10 @@ from slt_compress.models.registry import (
 )
 from slt_compress.models.source import Given, NetworkSource, named_source, own_source
 from slt_compress.pipeline.trial import check_classes, records, try_out
-from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.progress import SILENT, ProgressReporter, warn
 from slt_compress.tasks.record import CLASSIFICATION, SEGMENTATION, TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Task
+from slt_compress.ticket import container
 from slt_compress.training import malloc
 from slt_compress.training.device import choose_device, choose_precision
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -88,6 +92,7 @@ class Prepared:
         return self.dataset if self.preprocessing else "data of your own"
 
 
+@lost_workers()
 def prepare(
     model: str | Given,
     config: SearchConfig,
@@ -131,13 +136,14 @@ def _prepare_images(
     if isinstance(model, str):
         check_model_name(model)
     with context.one_of_each_machine_first():
-        dataset = open_dataset(config.dataset, config.data_dir)
+        reading = Reading(config.workers, config.skip_unreadable, partial(warn, reporter))
+        dataset = open_dataset(config.dataset, config.data_dir, reading)
+    _check_names(dataset)
     source, size = _source_for(model, dataset, config)
-    with context.one_of_each_machine_first(), reporter.counter("reading training images") as report:
-        everything = dataset.read("train", size, report)
-    train, validation = (part.to(device) for part in hold_out(everything))
-    with context.one_of_each_machine_first(), reporter.counter("reading test images") as report:
-        test = dataset.read("test", size, report).to(device)
+    with context.one_of_each_machine_first():
+        parts = _read(dataset, size, reporter)
+    train, validation = (part.to(device) for part in hold_out(parts["train"]))
+    test = parts["test"].to(device)
     budget = Budget.plan(len(train), config.batch_size, config.epochs, config.max_steps)
     _check_processes(context, budget, (validation, test))
     preprocessing = dataset.preprocessing(size, train)
@@ -174,10 +180,36 @@ def _prepare_images(
     )
 
 
+def _check_names(dataset: Dataset) -> None:
+    """Raise DataError if the names of the classes are more than a ticket can hold beside all else."""
+    size, most = len(json.dumps(json.dumps(dataset.classes))), container.MAX_HEADER_BYTES // 2
+    if size > most:
+        raise DataError(
+            f"the names of the {len(dataset.classes):,} classes of {dataset.name} take {size:,} bytes, a ticket holds "
+            f"{most:,}: give shorter ones"
+        )
+
+
+def _read(dataset: Dataset, size: int, reporter: ProgressReporter) -> dict[Part, IndexedSplit]:
+    """Return the training and the test split. Raises DamagedImagesError with all that is damaged in either."""
+    found: dict[Part, IndexedSplit] = {}
+    damaged: list[str] = []
+    parts: dict[Part, str] = {"train": "training", "test": "test"}
+    for part, name in parts.items():
+        try:
+            with reporter.counter(f"reading {name} images") as report:
+                found[part] = dataset.read(part, size, report)
+        except DamagedImagesError as error:
+            damaged += error.reasons
+    if damaged:
+        raise DamagedImagesError(damaged)
+    return found
+
+
 def _prepare_own(
     source: NetworkSource, data: OwnData, config: SearchConfig, device: torch.device, task: Task
 ) -> Prepared:
-    for name in ("augment", "input_size", "data_dir"):
+    for name in ("augment", "input_size", "data_dir", "workers", "skip_unreadable"):
         if getattr(config, name) != getattr(SearchConfig, name):
             raise UsageError(f"`{name}` is for images of a `dataset`; data of your own is taken as it is")
     train, batch_size = as_split(data.train, "train", config.batch_size)

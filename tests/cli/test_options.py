@@ -45,7 +45,7 @@ def test_search_and_compare_say_the_same_about_every_option_they_share() -> None
     assert common == {
         *("--dataset", "--data-dir", "--input-size", "--freeze-ratio", "--lock-ratio", "--init", "--epochs"),
         *("--max-steps", "--batch-size", "--augment", "--precision", "--device", "--json", "--quiet"),
-        *("--log", "--tensorboard"),
+        *("--log", "--tensorboard", "--workers", "--skip-unreadable"),
     }
     for flag in common:
         for attribute in ("help", "rich_help_panel", "default", "metavar"):
@@ -55,7 +55,7 @@ def test_search_and_compare_say_the_same_about_every_option_they_share() -> None
     assert model.help == f"{same.help} Or a function of yours that builds a torch module."
 
 
-@pytest.mark.parametrize("flag", ["--data-dir", "--device", "--json", "--quiet"])
+@pytest.mark.parametrize("flag", ["--data-dir", "--device", "--json", "--quiet", "--workers", "--skip-unreadable"])
 def test_an_option_of_several_commands_has_one_help_text(flag: str) -> None:
     texts = [options(name)[flag].help for name in commands() if flag in options(name)]
     assert len(texts) >= 2

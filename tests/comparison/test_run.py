@@ -523,3 +523,16 @@ def test_another_learning_rate_of_the_baseline_runs_the_baseline_alone(tmp_path:
     assert len(found.rows) == 2
     again = run.compare(plan, tmp_path, "command", Printer(quiet=True))
     assert again.rows[-1].loss != found.rows[-1].loss
+
+
+def test_a_ticket_that_cannot_be_measured_stays_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run.compare(plan_of("random", "0.5", 1), tmp_path / "whole", "command", Printer(quiet=True)).rows[0]
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory\nafter all")
+
+    monkeypatch.setattr(find, "evaluate", fail)
+    result = run.compare(plan_of("random", "0.5", 1), tmp_path / "grid", "command", Printer(quiet=True))
+    place = tmp_path / "grid" / "tickets" / "random-0.5-0.safetensors"
+    assert result.failed == {"random-0.5-0": f"found {place}, but measuring it has failed: RuntimeError: out of memory"}
+    assert (result.rows, Ticket.load(place).sparsity) == ((), whole.sparsity)

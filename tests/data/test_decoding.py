@@ -18,7 +18,7 @@ import torch
 from PIL import Image, ImageCms
 
 from slt_compress.data import decoding
-from slt_compress.data.decoding import is_grey, opened, pixels, readable, shown
+from slt_compress.data.decoding import image_suffixes, is_grey, opened, pixels, readable, shown
 from slt_compress.errors import DataError
 from tests.support.pictures import cmyk_profile
 
@@ -395,3 +395,21 @@ def test_the_edge_example_decodes_by_the_same_words() -> None:
     assert set(ours) - set(theirs) == {"readable", "opened", "is_grey", "pixels"}
     for name in set(ours) & set(theirs):
         assert theirs[name] == ours[name], name
+
+
+def test_suffixes_are_those_of_pictures() -> None:
+    found = image_suffixes()
+    usual = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".jfif", ".mpo", ".jp2"}
+    assert usual <= found
+    assert not found & {".eps", ".ps", ".pdf", ".h5", ".grib", ".mpg", ".wmf", ""}
+
+
+def test_a_program_in_a_picture_is_never_run(tmp_path: Path) -> None:
+    """Pillow would hand PostScript to Ghostscript, whatever the file is called."""
+    file = tmp_path / "a.png"
+    Image.new("RGB", (4, 4), "red").save(file, "EPS")
+    with (
+        pytest.raises(DataError, match=r"cannot read the image .*a\.png: its content is of no format"),
+        opened(file, str(file)),
+    ):
+        pass

@@ -11,6 +11,7 @@ from PIL import Image
 from slt_compress.data import images
 from slt_compress.data.image_folder import open_image_folder
 from slt_compress.data.images import StreamedSplit
+from slt_compress.data.splits import Reading, Wanted
 from slt_compress.errors import DataError
 
 
@@ -105,3 +106,108 @@ def test_missing_parts_are_named(tmp_path: Path, parts: tuple[str, ...], words: 
             write_image(tmp_path / part / name / "0.png", (8, 8), 1)
     with pytest.raises(DataError, match=words):
         open_image_folder(tmp_path)
+
+
+def test_what_is_left_out_is_told_in_one_line_and_changes_nothing(folder: Path) -> None:
+    clean = next(open_image_folder(folder).read("train", 10).batches(100))
+    for name in ("train/.ipynb_checkpoints/0.png", "train/__MACOSX/0.png", "train/cat/@eaDir/0.png/thumb.jpg"):
+        write_image(folder / name, (10, 10), 1)
+    (folder / "train" / "cat" / "._0.png").write_bytes(b"\0\5\x16\7")
+    (folder / "test" / "dog" / "notes.txt").write_text("sunny")
+    told: list[str] = []
+    dataset = open_image_folder(folder, Reading(warn=told.append))
+    assert dataset.classes == ("cat", "dog")
+    assert all(torch.equal(*pair) for pair in zip(clean, next(dataset.read("train", 10).batches(100)), strict=True))
+    assert told == [
+        f"left out of {folder}: 2 hidden (train/.ipynb_checkpoints, train/cat/._0.png), 2 of other software "
+        "(train/__MACOSX, train/cat/@eaDir), 1 .txt (test/dog/notes.txt)"
+    ]
+
+
+def test_nothing_is_told_of_an_ordinary_folder(folder: Path) -> None:
+    told: list[str] = []
+    open_image_folder(folder, Reading(warn=told.append)).read("train", 10)
+    assert told == []
+
+
+def test_half_a_class_under_another_suffix_is_read(folder: Path) -> None:
+    for index in range(3):
+        file = folder / "train" / "dog" / f"{index}.png"
+        with Image.open(file) as image:
+            image.save(file.with_suffix(".jfif"), "JPEG")
+        file.unlink()
+    assert len(open_image_folder(folder).read("train", 10)) == 12
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_class_without_images_says_what_is_there_instead(folder: Path, part: str) -> None:
+    for path in (folder / part / "dog").iterdir():
+        path.rename(path.with_suffix(".heic"))
+    count = 6 if part == "train" else 3
+    words = f"{folder / part / 'dog'} holds no images in a format that Pillow can read, but {count} .heic (0.heic"
+    with pytest.raises(DataError, match=re.escape(words)):
+        open_image_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        ("Bird", "bird", "'bird' and 'Bird', which differ only in upper and lower case: rename one"),
+        ("caf\u00e9", "cafe\u0301", r"'cafe\u0301' and 'caf\xe9', one text in two forms of Unicode: rename one"),
+        ("stra\u00dfe", "STRASSE", "which differ only in upper and lower case: rename one"),
+    ],
+)
+def test_classes_that_differ_in_their_spelling_alone_are_named(folder: Path, train: str, test: str, words: str) -> None:
+    write_image(folder / "train" / train / "0.png", (10, 10), 1)
+    write_image(folder / "test" / test / "0.png", (10, 10), 1)
+    with pytest.raises(DataError, match=re.escape(words)):
+        open_image_folder(folder)
+
+
+def test_two_forms_of_one_name_are_no_two_classes_but_two_cases_are(folder: Path) -> None:
+    for part in ("train", "test"):
+        write_image(folder / part / "Cat" / "0.png", (10, 10), 1)
+    assert open_image_folder(folder).classes == ("Cat", "cat", "dog")
+    for name in ("caf\u00e9", "cafe\u0301"):
+        write_image(folder / "train" / name / "0.png", (10, 10), 1)
+    with pytest.raises(DataError, match=r"two folders for one class, .* one text in two forms of Unicode"):
+        open_image_folder(folder)
+
+
+WANTED = Wanted("test", ("dog", "bird", "cat"), several=False, channels=3)
+
+
+def test_of_what_is_wanted_one_part_is_enough_in_the_order_of_the_network(folder: Path) -> None:
+    (folder / "train").rename(folder / "elsewhere")
+    told: list[str] = []
+    dataset = open_image_folder(folder, Reading(warn=told.append), WANTED)
+    assert dataset.classes == ("dog", "bird", "cat")
+    found, labels = next(dataset.read("test", 10).batches(100))
+    assert labels.tolist() == [0] * 3 + [2] * 3
+    with Image.open(folder / "test" / "dog" / "1.png") as image:
+        assert np.array_equal(found[1].permute(1, 2, 0).numpy(), np.asarray(image))
+    assert told == [f"{folder / 'test'} has no images of 1 of the 3 classes: bird"]
+
+
+def test_classes_that_the_network_does_not_know_are_named(folder: Path) -> None:
+    write_image(folder / "test" / "eel" / "0.png", (10, 10), 1)
+    words = "tells apart 3 classes (dog, bird, cat), imagefolder has 3 (cat, dog, eel); it does not know eel"
+    with pytest.raises(DataError, match=re.escape(words)):
+        open_image_folder(folder, wanted=WANTED)
+    (folder / "test" / "eel").rename(folder / "test" / "Bird")
+    with pytest.raises(DataError, match=r"does not know 'Bird' and 'bird', which differ only in upper and lower case"):
+        open_image_folder(folder, wanted=WANTED)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("L", 3), ("RGB", 3), ("RGB", 1)])
+def test_images_get_the_channels_that_the_network_takes_unless_all_are_in_colour(
+    folder: Path, mode: str, channels: int
+) -> None:
+    for path in (folder / "test").rglob("*.png"):
+        write_image(path, (10, 10), 1, mode)
+    wanted = Wanted("test", ("cat", "dog"), several=False, channels=channels)
+    if (mode, channels) == ("RGB", 1):
+        with pytest.raises(DataError, match="the network takes 1 channels, the images have 3"):
+            open_image_folder(folder, wanted=wanted)
+        return
+    assert next(open_image_folder(folder, wanted=wanted).read("test", 10).batches(9))[0].shape[1] == channels

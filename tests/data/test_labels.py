@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slt_compress.data.labels import draw_test, targets, task_for
+from slt_compress.data.labels import check_known, draw_test, few, same_name, targets, task_for
 from slt_compress.errors import DataError
 
 
@@ -40,3 +40,29 @@ def test_every_fifth_row_is_drawn_where_no_label_is_rare() -> None:
     assert (len(train), len(test)) == (80, 20)
     assert test != list(range(0, 100, 5))
     assert draw_test([["a"], ["b"]]) == ([0, 1], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "words"),
+    [
+        ("cat", ["dog", "cat"], ""),
+        ("cat", ["Cat"], "'cat' and 'Cat', which differ only in upper and lower case"),
+        ("a\u030a", ["x", "\u00e5"], r"'a\u030a' and '\xe5', one text in two forms of Unicode"),
+        ("A\u030a", ["\u00e5"], "which differ only in upper and lower case"),
+        ("ffi", ["\ufb03"], "which differ only in upper and lower case"),
+        ("a", ["b", "\u0430"], ""),  # Cyrillic
+    ],
+)
+def test_names_that_a_person_reads_as_one_are_known(name: str, others: list[str], words: str) -> None:
+    found = same_name(name, others)
+    assert words in found
+    assert bool(found) == bool(words)
+    assert same_name("cat", ["Cat"], case=False) == ""
+
+
+def test_unknown_classes_are_named() -> None:
+    check_known("csv", ["b", "a", "b"], ["a", "b", "c"])
+    words = r"^the network tells apart 2 classes \(a, b\), csv has 3 \(a, x, y\); it does not know x, y$"
+    with pytest.raises(DataError, match=words):
+        check_known("csv", ["y", "x", "a", "x"], ["a", "b"])
+    assert few(list("abcde")) == "a, b, c, d, …"

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit
-from slt_compress.errors import OutputError, UnreachableError, UsageError
+from slt_compress.errors import DataError, OutputError, UnmeasuredError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, torch_classifier
 from slt_compress.pipeline import find
 from slt_compress.pipeline.find import find_ticket
@@ -240,3 +241,36 @@ def test_the_options_of_a_method_are_part_of_what_a_checkpoint_is_for(tmp_path: 
     find_ticket(LENET, config, checkpoints=checkpoints)
     with pytest.raises(UsageError, match="belongs to another search: its options is "):
         find_ticket(LENET, replace(config, options={}), checkpoints=replace(checkpoints, resume=True))
+
+
+class _BrokenError(Exception):
+    """Nobody expects it."""
+
+
+@pytest.mark.parametrize("when", [143, 360])
+@pytest.mark.parametrize("error", [DataError("no such image"), _BrokenError("first\nsecond"), MemoryError()])
+def test_a_ticket_that_cannot_be_measured_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, when: int, error: Exception
+) -> None:
+    """On held-out images or on test images."""
+    config = SearchConfig(sparsity=0.8, max_steps=5, statistics="fp16")
+    whole = find_ticket(LENET, config).ticket
+
+    def fail(classifier: Classifier, split: IndexedSplit, *arguments: Any, **options: Any) -> Evaluation:
+        if len(split) == when:
+            raise error
+        return evaluate(classifier, split, *arguments, **options)
+
+    monkeypatch.setattr(find, "evaluate", fail)
+    with pytest.raises(UnmeasuredError, match=r"a ticket was found, but measuring it has failed \(") as caught:
+        find_ticket(LENET, config)
+    assert caught.value.__cause__ is error
+    assert caught.value.exit_code == 1
+    assert "\n" not in str(caught.value)
+    name = "no such image" if isinstance(error, DataError) else f"{type(error).__name__}: "
+    assert caught.value.reason.startswith(name)
+    kept = Ticket.from_bytes(caught.value.ticket.to_bytes())
+    assert kept.provenance.metrics == {}
+    for layer in whole.layers:
+        assert np.array_equal(kept.mask(layer.name), whole.mask(layer.name))
+    assert kept.half_statistics == (when == 360)

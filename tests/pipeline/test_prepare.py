@@ -1,13 +1,19 @@
 """What a search needs is made once, fits together, and serves many searches."""
 
+from pathlib import Path
+
 import pytest
 from torch import nn
 
 from slt_compress.config import SearchConfig
-from slt_compress.errors import UsageError
+from slt_compress.data import images
+from slt_compress.errors import DataError, UsageError
 from slt_compress.pipeline.find import find_ticket
-from slt_compress.pipeline.prepare import prepare
+from slt_compress.pipeline.prepare import OwnData, prepare
+from slt_compress.ticket import container
+from tests.support import own
 from tests.support.contexts import Unconnected
+from tests.support.pictures import write_folder
 from tests.support.reporters import RecordingReporter
 
 LENET = "lenet-300-100"
@@ -39,3 +45,42 @@ def test_arguments_are_for_networks_by_name() -> None:
     config = SearchConfig(max_steps=1, model_arguments={"depth": 2})
     with pytest.raises(UsageError, match=r"^`model_arguments` are for a network by name; build your own with what"):
         prepare(lambda: nn.Linear(64, 10), config)
+
+
+@pytest.mark.parametrize("limit", [0, 2**31])
+def test_damaged_images_of_both_parts_are_named_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Streamed or in memory."""
+    monkeypatch.setattr(images, "IN_MEMORY_BYTES", limit)
+    folder = write_folder(tmp_path)
+    damaged = [folder / name for name in ("train/blue/2.png", "train/red/0.png", "test/red/1.png")]
+    for file in damaged:
+        file.write_bytes(b"no image")
+    with pytest.raises(DataError, match="cannot read 3 images: ") as caught:
+        prepare("lenet-5", SearchConfig("imagefolder", folder, max_steps=1))
+    places = [str(caught.value).find(str(file)) for file in damaged]
+    assert places == sorted(places)
+    assert places[0] > 0
+    reporter = RecordingReporter()
+    prepared = prepare("lenet-5", SearchConfig("imagefolder", folder, max_steps=1, skip_unreadable=True), reporter)
+    assert len(list(prepared.test.batches(1))) == 5
+    assert [note.partition(" that")[0] for note in reporter.notes] == [
+        "left out of the train images: 2",
+        "left out of the test images: 1",
+    ]
+
+
+def test_more_names_than_a_ticket_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_folder(tmp_path)
+    monkeypatch.setattr(container, "MAX_HEADER_BYTES", 40)
+    with pytest.raises(
+        DataError, match=r"names of the 2 classes of imagefolder take \d+ bytes, a ticket holds 20: give"
+    ):
+        prepare("lenet-5", SearchConfig("imagefolder", folder, max_steps=1))
+
+
+@pytest.mark.parametrize("change", [{"workers": 1}, {"skip_unreadable": True}])
+def test_how_images_are_read_is_no_matter_of_a_users_own_data(change: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=f"`{next(iter(change))}` is for images of a `dataset`"):
+        prepare(own.build, SearchConfig(max_steps=1, **change), data=OwnData(*own.digits()))  # type: ignore[arg-type]

@@ -61,3 +61,14 @@ def cmyk_profile() -> bytes:
     header += struct.pack(">6H", 2020, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + white[8:] + bytes(48)
     assert len(header) == 128
     return header + struct.pack(">I", 3) + directory + tags
+
+
+def write_folder(folder: Path, train: int = 6, test: int = 3) -> Path:
+    """Write `train/` and `test/`, each with so many images of either colour."""
+    for part, count in (("train", train), ("test", test)):
+        for number, name in enumerate(COLOURS):
+            for index in range(count):
+                save_picture(
+                    folder / part / name / f"{index}.png", name, 1000 * number + index + (part == "test") * 500
+                )
+    return folder
