@@ -1,12 +1,15 @@
 """Searches from names: what is measured is what a reader of the file gets."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit
@@ -15,7 +18,10 @@ from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, t
 from slt_compress.pipeline import find
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.images import images_for
+from slt_compress.pipeline.prepare import OwnData
 from slt_compress.prng import Freeze
+from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.tasks.task import CLASSIFY
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
@@ -229,3 +235,29 @@ def test_the_options_of_a_method_are_part_of_what_a_checkpoint_is_for(tmp_path: 
     find_ticket(LENET, config, checkpoints=checkpoints)
     with pytest.raises(UsageError, match="belongs to another search: its options is "):
         find_ticket(LENET, replace(config, options={}), checkpoints=replace(checkpoints, resume=True))
+
+
+def few(count: int) -> TensorDataset:
+    return TensorDataset(torch.randn(count, 8, generator=torch.Generator().manual_seed(0)), torch.arange(count) % 2)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(few(6))
+
+
+@pytest.mark.parametrize("validation", [few(1), few(2), DataLoader(few(3), batch_size=1), DataLoader(Stream())])
+def test_who_watches_changes_nothing(validation: Any) -> None:
+    """However few held-out examples there are to show, and however they are read; the network has a BatchNorm."""
+
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+    def found(reporter: ProgressReporter) -> Ticket:
+        config = SearchConfig(max_steps=3, batch_size=16)
+        data = OwnData(few(48), few(8), validation)
+        return find_ticket(net, config, reporter, data=data, task=CLASSIFY).ticket
+
+    watched = RecordingReporter()
+    assert found(watched).digest == found(SILENT).digest
+    assert len(watched.steps) == 3
