@@ -22,7 +22,7 @@ from slt_compress.data.sampler import WHOLE, Shard
 from slt_compress.data.splits import Batch, Split
 from slt_compress.errors import UsageError
 from slt_compress.progress import ReportTraining, TrainingProgress
-from slt_compress.tasks.task import CLASSIFY, NamedMetric, Targets, Task
+from slt_compress.tasks.task import CLASSIFY, Targets, Task
 from slt_compress.training.attention import QuickAttention
 from slt_compress.training.device import FP32
 
@@ -195,20 +195,19 @@ def forward(module: nn.Module, inputs: Tensors, precision: str) -> Tensors:
 def peek(module: nn.Module, batch: Batch, run: TrainingRun) -> float | None:
     """Return the metric of a network in training on one batch, normalised by the batch's own statistics.
 
-    None where a function of the user's fails on a single batch, which may lack a class. No buffer is changed by it.
+    None where that fails, as a user's network or metric may on a batch of this size or without some class: what is
+    shown must not end a search. No buffer is changed by it.
     """
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     inputs, targets = batch
-    outputs = run.task.kept(forward(module, run.feed(inputs), run.precision))
     try:
-        metric: float | None = run.task.measure(move(outputs, CPU), move(targets, CPU))
+        outputs = run.task.kept(forward(module, run.feed(inputs), run.precision))
+        return run.task.measure(move(outputs, CPU), move(targets, CPU))
     except Exception:
-        if isinstance(run.task.metric, NamedMetric):
-            raise
-        metric = None
-    for name, values in kept.items():
-        module.get_buffer(name).copy_(values)
-    return metric
+        return None
+    finally:
+        for name, values in kept.items():
+            module.get_buffer(name).copy_(values)
 
 
 def torch_seed(seed: int) -> int:

@@ -283,18 +283,21 @@ def test_a_few_images_can_be_searched_on_with_reports(cli: Run, tmp_path: Path) 
             for index in range(9):
                 Image.new("L", (8, 8), shade + 5 * index).save(folder / f"{index}.png")
     images = ("--dataset", "imagefolder", "--data-dir", "images")
-    document(cli("search", "lenet-300-100", *images, "--max-steps", 3, "--log", "log.jsonl", "--json"))
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3]
-    assert {line["validation_accuracy"] for line in lines} == {None}
+    search = ("search", "lenet-300-100", *images, "--max-steps", 3, "--output")
+    document(cli(*search, "a.safetensors", "--log", "log.jsonl", "--json"))
+    assert cli(*search, "b.safetensors").returncode == 0
+    code, shown, _ = on_a_terminal(*search, "c.safetensors", cwd=tmp_path)
+    assert (code, "Traceback" in shown) == (0, False)
+    first, *others = ((tmp_path / f"{name}.safetensors").read_bytes() for name in "abc")
+    assert others == [first, first]
 
 
-def test_a_terminal_sees_progress(tmp_path: Path) -> None:
-    """A pseudo-terminal on stderr gets the moving line; stdout gets the result alone."""
+def on_a_terminal(*arguments: object, cwd: Path) -> tuple[int, str, str]:
+    """Return the exit code, what a pseudo-terminal on stderr was shown, and stdout."""
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "slt_compress", "search", "lenet-300-100", "--max-steps", "200"]
+    command = [sys.executable, "-m", "slt_compress", *map(str, arguments)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=follower, env=environment) as process:
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=follower, env=environment) as process:
         os.close(follower)
         seen = b""
         while True:
@@ -309,6 +312,12 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
         assert process.stdout is not None
         out = process.stdout.read().decode()
     os.close(leader)
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    return process.returncode, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode()), out
+
+
+def test_a_terminal_sees_progress(tmp_path: Path) -> None:
+    """A pseudo-terminal on stderr gets the moving line; stdout gets the result alone."""
+    code, text, out = on_a_terminal("search", "lenet-300-100", "--max-steps", 200, cwd=tmp_path)
+    assert code == 0
     assert re.search(r"\d+/200 steps +loss [\d.]+ +sparsity [\d.]+ +accuracy [\d.]+ +[\d,]+ images/s", text)
     assert out.startswith("accuracy")

@@ -124,7 +124,8 @@ def test_what_is_absent_would_have_to_be_downloaded(tmp_path: Path, name: str) -
 @pytest.mark.parametrize(
     ("name", "file"), [("mnist", "MNIST/raw/train-labels-idx1-ubyte"), ("svhn", "svhn/train_32x32.mat")]
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, raw: Path, name: str, file: str) -> None:
+@pytest.mark.usefixtures("raw")
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, file: str) -> None:
     path = tmp_path / file
     path.unlink(missing_ok=True)
     path.mkdir(parents=True)  # nobody can read a folder as a file, root included

@@ -1,6 +1,7 @@
 """Searches from names: what is measured is what a reader of the file gets."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit
@@ -16,7 +19,10 @@ from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, t
 from slt_compress.pipeline import find
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.images import images_for
+from slt_compress.pipeline.prepare import OwnData
 from slt_compress.prng import Freeze
+from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.tasks.task import CLASSIFY
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
@@ -274,3 +280,29 @@ def test_a_ticket_that_cannot_be_measured_is_not_lost(
     for layer in whole.layers:
         assert np.array_equal(kept.mask(layer.name), whole.mask(layer.name))
     assert kept.half_statistics == (when == 360)
+
+
+def few(count: int) -> TensorDataset:
+    return TensorDataset(torch.randn(count, 8, generator=torch.Generator().manual_seed(0)), torch.arange(count) % 2)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(few(6))
+
+
+@pytest.mark.parametrize("validation", [few(1), few(2), DataLoader(few(3), batch_size=1), DataLoader(Stream())])
+def test_who_watches_changes_nothing(validation: Any) -> None:
+    """However few held-out examples there are to show, and however they are read; the network has a BatchNorm."""
+
+    def net() -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+    def found(reporter: ProgressReporter) -> Ticket:
+        config = SearchConfig(max_steps=3, batch_size=16)
+        data = OwnData(few(48), few(8), validation)
+        return find_ticket(net, config, reporter, data=data, task=CLASSIFY).ticket
+
+    watched = RecordingReporter()
+    assert found(watched).digest == found(SILENT).digest
+    assert len(watched.steps) == 3

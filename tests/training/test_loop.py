@@ -115,6 +115,21 @@ def test_a_single_image_shows_no_metric() -> None:
         assert [type(progress.metric) for progress in reports] == [kind, kind]
 
 
+def test_a_network_that_takes_no_such_batch_shows_no_metric() -> None:
+    class Picky(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.get_buffer("seen").add_(1)
+            raise ValueError(f"a batch of 32, please, not {len(images)}")
+
+    module = Picky()
+    assert peek(module, next(VALIDATION.batches(5)), training_run(1)) is None
+    assert module.get_buffer("seen").item() == 0
+
+
 def test_a_report_looks_at_no_more_images_than_a_step() -> None:
     seen = []
 
