@@ -1,5 +1,6 @@
 """A user's own images: `train/` and `test/` (or `val/`), each with a folder per class."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from slt_compress.data.images import ImageFiles, as_dataset
 from slt_compress.data.labels import check_known, few, same_name
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
-from slt_compress.data.walk import LeftOut, class_folders, image_files
+from slt_compress.data.walk import LeftOut, class_folders, entries, image_files
 from slt_compress.errors import DataError
 
 NAME = "imagefolder"
@@ -50,8 +51,9 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
 
 def _part_folder(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
-        if (folder / name).is_dir():
+        if os.path.isdir(folder / name):  # noqa: PTH112, pathlib raises where a folder is closed
             return folder / name
+    entries(folder)  # says so if it cannot be opened
     raise DataError(f"{folder} has no folder {' or '.join(f'{name}/' for name in names)} with a folder per class in it")
 
 
