@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from slt_compress.data.images import as_dataset
-from slt_compress.data.labels import check_known, draw_test, targets, task_for
+from slt_compress.data.labels import check_forms, check_known, draw_test, targets, task_for
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.data.table import LabelType, Rows, Table, TableImages, image_column, label_column, read_rows
 from slt_compress.data.walk import is_litter
@@ -115,6 +115,7 @@ def open_hub(text: str, reading: Reading = Reading(), wanted: Wanted | None = No
         classes = list(wanted.classes)
     else:
         classes = kind.classes(parts["train"].labels)
+        check_forms(reference.name, classes)
         litter = [name for name in classes if is_litter(name)]
         if litter:
             raise DataError(f"{reference.name} has the class {litter[0]}, left behind by other software; {_AS_FOLDER}")

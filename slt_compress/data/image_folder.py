@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from slt_compress.data.images import ImageFiles, as_dataset
-from slt_compress.data.labels import check_known, few, same_name
+from slt_compress.data.labels import check_forms, check_known, few, same_name
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.data.walk import LeftOut, class_folders, entries, image_files
 from slt_compress.errors import DataError
@@ -62,10 +62,8 @@ def _check_classes(roots: Mapping[Part, Path], names: Mapping[Part, Sequence[str
     classes = names["train"]
     if len(classes) < 2:
         raise DataError(f"{roots['train']} needs a folder for each of at least two classes, found {len(classes)}")
-    for index, name in enumerate(classes):
-        if twin := same_name(name, classes[:index], case=False):
-            raise DataError(f"{roots['train']} has two folders for one class, {twin}")
-    extra = [name for name in names["test"] if name not in classes]
+    check_forms(str(roots["train"]), classes)
+    extra = sorted(set(names["test"]) - set(classes))
     for name in extra:
         if twin := same_name(name, classes):
             raise DataError(f"{roots['test']} and {roots['train']} name a class differently, {twin}: rename one")

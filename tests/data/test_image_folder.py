@@ -170,7 +170,7 @@ def test_two_forms_of_one_name_are_no_two_classes_but_two_cases_are(folder: Path
     assert open_image_folder(folder).classes == ("Cat", "cat", "dog")
     for name in ("caf\u00e9", "cafe\u0301"):
         write_image(folder / "train" / name / "0.png", (10, 10), 1)
-    with pytest.raises(DataError, match=r"two folders for one class, .* one text in two forms of Unicode"):
+    with pytest.raises(DataError, match=r"two names for one class, .* one text in two forms of Unicode"):
         open_image_folder(folder)
 
 
