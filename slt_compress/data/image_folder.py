@@ -24,6 +24,10 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
     parts: Sequence[Part] = (wanted.part,) if wanted else ("train", "test")
     roots = {part: _part_folder(folder, _FOLDERS[part]) for part in parts}
     left_out = LeftOut(folder)
+    if not wanted:
+        for name in _FOLDERS["test"]:
+            if os.path.isdir(folder / name) and folder / name != roots["test"]:  # noqa: PTH112
+                left_out.add("unused", str(folder / name))
     names = {part: class_folders(root, left_out) for part, root in roots.items()}
     if wanted:
         check_known(NAME, names[wanted.part], wanted.classes)

@@ -35,7 +35,7 @@ _KINDS = {  # kind -> what one and what several are called
     "folder": ("folder named like an image", "folders named like images"),
     "closed": ("that cannot be opened", "that cannot be opened"),
     "outside": ("outside the class folders", "outside the class folders"),
-    "beside": ("other folder", "other folders"),
+    "unused": ("unused folder", "unused folders"),
 }
 
 

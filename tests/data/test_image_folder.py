@@ -1,6 +1,7 @@
 """Folders of images: layout, sizes, statistics, streaming, and clear words when something is wrong."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,13 @@ def test_nothing_is_told_of_an_ordinary_folder(folder: Path) -> None:
     told: list[str] = []
     open_image_folder(folder, Reading(warn=told.append)).read("train", 10)
     assert told == []
+
+
+def test_a_folder_val_beside_test_is_said_to_be_unused(folder: Path) -> None:
+    shutil.copytree(folder / "test", folder / "val")
+    told: list[str] = []
+    assert len(open_image_folder(folder, Reading(warn=told.append)).read("test", 10)) == 6
+    assert told == [f"left out of {folder}: 1 unused folder (val)"]
 
 
 def test_half_a_class_under_another_suffix_is_read(folder: Path) -> None:
