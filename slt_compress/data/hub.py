@@ -21,9 +21,10 @@ from typing import Any
 import torch
 
 from slt_compress.data.images import as_dataset
-from slt_compress.data.labels import check_known, draw_test, targets, task_for
+from slt_compress.data.labels import check_forms, check_known, draw_test, targets, task_for
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.data.table import LabelType, Rows, Table, TableImages, image_column, label_column, read_rows
+from slt_compress.data.walk import is_litter
 from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError, first_line
 
 HF = "hf"
@@ -33,6 +34,7 @@ _FORM = "hf:NAME#TRAIN,TEST,image=COLUMN,label=COLUMN,config=NAME,revision=NAME"
 _OPTIONS = ("image", "label", "config", "revision")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _MAJOR = 4  # version of the library: the first that runs no code of a data set
+_AS_FOLDER = "a folder with a folder per class can be opened as imagefolder, which leaves out what is none"
 _TEST_NAMES = ("test", "validation", "val", "valid")
 _SAVED = ("dataset_dict.json", "state.json")  # files that `save_to_disk` writes into its folder
 
@@ -97,7 +99,8 @@ def open_hub(text: str, reading: Reading = Reading(), wanted: Wanted | None = No
         image = image_column(library, first.features, reference.options.get("image"))
         label = label_column(library, first.features, reference.options.get("label"))
     except DataError as error:
-        raise DataError(f"{reference.name}: {error}") from error
+        advice = f"; {_AS_FOLDER}" if os.path.isdir(reference.path / "train") else ""  # noqa: PTH112
+        raise DataError(f"{reference.name}: {error}{advice}") from error
     if any(table.features.get(name) != first.features[name] for table in tables.values() for name in (image, label)):
         raise DataError(f"{reference.name}: the columns {image} and {label} differ between {' and '.join(tables)}")
     kind = LabelType.of(library, first.features[label])
@@ -112,6 +115,10 @@ def open_hub(text: str, reading: Reading = Reading(), wanted: Wanted | None = No
         classes = list(wanted.classes)
     else:
         classes = kind.classes(parts["train"].labels)
+        check_forms(reference.name, classes)
+        litter = [name for name in classes if is_litter(name)]
+        if litter:
+            raise DataError(f"{reference.name} has the class {litter[0]}, left behind by other software; {_AS_FOLDER}")
     if len(classes) < (1 if kind.several else 2):
         raise DataError(f"{parts['train'].split} needs more labels in {label}, found {', '.join(classes) or 'none'}")
 
@@ -147,7 +154,7 @@ def _load(library: Any, reference: Reference) -> dict[str, Table]:
     """Return the splits of a data set. Raises as `open_hub`."""
     path, options = reference.path, reference.options
     here = os.path.exists(path)  # noqa: PTH110
-    saved = here and any((path / name).is_file() for name in _SAVED)
+    saved = here and any(os.path.isfile(path / name) for name in _SAVED)  # noqa: PTH113
     if not here and not _HUB_NAME.fullmatch(reference.name):
         raise DataError(f"{path} does not exist, and is no name of the Hugging Face hub")
     for option in ("revision", *(("config",) if saved else ())):

@@ -1,14 +1,15 @@
 """A user's own images: `train/` and `test/` (or `val/`), each with a folder per class."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from slt_compress.data.images import ImageFiles, as_dataset
-from slt_compress.data.labels import check_known, few, same_name
+from slt_compress.data.labels import check_forms, check_known, few, same_name
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
-from slt_compress.data.walk import LeftOut, class_folders, image_files
+from slt_compress.data.walk import LeftOut, class_folders, entries, image_files
 from slt_compress.errors import DataError
 
 NAME = "imagefolder"
@@ -23,6 +24,10 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
     parts: Sequence[Part] = (wanted.part,) if wanted else ("train", "test")
     roots = {part: _part_folder(folder, _FOLDERS[part]) for part in parts}
     left_out = LeftOut(folder)
+    if not wanted:
+        for name in _FOLDERS["test"]:
+            if os.path.isdir(folder / name) and folder / name != roots["test"]:  # noqa: PTH112
+                left_out.add("unused", str(folder / name))
     names = {part: class_folders(root, left_out) for part, root in roots.items()}
     if wanted:
         check_known(NAME, names[wanted.part], wanted.classes)
@@ -50,8 +55,9 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
 
 def _part_folder(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
-        if (folder / name).is_dir():
+        if os.path.isdir(folder / name):  # noqa: PTH112, pathlib raises where a folder is closed
             return folder / name
+    entries(folder)  # says so if it cannot be opened
     raise DataError(f"{folder} has no folder {' or '.join(f'{name}/' for name in names)} with a folder per class in it")
 
 
@@ -60,10 +66,8 @@ def _check_classes(roots: Mapping[Part, Path], names: Mapping[Part, Sequence[str
     classes = names["train"]
     if len(classes) < 2:
         raise DataError(f"{roots['train']} needs a folder for each of at least two classes, found {len(classes)}")
-    for index, name in enumerate(classes):
-        if twin := same_name(name, classes[:index], case=False):
-            raise DataError(f"{roots['train']} has two folders for one class, {twin}")
-    extra = [name for name in names["test"] if name not in classes]
+    check_forms(str(roots["train"]), classes)
+    extra = sorted(set(names["test"]) - set(classes))
     for name in extra:
         if twin := same_name(name, classes):
             raise DataError(f"{roots['test']} and {roots['train']} name a class differently, {twin}: rename one")

@@ -24,7 +24,7 @@ def few(names: Sequence[str]) -> str:
 def check_known(dataset: str, names: Iterable[str], known: Sequence[str]) -> None:
     """Raise DataError, naming them, for classes of a data set that a network does not know."""
     found = sorted(set(names))
-    unknown = [name for name in found if name not in known]
+    unknown = sorted(set(found) - set(known))
     if not unknown:
         return
     twins = filter(None, (same_name(name, known) for name in unknown))
@@ -34,15 +34,21 @@ def check_known(dataset: str, names: Iterable[str], known: Sequence[str]) -> Non
     )
 
 
-def same_name(name: str, others: Iterable[str], *, case: bool = True) -> str:
-    """Return in which way a name is the same as one of the others but for its code points; empty if it is not.
+def check_forms(place: str, names: Iterable[str]) -> None:
+    """Raise DataError if two names are one text in two forms of Unicode."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise DataError(f"{place} has two names for one class, {same_name(name, [other])}")
 
-    Names that differ in upper and lower case are the same too, unless `case` is False.
-    """
+
+def same_name(name: str, others: Iterable[str]) -> str:
+    """Return in which way a person reads a name as one of the others; empty if it is another name."""
     for other in others:
         if name != other and unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other):
             return f"{name!a} and {other!a}, one text in two forms of Unicode"
-        if case and name != other and _folded(name) == _folded(other):
+        if name != other and _folded(name) == _folded(other):
             return f"{name!r} and {other!r}, which differ only in upper and lower case"
     return ""
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from slt_compress.data.images import ImageFiles, as_dataset
-from slt_compress.data.labels import check_known, draw_test, targets, task_for
+from slt_compress.data.labels import check_forms, check_known, draw_test, targets, task_for
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.errors import DataError
 
@@ -105,6 +105,7 @@ def open_listing(place: Path, reading: Reading = Reading(), wanted: Wanted | Non
 def _classes(file: Path, train: Sequence[_Row], *, several: bool) -> list[str]:
     """Return the labels of the training rows, sorted. Raises DataError if there are too few."""
     classes = sorted({name for row in train for name in row.labels})
+    check_forms(str(file), classes)
     if not classes:
         raise DataError(f"{file} has no label in its training rows")
     if len(classes) == 1 and not several:

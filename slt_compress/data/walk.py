@@ -35,7 +35,7 @@ _KINDS = {  # kind -> what one and what several are called
     "folder": ("folder named like an image", "folders named like images"),
     "closed": ("that cannot be opened", "that cannot be opened"),
     "outside": ("outside the class folders", "outside the class folders"),
-    "beside": ("other folder", "other folders"),
+    "unused": ("unused folder", "unused folders"),
 }
 
 
@@ -56,7 +56,7 @@ class LeftOut:
         inside = f"{folder}{os.sep}"
         for kind, paths in self._found.items():
             for path in paths:
-                if path.startswith(inside):
+                if path.startswith(inside) or path == str(folder):
                     part.add(kind, path)
         return part
 
@@ -75,7 +75,7 @@ class LeftOut:
 def class_folders(root: Path, left_out: LeftOut) -> list[str]:
     """Return the names of the folders in a folder, sorted. Raises DataError for a name that is not UTF-8."""
     names = []
-    for entry in _entries(root):
+    for entry in entries(root):
         kind = _kind(entry)
         if kind == "folder" and _leads_back(entry.path):
             kind = "again"
@@ -102,13 +102,13 @@ def image_files(folder: Path, left_out: LeftOut, *, skip_unreadable: bool) -> li
             continue
         read.add(place)
         try:
-            entries = _entries(here)
+            found = entries(here)
         except DataError:
             if not skip_unreadable:
                 raise
             left_out.add("closed", here)
             continue
-        for entry in entries:
+        for entry in found:
             kind = _kind(entry)
             suffix = os.path.splitext(entry.name)[1].lower()
             if kind == "file" and suffix in suffixes:
@@ -120,7 +120,12 @@ def image_files(folder: Path, left_out: LeftOut, *, skip_unreadable: bool) -> li
     return sorted(files)
 
 
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder of this name is left behind by other software."""
+    return name.lower() in _LITTER
+
+
+def entries(folder: str | Path) -> list[os.DirEntry[str]]:
     """Return what a folder holds, sorted by name. Raises DataError if it cannot be opened."""
     try:
         with os.scandir(folder) as found:
@@ -133,7 +138,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
     """Return "file" or "folder", or why an entry is neither."""
     if entry.name.startswith("."):
         return "hidden"
-    if entry.name.lower() in _LITTER:
+    if is_litter(entry.name):
         return "litter"
     try:
         if entry.is_file():

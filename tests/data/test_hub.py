@@ -177,6 +177,16 @@ def test_folders_that_the_library_can_load_are_read(tmp_path: Path) -> None:
     assert len(open_hub(f"hf:{file}").read("test", 8)) == 2
 
 
+def test_litter_is_no_class(tmp_path: Path) -> None:
+    folder = folders(tmp_path / "pictures")
+    save_picture(folder / "train" / "@eaDir" / "0.png", "red", 0)
+    with pytest.raises(DataError, match=r"has the class @eaDir, left behind by other software; .* as imagefolder"):
+        open_hub(f"hf:{folder}")
+    save_picture(folder / "train" / "red" / "@eaDir" / "0.png" / "thumb.jpg", "red", 0)
+    with pytest.raises(DataError, match=r"unclear which is the label; .* can be opened as imagefolder"):
+        open_hub(f"hf:{folder}")
+
+
 def test_what_the_library_says_meanwhile_is_not_heard(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

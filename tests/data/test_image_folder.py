@@ -1,6 +1,7 @@
 """Folders of images: layout, sizes, statistics, streaming, and clear words when something is wrong."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,13 @@ def test_nothing_is_told_of_an_ordinary_folder(folder: Path) -> None:
     assert told == []
 
 
+def test_a_folder_val_beside_test_is_said_to_be_unused(folder: Path) -> None:
+    shutil.copytree(folder / "test", folder / "val")
+    told: list[str] = []
+    assert len(open_image_folder(folder, Reading(warn=told.append)).read("test", 10)) == 6
+    assert told == [f"left out of {folder}: 1 unused folder (val)"]
+
+
 def test_half_a_class_under_another_suffix_is_read(folder: Path) -> None:
     for index in range(3):
         file = folder / "train" / "dog" / f"{index}.png"
@@ -170,7 +178,7 @@ def test_two_forms_of_one_name_are_no_two_classes_but_two_cases_are(folder: Path
     assert open_image_folder(folder).classes == ("Cat", "cat", "dog")
     for name in ("caf\u00e9", "cafe\u0301"):
         write_image(folder / "train" / name / "0.png", (10, 10), 1)
-    with pytest.raises(DataError, match=r"two folders for one class, .* one text in two forms of Unicode"):
+    with pytest.raises(DataError, match=r"two names for one class, .* one text in two forms of Unicode"):
         open_image_folder(folder)
 
 

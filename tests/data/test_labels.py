@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slt_compress.data.labels import check_known, draw_test, few, same_name, targets, task_for
+from slt_compress.data.labels import check_forms, check_known, draw_test, few, same_name, targets, task_for
 from slt_compress.errors import DataError
 
 
@@ -57,7 +57,12 @@ def test_names_that_a_person_reads_as_one_are_known(name: str, others: list[str]
     found = same_name(name, others)
     assert words in found
     assert bool(found) == bool(words)
-    assert same_name("cat", ["Cat"], case=False) == ""
+
+
+def test_one_name_in_two_forms_is_an_error_and_in_two_cases_is_not() -> None:
+    check_forms("here", ["a", "A", "b"])
+    with pytest.raises(DataError, match=r"^here has two names for one class, 'e\\u0301' and '\\xe9', one text in two"):
+        check_forms("here", ["a", "\u00e9", "e\u0301"])
 
 
 def test_unknown_classes_are_named() -> None:

@@ -123,6 +123,9 @@ def test_a_closed_folder_is_an_error_or_counted(closed: Path) -> None:
     with pytest.raises(DataError, match=r"cannot open the folder .*private: Permission denied"):
         found(closed)
     assert found(closed, skip_unreadable=True) == (["0.png"], "1 that cannot be opened (private)")
+    left_out = LeftOut(closed)
+    assert image_files(closed / "private", left_out, skip_unreadable=True) == []
+    assert str(left_out.within(closed / "private")) == "1 that cannot be opened (.)"
 
 
 def test_folders_are_classes_but_for_litter_and_links_to_folders_around_them(tmp_path: Path) -> None:
