@@ -8,11 +8,13 @@ import typer
 
 from slt_compress.cli import compare, evaluate, export, inspect, models, search, verify
 from slt_compress.cli.failures import INTERRUPTED
+from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
 from slt_compress.version import __version__
 
 app = typer.Typer(
     name="slt-compress",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -75,6 +75,11 @@ def open_dataset(name: str, folder: Path | None) -> Dataset:
         if folder is None:
             raise DataError(f"{CSV} needs `data_dir`, a CSV file with the columns path and label, or its folder")
         return open_listing(folder)
+    if name == DIGITS and folder is not None:
+        raise UsageError(
+            f"`data_dir` has no meaning for `dataset={DIGITS}`, which are part of scikit-learn: name the data set that "
+            f"{folder} holds with `dataset`"
+        )
     if folder is not None and not folder.is_dir():
         raise DataError(
             f"the data folder {folder} does not exist (make it first if {name} is to be downloaded into it)"

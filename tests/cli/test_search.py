@@ -54,7 +54,7 @@ def test_a_random_ticket_needs_no_steps(invoke: Run, tmp_path: Path) -> None:
     found = document(invoke("search", "lenet-5", "--method", "random", "--sparsity", 0.3, "--json"))
     assert (found["epochs"], found["images_per_second"]) == (0, 0)
     assert found["sparsity"] == pytest.approx(0.3, abs=0.005)
-    assert found["artifact"] == "lenet-5-digits-0.3-0.safetensors"
+    assert found["artifact"] == "lenet-5-digits-random-0.3-0.safetensors"
     assert (tmp_path / found["artifact"]).exists()
 
 
