@@ -61,14 +61,15 @@ def accuracy_against_bytes(summaries: Sequence[Summary], title: str) -> bytes:
 @contextlib.contextmanager
 def _own_settings() -> Iterator[None]:
     """Draw with matplotlib's own settings, and without its warnings, such as of a letter that its font lacks."""
+    backend = os.environ.pop("MPLBACKEND", "")  # one that is not installed would end the import
     try:
         matplotlib = importlib.import_module("matplotlib")
-    except ValueError:  # MPLBACKEND names none; elsewhere it is left to the user's own plots
-        kept = os.environ.pop("MPLBACKEND", "")
-        try:
-            matplotlib = importlib.import_module("matplotlib")
-        finally:
-            os.environ["MPLBACKEND"] = kept
+    finally:
+        if backend:
+            os.environ["MPLBACKEND"] = backend
+    with contextlib.suppress(ValueError):
+        if backend:
+            matplotlib.rcParams["backend"] = backend  # for the user's own plots, as the import would have done
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         matplotlib.rcdefaults()

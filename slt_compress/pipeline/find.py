@@ -113,7 +113,8 @@ def find_ticket(
     _check_readable(network, config, prepared, origin, constants)
     reporter.note(_announcement(config, network, prepared, context))
     if checkpoints:
-        checkpoints.check()
+        if checkpoints.every:
+            checkpoints.check()
         checkpoints = replace(checkpoints, identity=_identity(config, prepared, initialiser, module))
         if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
             reporter.note(f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it")

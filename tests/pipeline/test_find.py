@@ -10,11 +10,12 @@ import torch
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit
-from slt_compress.errors import OutputError, UnreachableError, UsageError
+from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, torch_classifier
 from slt_compress.pipeline import find
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.images import images_for
+from slt_compress.pipeline.prepare import prepare
 from slt_compress.prng import Freeze
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -229,3 +230,22 @@ def test_the_options_of_a_method_are_part_of_what_a_checkpoint_is_for(tmp_path: 
     find_ticket(LENET, config, checkpoints=checkpoints)
     with pytest.raises(UsageError, match="belongs to another search: its options is "):
         find_ticket(LENET, replace(config, options={}), checkpoints=replace(checkpoints, resume=True))
+
+
+@pytest.mark.parametrize("freeze", [Freeze(), Freeze(0.5, 0.1)])
+def test_classes_that_no_reader_would_accept_are_known_before_the_search(
+    freeze: Freeze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SearchConfig(max_steps=2, freeze=freeze, sparsity=0.6)
+    prepared = prepare(LENET, config)
+    monkeypatch.setattr(find, "search", lambda *_, **__: pytest.fail("the search has begun"))
+    for classes in ([f"{index:01000}" for index in range(5000)], ["x" * 5_000_000]):
+        named = replace(prepared, classes=(*classes,))
+        with pytest.raises(DataError, match="a reader accepts 4,194,304: there are too many classes, or their names"):
+            find_ticket(LENET, config, prepared=named)
+
+
+@pytest.mark.parametrize("given", [{"every": 2}, {"resume": True}])
+def test_checkpoints_of_a_search_without_steps_are_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no meaning for `method=random`, which optimises nothing"):
+        find_ticket(LENET, SearchConfig(method="random"), checkpoints=Checkpoints(tmp_path / "ckpt", **given))
