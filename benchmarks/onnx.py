@@ -130,7 +130,7 @@ def show(name: str, size: int, density: float, kinds: list[str], folder: Path, e
             module,
             ticket,
             paths[kind],
-            ExportConfig(weights=kind, max_accuracy_drop=1),
+            ExportConfig(weights=kind, max_accuracy_drop=1 if kind == "int8" else None),
             test=images,
             calibration=images,
         )

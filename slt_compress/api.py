@@ -39,6 +39,7 @@ from slt_compress.errors import UsageError
 from slt_compress.evaluation.accuracy import BATCH_SIZE, Evaluation
 from slt_compress.evaluation.accuracy import evaluate as measure
 from slt_compress.evaluation.networks import Network, module_of, open_network
+from slt_compress.files import check_apart
 from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.source import Given
 from slt_compress.onnx_export.export import (
@@ -146,6 +147,9 @@ def evaluate(
     Raises TicketError or VerificationError if the file is not what it should be, DataError if the images cannot be read
     or are of other classes.
     """
+    if isinstance(network, Network) and (device != "auto" or source is not None):
+        name = "`device`" if device != "auto" else "`source`"
+        raise UsageError(f"{name} has no meaning for a network that has been opened")
     opened = network if isinstance(network, Network) else open_network(network, device, source)
     task = recorded_task(opened.record.task, loss, metric)
     split: Split
@@ -200,9 +204,13 @@ def export(
     Raises UsageError for settings out of range, UnreachableError if the weights cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.
     """
+    if not isinstance(ticket, Ticket):
+        check_apart({"`output`": Path(output)}, {"the ticket": Path(ticket)})
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     chosen = _with(config or ExportConfig(), settings)
     check(opened, chosen)
+    if train is not None and FORMS[chosen.weights].exact:
+        raise UsageError(f"`train` has no meaning for `weights={chosen.weights}`, which needs no calibration")
     module = module_of(opened, source)
     own = test is not None or train is not None
     if own:
@@ -214,6 +222,8 @@ def export(
     else:
         reading = _reading(workers, skip_unreadable)
         split, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter, reading)
+    if split is None and (loss is not None or metric is not None):
+        raise UsageError("`loss` and `metric` have no meaning without data to measure: give `test`, or a `dataset`")
     task = CLASSIFY if split is None else recorded_task(opened.provenance.task, loss, metric)
     reporter.note(f"exporting with {chosen.weights} weights")
     return write_onnx(
@@ -301,7 +311,7 @@ def _images_to_check(
     """
     record = NetworkRecord.of(ticket)
     name = dataset or record.dataset
-    if record.preprocessing is None and not dataset:
+    if record.preprocessing is None and not (dataset or data_dir):
         reporter.note("no data to check the file on but random inputs: give `test`")
         return None, None
     if not (dataset or data_dir or name == DIGITS):

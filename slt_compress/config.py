@@ -23,6 +23,10 @@ CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
 }
 
 
+# Settings of optimiser steps, with the values that ask for nothing.
+OF_STEPS: dict[str, Any] = {"epochs": None, "max_steps": None, "augment": "none", "precision": "auto"}
+
+
 @dataclass(frozen=True)
 class SearchConfig:
     """All settings of a search but its model; None stands for the default.
@@ -114,6 +118,12 @@ class SearchConfig:
             if problem := argument_problem(name, value):
                 raise UsageError(problem)
         registry.check(self.method, self.recipe, self.options, self.learning_rate)
+        if not registry.METHODS[self.method].optimises and (idle := self.of_steps()):
+            raise UsageError(f"`{idle[0]}` has no meaning for `method={self.method}`, which optimises nothing")
+
+    def of_steps(self) -> list[str]:
+        """Return which settings of optimiser steps ask for something."""
+        return [name for name, nothing in OF_STEPS.items() if getattr(self, name) != nothing]
 
     @property
     def density(self) -> float:

@@ -1,37 +1,46 @@
-"""Writing a file so that a reader, or a crash, sees the old content or the new, never a part."""
+"""Writing a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+A link is followed: what it leads to is replaced, and the link stays. Only regular files are written. A device or a pipe
+would be replaced by a file, or take the result away for good.
+"""
 
 import contextlib
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from slt_compress.errors import OutputError
+from slt_compress.errors import OutputError, UsageError
+
+_KINDS = {
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+}
+_WRITTEN = {".safetensors", ".onnx", ".jsonl"}  # suffixes of what is written, which no image or list of images has
 
 
 def check_writable(path: Path) -> None:
     """Raise OutputError if `path` could not be written. Call it before long work, so that its result is not lost."""
-    folder = path.parent
+    target = _target(path)
     try:
-        is_folder, has_folder = path.is_dir(), folder.is_dir()
-    except OSError as error:  # such as a name that is too long
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    if is_folder:
-        raise OutputError(f"cannot write {path}: it is a folder, expected a file name")
-    if not has_folder:
-        raise OutputError(f"cannot write {path}: the folder {folder} does not exist")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
+        _make_temporary(target).unlink()  # a full folder or a path that is too long is known by trying
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def check_folder(path: Path) -> None:
     """Raise OutputError if `path` is no folder that can be written into, and none that could be made."""
     try:
-        nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+        nearest = next(place for place in (path.absolute(), *path.absolute().parents) if _mode(place, links=False))
+        mode = _mode(nearest)
     except OSError as error:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
-    if not nearest.is_dir():
-        raise OutputError(f"cannot write into {path}: {nearest} is a file, expected a folder")
+    if not mode or not stat.S_ISDIR(mode):
+        kind = _kind(mode) if mode else "a link that leads nowhere"
+        raise OutputError(f"cannot write into {path}: {nearest} is {kind}, expected a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write into {path}: no permission to write in the folder {nearest}")
 
@@ -43,6 +52,54 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
+
+
+def check_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+    """Raise UsageError if an output is one of the inputs, lies over a file of an input folder, or is another output.
+
+    Names are as the message is to have them, such as "`output`"; None is what was not given. Links, hard links and
+    other spellings are seen through.
+    """
+    written = {name: path for name, path in outputs.items() if path}
+    read = {name: path for name, path in inputs.items() if path}
+    for place, (name, path) in enumerate(written.items()):
+        for other, there in (*list(written.items())[:place], *read.items()):
+            if same(path, there):
+                raise UsageError(f"{other} and {name} are the same file, {path}: give another {name}")
+        for other, folder in read.items():
+            if _is_of(Path(os.path.realpath(folder)), Path(os.path.realpath(path))):
+                raise UsageError(f"{name} would replace {path}, one of the files in {other}: give another {name}")
+
+
+def _is_of(folder: Path, file: Path) -> bool:
+    """Return whether a file looks like one of a data set's: a list of images at its top, or anything further down."""
+    if folder not in file.parents or file.suffix in _WRITTEN or not file.is_file():
+        return False
+    return file.parent != folder or file.suffix == ".csv"
+
+
+def same(first: Path, second: Path) -> bool:
+    """Return whether two names stand for one file or folder, or will once it is made."""
+    with contextlib.suppress(OSError, ValueError):
+        return first.samefile(second)
+    return os.path.normcase(os.path.realpath(first)) == os.path.normcase(os.path.realpath(second))
+
+
+def named_after(path: Path, suffix: str) -> Path:
+    """Return the name of what is made of a ticket's file: with another suffix, if it has one. Never the same name.
+
+    What follows a dot in `run-0.9` is no suffix.
+    """
+    return path.with_name(path.name.removesuffix(".safetensors") + suffix)
+
+
+def unused(path: Path, content: bytes) -> Path:
+    """Return `path` if it is free, or holds this content already; otherwise the first free name with a number."""
+    name, number = path, 1
+    while name.exists() and not (name.is_file() and name.read_bytes() == content):
+        number += 1
+        name = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return name
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -57,22 +114,68 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If anything fails, the temporary file goes and `path` stays as it was. Raises OutputError for a failed write.
     """
-    check_writable(path)
+    target = _target(path)
     temporary = None
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        os.close(descriptor)
+        temporary = _make_temporary(target)
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a result is for sharing
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
+
+
+def _target(path: Path) -> Path:
+    """Return what is to be replaced: `path`, or what it leads to as a link.
+
+    Raises OutputError unless that is a regular file, or there is none and a folder that it can be made in.
+    """
+    try:
+        mode = _mode(path)
+        target = path.resolve() if path.is_symlink() else path
+        folder = target.parent
+        has_folder = stat.S_ISDIR(_mode(folder))
+    except (OSError, RuntimeError) as error:  # such as a name that is too long, or a link to itself
+        raise _unwritable(path, error) from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"cannot write {path}: it is a folder, expected a file name")
+    if mode and not stat.S_ISREG(mode):
+        raise OutputError(f"cannot write {path}: it is {_kind(mode)}, expected a regular file or a new name")
+    if not has_folder:
+        raise OutputError(f"cannot write {path}: the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
+    return target
+
+
+def _make_temporary(target: Path) -> Path:
+    # The whole name with something added could be longer than a name may be.
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".tmp")
+    os.close(descriptor)
+    return Path(name)
+
+
+def _unwritable(path: Path, error: Exception) -> OutputError:
+    return OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _mode(path: Path, *, links: bool = True) -> int:
+    """Return the mode of what is there, 0 if there is nothing. `links`: of what a link leads to."""
+    try:
+        return path.stat(follow_symlinks=links).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except ValueError as error:  # a zero byte
+        raise OSError(str(error)) from error
+
+
+def _kind(mode: int) -> str:
+    return next((words for test, words in _KINDS.items() if test(mode)), "a file")
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,29 @@ def test_every_public_name_is_there_and_waits_until_it_is_used() -> None:
     code = "import sys, slt_compress\nprint(sorted({'torch', 'numpy', 'onnx', 'safetensors'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_would_be_ignored_is_refused(result: slt_compress.SearchResult, tmp_path: Path) -> None:
+    result.ticket.save(tmp_path / "t.onnx")
+    network, path = open_network(result.ticket, "cpu"), tmp_path / "other.onnx"
+    attempts: list[tuple[Callable[[], object], str]] = [
+        (lambda: slt_compress.search("lenet-300-100", data_dir="."), "`data_dir` has no meaning for `dataset=digits`"),
+        (lambda: slt_compress.search("lenet-300-100", method="random", epochs=2), "`epochs` has no meaning for"),
+        (lambda: slt_compress.evaluate(network, device="cpu"), "`device` has no meaning for a network that has been"),
+        (lambda: slt_compress.evaluate(result.ticket, data_dir=tmp_path), "`data_dir` has no meaning for `dataset=dig"),
+        (lambda: slt_compress.export(result.ticket, path, max_accuracy_drop=0.5), "`max_accuracy_drop` has no meaning"),
+        (lambda: slt_compress.export(result.ticket, path, train=[1]), "`train` has no meaning for `weights=compact`"),
+        (
+            lambda: slt_compress.export(make_ticket("lenet-5", 0.5, size=28), path, metric="accuracy"),
+            "`loss` and `metric` have no meaning without data",
+        ),
+        (
+            lambda: slt_compress.export(tmp_path / "t.onnx", str(tmp_path / "." / "t.onnx")),
+            "the ticket and `output` are the same file",
+        ),
+    ]
+    for attempt, message in attempts:
+        with pytest.raises(UsageError, match=message):
+            attempt()
+    assert [one.name for one in tmp_path.iterdir()] == ["t.onnx"]
+    assert slt_compress.Ticket.load(tmp_path / "t.onnx").digest == result.ticket.digest

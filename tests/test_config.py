@@ -67,6 +67,10 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
             {"method": "random", "learning_rate": 0.1},
             "`learning_rate` has no meaning for `method` random, which optimises nothing",
         ),
+        *(
+            ({"method": "random", name: value}, f"`{name}` has no meaning for `method=random`, which optimises nothing")
+            for name, value in {"epochs": 1, "max_steps": 1, "augment": "crop", "precision": "fp32"}.items()
+        ),
     ],
 )
 def test_what_no_search_can_do_is_refused_with_what_was_given(fields: dict[str, Any], message: str) -> None:

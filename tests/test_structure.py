@@ -43,8 +43,8 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("progress", "tasks", "ticket", "training", "version"),
     },
     "api": {
-        *("comparison", "config", "data", "errors", "evaluation", "models", "onnx_export", "pipeline", "progress"),
-        *("tasks", "ticket", "training"),
+        *("comparison", "config", "data", "errors", "evaluation", "files", "models", "onnx_export", "pipeline"),
+        *("progress", "tasks", "ticket", "training"),
     },
     "cli": {
         "api",

@@ -1,15 +1,16 @@
 """`slt-compress compare`: run methods over sparsities and seeds."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes
+from slt_compress.cli.failures import exit_codes, failure_document
 from slt_compress.cli.flags import as_flags
+from slt_compress.cli.streams import shell
 from slt_compress.errors import FailedRunsError, UsageError
 from slt_compress.methods import registry
 
@@ -108,6 +109,7 @@ def compare(
         if distributed.started_by_torchrun():
             raise UsageError("compare runs in one process; torchrun is for search")
         from slt_compress.comparison.grid import Plan
+        from slt_compress.comparison.run import TABLES
         from slt_compress.comparison.run import compare as run
 
         plan = Plan.parse(
@@ -120,30 +122,44 @@ def compare(
             dense_lr=dense_lr,
             shard=shard,
         )
+        if not plan.optimises:
+            shared.refuse_idle({"log": log, "tensorboard": tensorboard}, "where nothing is optimised")
+        tables = {f"{name} in `output`": output / name for name in TABLES}
+        files.check_apart({"`output`": output, **tables, "`log`": log, "`tensorboard`": tensorboard}, {})
         with shared.printer("compare", json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
-            result = run(plan, output, shlex.join(["slt-compress", *sys.argv[1:]]), printer)
-        _render(printer, result, output, tables=shard is None)
+            result = run(plan, output, shell("slt-compress", *sys.argv[1:]), printer)
+        failure = None
         if result.failed:
             names = ", ".join(result.failed)
-            raise FailedRunsError(f"{len(result.failed)} of {result.cells} runs failed: {names}; see above")
+            failure = FailedRunsError(f"{len(result.failed)} of {result.cells} runs failed: {names}; see above")
+        _render(printer, result, output, failure, tables=shard is None)
+        if failure:
+            raise failure
 
 
-def _render(printer: "Printer", result: "ComparisonResult", output: Path, *, tables: bool) -> None:
+def _render(
+    printer: "Printer", result: "ComparisonResult", output: Path, failure: FailedRunsError | None, *, tables: bool
+) -> None:
     from slt_compress.comparison.results import accuracy_table
+    from slt_compress.comparison.run import PLOTS
 
     lines = [("cells", f"{len(result.rows)} of {result.cells} finished")]
     document = result.to_json()
     document["failed"] = {cell: as_flags(reason) for cell, reason in result.failed.items()}
+    document |= failure_document(failure) if failure else {}
     lines += [("failed", f"{cell}: {reason}") for cell, reason in document["failed"].items()]
     if not (tables and result.rows):
         advice = "" if tables else "next, once all shards are finished: the same command without --shard"
         printer.result(document, lines, advice=advice)
         return
+    drawn = [name for name in PLOTS if name not in result.undrawn]
+    for name, reason in result.undrawn.items():
+        printer.warn(f"cannot draw {output / name} ({reason}); the tables are complete")
     printer.table(*accuracy_table(result.summaries))
     lines += [
         ("accuracy", f"test, in per cent, {'mean ± std' if result.seeds > 1 else 'one seed'}"),
         ("table", f"{output / 'results.csv'}, {output / 'results.json'}, {output / 'results.md'}"),
-        ("plots", f"{output / 'accuracy-sparsity.png'}, {output / 'accuracy-bytes.png'}"),
+        *([("plots", ", ".join(str(output / name) for name in drawn))] if drawn else []),
         ("tickets", str(output / "tickets")),
     ]
     printer.result(document, lines)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +14,40 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from slt_compress.cli import streams
 from slt_compress.cli.flags import as_flags
+from slt_compress.errors import OutputError
 
 if TYPE_CHECKING:
     from slt_compress.progress import ReportCount, ReportTraining, TrainingLog, TrainingProgress
 
 _PATIENCE = 2.0  # seconds before a progress bar appears
 _LINE_EVERY = 10.0  # seconds between two lines about a run, away from a terminal
+
+
+class _Call:
+    """What a failure must know of the running call, wherever it occurs.
+
+    Attributes:
+        json: whether it is to be answered with a JSON document.
+        answered: whether that has been printed. There is never a second one.
+        results: descriptor of the stdout that results go to where `cli.source` keeps it apart; None: `sys.stdout`.
+    """
+
+    def __init__(self, json: bool = False) -> None:
+        self.json = json
+        self.answered = False
+        self.results: int | None = None
+
+
+_call = _Call()
+
+
+class _Screen(Console):
+    """A console that leaves a reader that has gone to `_delivering`, as any other failure of a stream."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # rich calls this while it handles the error
 
 
 class Printer:
@@ -37,8 +65,8 @@ class Printer:
         self._json = json
         self.run = run
         self.logs: list[TrainingLog] = []
-        self._out = Console(file=results, highlight=False, soft_wrap=True)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._out: Console = _Screen(file=results, highlight=False, soft_wrap=True)
+        self._err: Console = _Screen(stderr=True, highlight=False, soft_wrap=True)
         self.shows_progress = self._err.is_terminal and not (json or quiet)
         self._talks = not (json or quiet)
 
@@ -52,15 +80,20 @@ class Printer:
         self._err.print(plain(as_flags(text)))
 
     def result(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]], advice: str = "") -> None:
-        """Print a result: the JSON document with `json`, else one line per (label, value), then the next command."""
-        if self._json:
-            self._results.write(json.dumps(document, allow_nan=False) + "\n")
-            return
-        width = max(len(label) for label, _ in lines)
-        for label, value in lines:
-            self._out.print(f"[bold]{escape(label.ljust(width))}[/bold]  {plain(value)}")
-        if advice:
-            self._out.print(f"\n{plain(advice)}")
+        """Print a result: the JSON document with `json`, else one line per (label, value), then the next command.
+
+        Raises OutputError if stdout cannot be written.
+        """
+        with _delivering(self._results, "; files that were written stay"):
+            if self._json:
+                self._results.write(json.dumps(document, allow_nan=False) + "\n")
+                _call.answered = True
+                return
+            width = max(len(label) for label, _ in lines)
+            for label, value in lines:
+                self._out.print(f"[bold]{escape(label.ljust(width))}[/bold]  {plain(value)}")
+            if advice:
+                self._out.print(f"\n{plain(advice)}")
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table, its first column to the left and the others to the right; nothing with JSON."""
@@ -72,7 +105,8 @@ class Printer:
         for row in rows:
             table.add_row(*map(plain, row))
         # A table never wraps its rows: piped into a file it would lose its columns.
-        Console(file=self._results, highlight=False, width=max(self._out.width, 160)).print(table)
+        with _delivering(self._results):
+            _Screen(file=self._results, highlight=False, width=max(self._out.width, 160)).print(table)
 
     @contextlib.contextmanager
     def training_progress(self) -> Iterator["ReportTraining | None"]:
@@ -234,15 +268,66 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def error(text: str) -> None:
-    """Print one failure on stderr."""
+def begin(*, json: bool) -> None:
+    """Note that a call of the command line begins, and whether a failure is to be answered with JSON."""
+    global _call  # a process runs one call at a time
+    if _call.results is not None:
+        os.close(_call.results)
+    _call = _Call(json)
+
+
+def keep_stdout(descriptor: int) -> None:
+    """Note where stdout was before other output was led away from it. The descriptor is copied."""
+    _call.results = os.dup(descriptor)
+
+
+def error(text: str, exit_code: int = 1) -> None:
+    """Print one failure on stderr, and with `--json` its document on stdout."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/bold red] {plain(text)}")
+    answer(text, exit_code)
+
+
+def answer(text: str, exit_code: int) -> None:
+    """Print the JSON document of a failure on stdout, if it is wanted and no document has been printed."""
+    leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun has started, one answers
+    if not _call.json or _call.answered or not leads:
+        return
+    _call.answered = True
+    line = json.dumps({"error": text, "exit_code": exit_code}) + "\n"
+    with contextlib.suppress(OSError):
+        if _call.results is not None:
+            os.write(_call.results, line.encode())
+            return
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def finish(failure: OSError | None = None) -> int:
+    """Write what stdout still holds. Return 0, or the exit code if that fails, or has failed, which is told then."""
+    try:
+        with _delivering(sys.stdout):
+            if failure:
+                raise failure
+    except OutputError as told:
+        error(str(told), told.exit_code)
+        return told.exit_code
+    return 0
+
+
+@contextlib.contextmanager
+def _delivering(stream: TextIO, addition: str = "") -> Iterator[None]:
+    """Raise OutputError, with an addition, if what is printed in the block, or before, cannot be written."""
+    try:
+        yield
+        stream.flush()
+    except OSError as failure:
+        streams.silence(stream)
+        raise OutputError(f"cannot write to standard output: {failure.strerror or failure}{addition}") from failure
 
 
 def plain(text: str) -> str:
     """Make text from a file or a user safe for a terminal: no markup, control characters as escapes."""
-    shown = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
-    return escape(shown)
+    return escape(streams.readable(text))
 
 
 def size(count: int) -> str:

@@ -1,18 +1,18 @@
 """`slt-compress evaluate`: measure a ticket or an exported network on the test images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.failures import exit_codes, failure_document, require_file
 from slt_compress.cli.source import user_code
+from slt_compress.cli.streams import shell
 from slt_compress.errors import UsageError, VerificationError
 from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
-    from slt_compress.cli.console import Printer
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.evaluation.networks import Network
 
@@ -49,7 +49,7 @@ def evaluate(
         if backend == "torch" and is_onnx:
             raise UsageError(f"{file} runs under onnxruntime; torch evaluates the ticket it was exported from")
         if backend == "onnxruntime" and not is_onnx:
-            raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {file}")
+            raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {shell(file)}")
         if is_onnx and device not in ("auto", "cpu"):
             raise UsageError(f"{file} runs on the CPU; `device` is for tickets")
         require_file(file)
@@ -71,26 +71,31 @@ def evaluate(
                 skip_unreadable=skip_unreadable,
                 reporter=printer,
             )
-            _render(printer, file, network, result, dataset or network.record.dataset)
-        if min_accuracy is not None and result.accuracy < min_accuracy:
-            raise VerificationError(f"accuracy {result.accuracy:.4f} is below `min_accuracy` {min_accuracy:g}")
+            missed = None
+            if min_accuracy is not None and result.accuracy < min_accuracy:
+                missed = VerificationError(f"accuracy {result.accuracy:.4f} is below `min_accuracy` {min_accuracy:g}")
+            document = _document(file, network, result) | (failure_document(missed) if missed else {})
+            printer.result(document, _lines(network, result, dataset or network.record.dataset))
+            if missed:
+                raise missed
 
 
-def _render(printer: "Printer", file: Path, network: "Network", result: "Evaluation", name: str) -> None:
-    printer.result(
-        {
-            result.metric_name: result.metric,
-            "loss": result.finite_loss,
-            "samples": result.samples,
-            "seconds": result.seconds,
-            "backend": network.backend,
-            "sparsity": network.record.sparsity,
-            "bytes": file.stat().st_size,
-        },
-        [
-            (result.metric_name, f"{result.metric:.2%} of {result.samples:,} test images of {name}"),
-            ("loss", f"{result.loss:.4f}"),
-            ("sparsity", f"{network.record.sparsity:.2%}"),
-            ("time", f"{result.seconds:.2f} s with {network.backend}"),
-        ],
-    )
+def _document(file: Path, network: "Network", result: "Evaluation") -> dict[str, Any]:
+    return {
+        result.metric_name: result.metric,
+        "loss": result.finite_loss,
+        "samples": result.samples,
+        "seconds": result.seconds,
+        "backend": network.backend,
+        "sparsity": network.record.sparsity,
+        "bytes": file.stat().st_size,
+    }
+
+
+def _lines(network: "Network", result: "Evaluation", name: str) -> list[tuple[str, str]]:
+    return [
+        (result.metric_name, f"{result.metric:.2%} of {result.samples:,} test images of {name}"),
+        ("loss", f"{result.loss:.4f}"),
+        ("sparsity", f"{network.record.sparsity:.2%}"),
+        ("time", f"{result.seconds:.2f} s with {network.backend}"),
+    ]

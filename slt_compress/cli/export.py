@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
-from slt_compress.cli.source import user_code
+from slt_compress.cli.source import code_file, user_code
+from slt_compress.cli.streams import shell
 from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
@@ -50,26 +52,36 @@ def export(
     workers: shared.Workers = None,
     skip_unreadable: shared.SkipUnreadable = False,
     max_accuracy_drop: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="int8: exit with 3 if the test accuracy falls by more than this fraction."),
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="int8: exit with 3 if the test accuracy falls by more than this fraction. \\[default: 0.01]",
+        ),
+    ] = None,
     source: shared.Source = None,
     json: shared.Json = False,
 ) -> None:
     """Write a ticket as ONNX and check that onnxruntime computes what torch does."""
-    output = output or ticket_file.with_suffix(".onnx")
+    named, output = output, output or files.named_after(ticket_file, ".onnx")
     with exit_codes(output=output):
         require_file(ticket_file)
-        from slt_compress import api, files
+        from slt_compress import api
         from slt_compress.cli.console import Printer
         from slt_compress.onnx_export.export import ExportConfig
+        from slt_compress.ticket.ticket import Ticket
 
+        inputs = {"the ticket": ticket_file, "`data_dir`": data_dir, "`source`": code_file(source)}
+        files.check_apart({"`output`": output}, inputs)
         files.check_writable(output)
         config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop)
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
+            if not named and output.exists():
+                printer.note(f"{output} will be replaced")
+            ticket = Ticket.load(ticket_file)
             result = api.export(
-                ticket_file,
+                ticket,
                 output,
                 config=config,
                 dataset=dataset,
@@ -79,10 +91,14 @@ def export(
                 source=own,
                 reporter=printer,
             )
-            _render(printer, weights, result, output)
+            origin = ticket.provenance
+            images = shared.images_of(origin.dataset if origin.preprocessing else "", dataset, data_dir)
+            _render(printer, weights, result, output, images)
 
 
-def _render(printer: "Printer", weights: str, result: "ExportResult", output: Path) -> None:
+def _render(
+    printer: "Printer", weights: str, result: "ExportResult", output: Path, images: list[str | Path] | None
+) -> None:
     from slt_compress.cli.console import size
     from slt_compress.onnx_export.forms import FORMS
 
@@ -114,5 +130,5 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", output: Pa
             "calibration_pictures": result.calibration_images,
         },
         lines,
-        advice=f"next: slt-compress evaluate {output}",
+        advice="" if images is None else f"next: {shell('slt-compress', 'evaluate', output, *images)}",
     )

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -30,6 +31,16 @@ def _advice(failure: SltError) -> str:
     return ""
 
 
+def message(failure: SltError) -> str:
+    """Return a failure as the command line tells it: with its options, and what to do next."""
+    return as_flags(str(failure)) + _advice(failure)
+
+
+def failure_document(failure: SltError) -> dict[str, Any]:
+    """Return what a JSON document says of a failure, alone or beside a result."""
+    return {"error": message(failure), "exit_code": failure.exit_code}
+
+
 @contextlib.contextmanager
 def exit_codes(
     interrupted: Callable[[], str] = lambda: "interrupted; nothing was written", output: Path | None = None
@@ -45,12 +56,12 @@ def exit_codes(
         with interrupts.raised():
             yield
     except SltError as failure:
-        console.error(as_flags(str(failure)) + _advice(failure))
+        console.error(message(failure), failure.exit_code)
         raise typer.Exit(failure.exit_code) from failure
     except KeyboardInterrupt as interrupt:
         interrupts.told()
         written = output and _identity(output) != before
-        console.error(f"interrupted; {output} is written" if written else interrupted())
+        console.error(f"interrupted; {output} is written" if written else interrupted(), INTERRUPTED)
         raise typer.Exit(INTERRUPTED) from interrupt
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.streams import shell
 from slt_compress.models.spec import PYTHON
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
         printer = Printer(json=json)
         total = ticket_file.stat().st_size
         origin = ticket.provenance
-        command, addition = _next(ticket)
         printer.table(
             ("layer", "shape", "weights", "kept", "density", "codec", "bytes", "bound"),
             [
@@ -92,14 +92,19 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
                 *([("format", f"version {ticket.version}")] if ticket.version > 1 else []),
             ],
-            advice=f"next: slt-compress {command} {ticket_file}{addition}",
+            advice=f"next: slt-compress {_next(ticket)} {shell(ticket_file)}{_source(ticket)}",
         )
 
 
-def _next(ticket: "Ticket") -> tuple[str, str]:
-    """Return the command that a ticket can be tried with, and what has to be added to it."""
-    command = "evaluate" if ticket.provenance.preprocessing else "verify"  # other data has no name to open it by
-    return command, " --source FILE.py:FUNCTION" if ticket.provenance.model.builder == PYTHON else ""
+def _next(ticket: "Ticket") -> str:
+    """Return the command that a ticket can be tried with: the images of some have no name to open them by."""
+    origin = ticket.provenance
+    images = shared.images_of(origin.dataset if origin.preprocessing else "", None, None)
+    return "verify" if images is None else "evaluate"
+
+
+def _source(ticket: "Ticket") -> str:
+    return " --source FILE.py:FUNCTION" if ticket.provenance.model.builder == PYTHON else ""
 
 
 def _parts(ticket: "Ticket", total: int) -> str:

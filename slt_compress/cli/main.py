@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 
 from slt_compress.cli import compare, evaluate, export, inspect, interrupts, models, search, verify
+from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
 from slt_compress.version import __version__
 
 app = typer.Typer(
     name="slt-compress",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -7,6 +7,7 @@ import typer
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.flags import as_flags
+from slt_compress.cli.streams import shell
 
 EXAMPLES = (
     "Examples:\n\nslt-compress models\n\nslt-compress models wide_resnet\n\n"
@@ -65,5 +66,11 @@ def models(
                     "ticket: estimated, at 90 % sparsity",
                 )
             ],
-            advice="next: slt-compress search MODEL" if pattern else "more: slt-compress models FILTER",
+            advice=_advice([entry.name for entry in entries if not entry.problem], pattern),
         )
+
+
+def _advice(names: list[str], pattern: str | None) -> str:
+    if pattern is None:
+        return "more: slt-compress models wide_resnet"
+    return f"next: {shell('slt-compress', 'search', names[0])}" if names else ""

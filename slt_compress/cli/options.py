@@ -2,12 +2,13 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 
 import typer
 
+from slt_compress.errors import UsageError
 from slt_compress.methods import registry
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 DATASETS = "digits, mnist, fashion-mnist, cifar10, cifar100, svhn, imagefolder, csv or hf:NAME"
+_WITHOUT_PLACE = {"imagefolder", "csv", "hf"}  # data sets of which a ticket does not say where they are
 
 Model = Annotated[
     str,
@@ -165,6 +167,27 @@ def with_method_options(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=[*own, *brought])  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *brought)}
     return run
+
+
+def refuse_idle(given: Mapping[str, object], why: str) -> None:
+    """Raise UsageError for an option, by its name, that was given though it has no meaning; `why` ends the sentence."""
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"`{name}` has no meaning {why}")
+
+
+def images_of(recorded: str, dataset: str | None, data_dir: Path | None) -> list[str | Path] | None:
+    """Return the options by which the next command finds the images of a ticket; None if none are known.
+
+    `recorded` is the data set that the ticket names, empty for data that has no name here; the others are options of
+    this command.
+    """
+    if not recorded or (recorded in _WITHOUT_PLACE and not (dataset or data_dir)):
+        return None
+    found: list[str | Path] = []
+    if dataset and dataset != recorded:
+        found += ["--dataset", dataset]
+    return found + (["--data-dir", data_dir] if data_dir else [])
 
 
 def search_config(*, freeze_ratio: float, lock_ratio: float, **fields: Any) -> "SearchConfig":

@@ -1,21 +1,26 @@
 """`slt-compress search`: find a ticket and write it."""
 
-import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.options import MethodName, RecipeName
-from slt_compress.cli.source import names_code, user_code
-from slt_compress.errors import DamagedImagesError, SltError, UnmeasuredError, UsageError
+from slt_compress.cli.source import code_file, names_code, user_code
+from slt_compress.cli.streams import shell
+from slt_compress.comparison.results import exact, method_label
+from slt_compress.errors import DamagedImagesError, SltError, UnmeasuredError
+from slt_compress.methods import registry
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
     from slt_compress.pipeline.find import SearchResult
+    from slt_compress.ticket.ticket import Ticket
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -67,7 +72,7 @@ def search(
     ] = "auto",
     output: Annotated[
         Path | None,
-        typer.Option(help="Ticket to write. \\[default: MODEL-DATASET-SPARSITY-SEED.safetensors]"),
+        typer.Option(help="Ticket to write. \\[default: MODEL-DATASET[-METHOD]-SPARSITY-SEED.safetensors]"),
     ] = None,
     checkpoint_every: Annotated[
         int | None,
@@ -93,9 +98,11 @@ def search(
     options: dict[str, Any],
 ) -> None:
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
-    output = output or Path(f"{_stem(model)}-{_stem(dataset)}-{sparsity:g}-{seed}.safetensors")
+    named = output is not None
+    output = output or Path(_default_name(model, dataset, method_label(method, recipe, options), sparsity, seed))
     folder = Path(f"{output}.ckpt")
-    with exit_codes(lambda: _how_to_resume(folder, bool(checkpoint_every or resume)), output):
+    keeps = bool(checkpoint_every or resume)
+    with exit_codes(lambda: _how_to_resume(folder, keeps), output):
         config = shared.search_config(
             dataset=dataset,
             data_dir=data_dir,
@@ -120,32 +127,37 @@ def search(
             codec=codec,
             statistics=statistics,
         )
-        from slt_compress import files
-
-        if log and log.resolve() == output.resolve():
-            raise UsageError(f"`log` and `output` are the same file, {output}")
+        if not registry.METHODS[method].optimises:
+            idle = {"checkpoint_every": checkpoint_every, "resume": resume, "log": log, "tensorboard": tensorboard}
+            shared.refuse_idle(idle, f"for `method={method}`, which optimises nothing")
+        outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
+        inputs = {"`data_dir`": data_dir, "`dataset`": _hub_folder(dataset), "the network": code_file(model)}
+        files.check_apart({**outputs, "`output`": output}, inputs)
         files.check_writable(output)
-        files.check_folder(folder)
+        if keeps:
+            files.check_folder(folder)
         from slt_compress.pipeline.find import find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
 
-        checkpoints = Checkpoints(folder, checkpoint_every, resume)
         with user_code(model if names_code(model) else None) as (own, results), distributed.join() as context:
             network = own or model
+            checkpoints = Checkpoints(folder, checkpoint_every, resume)
             if not context.is_main_process:
                 find_ticket(network, config, checkpoints=checkpoints, context=context)
                 return
+            run = output.name.removesuffix(".safetensors")
             with shared.printer(
-                output.stem, json=json, quiet=quiet, log=log, tensorboard=tensorboard, results=results
+                run, json=json, quiet=quiet, log=log, tensorboard=tensorboard, results=results
             ) as printer:
+                checkpoints = replace(checkpoints, warn=printer.warn)
                 try:
                     result = find_ticket(network, config, printer, checkpoints=checkpoints, context=context)
                 except UnmeasuredError as failure:
-                    failure.ticket.save(output)
+                    output = _save(failure.ticket, output, printer, named=named)
                     raise SltError(_how_to_measure(failure, model, config, output)) from failure
-            result.ticket.save(output)
-            if checkpoint_every or resume:  # another search's stays
+            output = _save(result.ticket, output, printer, named=named)
+            if keeps:  # another search's stays
                 checkpoints.remove()
             _render(printer, model, config, result, output)
 
@@ -156,6 +168,9 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
     ticket, test, validation = result.ticket, result.test, result.validation
     written, dense = output.stat().st_size, result.dense_bytes
     empty = [layer.name for layer in ticket.layers if layer.kept <= 1]
+    recorded = config.dataset.partition(":")[0]  # of hf:NAME, hf
+    images = shared.images_of(recorded, config.dataset, config.data_dir) or []
+    source = ["--source", model] if names_code(model) else []
     if empty:
         printer.note(f"at most one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
     printer.result(
@@ -187,8 +202,14 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
             ("time", f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s"),
             ("ticket", str(output)),
         ],
-        advice=f"next: slt-compress export {output}" + (f" --source {model}" if names_code(model) else ""),
+        advice=f"next: {shell('slt-compress', 'export', output, *images, *source)}",
     )
+
+
+def _default_name(model: str, dataset: str, method: str, sparsity: float, seed: int) -> str:
+    """Return the name of a ticket that was given none. The default method is left out of it."""
+    words = [_stem(model), _stem(dataset), method.replace(":", "-"), exact(sparsity), str(seed)]
+    return "-".join(word for word in words if word != "crbg") + ".safetensors"
 
 
 def _stem(name: str) -> str:
@@ -199,18 +220,35 @@ def _stem(name: str) -> str:
     return Path(name).name.replace(".py:", "-") if names_code(name) else name.replace("/", "-")
 
 
+def _save(ticket: "Ticket", output: Path, printer: "Printer", *, named: bool) -> Path:
+    """Save a ticket, and return where: a name of our own choice is not taken from another result."""
+    if not named and (free := files.unused(output, ticket.to_bytes())) != output:
+        printer.warn(f"{output} holds another result and stays as it is")
+        output = free
+    ticket.save(output)
+    return output
+
+
 def _how_to_measure(failure: UnmeasuredError, model: str, config: "SearchConfig", output: Path) -> str:
-    words = ["slt-compress", "evaluate", str(output), "--dataset", config.dataset]
-    words += ["--data-dir", str(config.data_dir)] if config.data_dir else []
+    words: list[str | Path] = ["slt-compress", "evaluate", output, "--dataset", config.dataset]
+    words += ["--data-dir", config.data_dir] if config.data_dir else []
     words += ["--source", model] if names_code(model) else []
     words += ["--skip-unreadable"] if isinstance(failure.__cause__, DamagedImagesError) else []
     return (
         f"the ticket was found, and is saved as {output}, but measuring it has failed: {failure.reason}; later measure "
-        f"it with: {shlex.join(words)}"
+        f"it with: {shell(*words)}"
     )
 
 
+def _hub_folder(dataset: str) -> Path | None:
+    """Return the folder that hf:FOLDER names; None for what is no folder here."""
+    folder = Path(dataset.removeprefix("hf:").partition("#")[0])
+    return folder if dataset.startswith("hf:") and folder.is_dir() else None
+
+
 def _how_to_resume(folder: Path, checkpoints: bool) -> str:
-    if checkpoints and any(folder.glob("*.safetensors")):
+    if not checkpoints:
+        return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the search)"
+    if any(folder.glob("*.safetensors")):
         return f"interrupted; the same command with --resume continues from the checkpoint in {folder}"
-    return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the search)"
+    return "interrupted; nothing was written, as no checkpoint was due yet"

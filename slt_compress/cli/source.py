@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from slt_compress.cli import console
 from slt_compress.errors import UsageError
 
 _FORM = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)", re.ASCII | re.DOTALL)
@@ -20,6 +21,12 @@ _FORM = re.compile(r"(?P<file>.+\.py):(?P<function>[A-Za-z_]\w*)", re.ASCII | re
 def names_code(text: str) -> bool:
     """Return whether this is FILE.py:FUNCTION, and not the name of a model."""
     return bool(re.search(r"\.py(:|$)", text))
+
+
+def code_file(text: str | None) -> Path | None:
+    """Return the file of FILE.py:FUNCTION; None without one."""
+    match = _FORM.fullmatch(text or "")
+    return Path(match["file"]) if match else None
 
 
 def load(text: str) -> Callable[[], Any]:
@@ -53,6 +60,7 @@ def stdout_for_results() -> TextIO:
     """
     sys.stdout.flush()
     kept = os.dup(1)
+    console.keep_stdout(kept)
     os.dup2(2, 1)
     return os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from slt_compress.comparison.results import DENSE, method_label
-from slt_compress.config import SearchConfig
+from slt_compress.comparison.results import DENSE, exact, method_label
+from slt_compress.config import OF_STEPS, SearchConfig
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
 
@@ -113,6 +113,11 @@ class Plan:
                 raise UsageError(f"`{argument}` names {twice[0]} twice")
         return cls(model, config, tuple(contenders), tuple(shares), seeds, dense, dense_lr, _shard(shard))
 
+    @property
+    def optimises(self) -> bool:
+        """Whether any cell makes optimiser steps."""
+        return self.dense or any(registry.METHODS[one.method].optimises for one in self.contenders)
+
     def cells(self) -> list["Cell"]:
         """Return all cells, seed by seed, so that an interrupted grid already compares something."""
         found = []
@@ -153,14 +158,16 @@ class Cell:
         """The name of its files, without suffix, and its name in a grid."""
         detail = f"-{self.sparsity}"
         if self.is_dense:
-            detail = "" if self.learning_rate is None else f"-{self.learning_rate:g}"
+            detail = "" if self.learning_rate is None else f"-{exact(self.learning_rate)}"
         return f"{self.contender.label.replace(':', '-')}{detail}-{self.seed}"
 
     def config(self, common: SearchConfig) -> SearchConfig:
         """Return the config of this cell's search."""
         one = self.contender
+        idle = {} if self.optimises else OF_STEPS  # of the other cells
         return replace(
             common,
+            **idle,
             method=one.method,
             recipe=one.recipe,
             options=one.options,

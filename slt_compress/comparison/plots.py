@@ -1,17 +1,22 @@
-"""Plots of a comparison as PNG, drawn without a display.
+"""Plots of a comparison as PNG, drawn without a display, and alike whatever the user's settings of matplotlib are.
 
 Accuracy is drawn as errors on a logarithmic axis: the step from 98 to 99 per cent halves them, and a control far below
 does not press the others together.
 """
 
+import contextlib
+import importlib
 import io
-from collections.abc import Callable, Sequence
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from slt_compress.comparison.results import DENSE, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Plot = Callable[[Sequence[Summary], str], bytes]  # summaries, title -> PNG
 
@@ -22,43 +27,72 @@ _TICKS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 0.
 def accuracy_against_sparsity(summaries: Sequence[Summary], title: str) -> bytes:
     """Return a PNG: a line with error bars per method over the share of kept weights, the dense mean across."""
     kept = sorted({1 - summary.target_sparsity for summary in summaries if summary.label != DENSE})
-    figure, axes = _figure(title, kept)
-    axes.invert_xaxis()
-    _lines(axes, summaries, lambda summary: 1 - summary.target_sparsity)
-    for summary in summaries:
-        if summary.label == DENSE:
-            axes.axhline(_errors(summary), color="black", linestyle="--", label=DENSE)
-    axes.xaxis.set_major_locator(FixedLocator(kept))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
-    axes.set_xlabel("sparsity (share of weights that are zero)")
-    return _png(figure, axes)
+    with _own_settings():
+        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+        figure, axes = _figure(title, kept)
+        axes.invert_xaxis()
+        _lines(axes, summaries, lambda summary: 1 - summary.target_sparsity)
+        for summary in summaries:
+            if summary.label == DENSE:
+                axes.axhline(_errors(summary), color="black", linestyle="--", label=DENSE)
+        axes.xaxis.set_major_locator(FixedLocator(kept))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
+        axes.set_xlabel("sparsity (share of weights that are zero)")
+        return _png(figure, axes)
 
 
 def accuracy_against_bytes(summaries: Sequence[Summary], title: str) -> bytes:
     """Return a PNG: a line with error bars per method over the size of the file, the dense network as a point."""
-    figure, axes = _figure(title, [summary.bytes / 1000 for summary in summaries])
-    _lines(axes, summaries, lambda summary: summary.bytes / 1000)
-    for summary in summaries:
-        if summary.label == DENSE:
-            axes.plot([summary.bytes / 1000], [_errors(summary)], "k*", markersize=12, label="dense, fp32")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-    axes.set_xlabel("file in KB")
-    return _png(figure, axes)
+    with _own_settings():
+        from matplotlib.ticker import FuncFormatter
+
+        figure, axes = _figure(title, [summary.bytes / 1000 for summary in summaries])
+        _lines(axes, summaries, lambda summary: summary.bytes / 1000)
+        for summary in summaries:
+            if summary.label == DENSE:
+                axes.plot([summary.bytes / 1000], [_errors(summary)], "k*", markersize=12, label="dense, fp32")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axes.set_xlabel("file in KB")
+        return _png(figure, axes)
 
 
-def _figure(title: str, positions: Sequence[float]) -> tuple[Figure, Axes]:
+@contextlib.contextmanager
+def _own_settings() -> Iterator[None]:
+    """Draw with matplotlib's own settings, and without its warnings, such as of a letter that its font lacks."""
+    backend = os.environ.pop("MPLBACKEND", "")  # one that is not installed would end the import
+    try:
+        matplotlib = importlib.import_module("matplotlib")
+    finally:
+        if backend:
+            os.environ["MPLBACKEND"] = backend
+    with contextlib.suppress(ValueError):
+        if backend:
+            matplotlib.rcParams["backend"] = backend  # for the user's own plots, as the import would have done
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        matplotlib.rcdefaults()
+        yield
+
+
+def _figure(title: str, positions: Sequence[float]) -> "tuple[Figure, Axes]":
     """Return logarithmic axes wide enough for these positions."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.set_title(title)
+    shown = title.encode("utf-8", "backslashreplace").decode()  # bytes of a file name that are no text
+    axes.set_title(shown, parse_math=False)
     axes.set_xscale("log")
     axes.set_yscale("log", nonpositive="clip")
     axes.set_xlim(min(positions) / 1.2, max(positions) * 1.2)  # left to itself, a single position is no range
     return figure, axes
 
 
-def _lines(axes: Axes, summaries: Sequence[Summary], position: Callable[[Summary], float]) -> None:
+def _lines(axes: "Axes", summaries: Sequence[Summary], position: Callable[[Summary], float]) -> None:
     for label in dict.fromkeys(summary.label for summary in summaries if summary.label != DENSE):
         line = sorted((summary for summary in summaries if summary.label == label), key=position)
         axes.errorbar(
@@ -75,7 +109,9 @@ def _errors(summary: Summary) -> float:
     return max(1 - summary.accuracy, _FEWEST_ERRORS)
 
 
-def _png(figure: Figure, axes: Axes) -> bytes:
+def _png(figure: "Figure", axes: "Axes") -> bytes:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
     axes.invert_yaxis()
     low, high = axes.get_ylim()
     ticks = [1 - tick for tick in _TICKS if high <= 1 - tick <= low]

@@ -100,6 +100,11 @@ def method_label(method: str, recipe: str, options: Mapping[str, Any]) -> str:
     return ":".join([method, *words, *([] if recipe == registry.DEFAULT_RECIPE else [recipe])])
 
 
+def exact(number: float) -> str:
+    """Return a number as a part of a name: no other number has the same."""
+    return repr(float(number)).removesuffix(".0")
+
+
 @dataclass(frozen=True)
 class Summary:
     """Mean and sample standard deviation over the seeds of one method at one sparsity; None for a single seed."""
@@ -140,6 +145,7 @@ class ComparisonResult:
         cells: runs of the whole grid.
         rows: the finished ones.
         failed: why a run has failed, by the name of its cell.
+        undrawn: why a plot could not be drawn, by the name of its file.
     """
 
     command: str
@@ -151,6 +157,7 @@ class ComparisonResult:
     cells: int
     rows: tuple[Row, ...]
     failed: Mapping[str, str]
+    undrawn: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summaries(self) -> list[Summary]:

@@ -14,7 +14,7 @@ import json
 import platform
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ _PLANNED = {
 }
 """Fields that are recorded as what came of them."""
 _FINGERPRINT_IMAGES = 100
+TABLES = ("results.csv", "results.json", "results.md")
+PLOTS = {"accuracy-sparsity.png": plots.accuracy_against_sparsity, "accuracy-bytes.png": plots.accuracy_against_bytes}
+"""The files beside the cells, by their names in the folder."""
 
 
 def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> ComparisonResult:
@@ -63,6 +66,8 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     Raises UsageError if the folder holds cells of other settings, OutputError if it cannot be written.
     """
     files.check_folder(folder)
+    files.check_apart({"`output`": folder}, {"`data_dir`": plan.config.data_dir})
+    _refuse_idle_settings(plan, folder)
     prepared = prepare(plan.model, plan.config, reporter)
     if prepared.run.task != CLASSIFY:
         raise UsageError(
@@ -71,6 +76,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     settings = _settings(plan, prepared)
     store = CellFolder(folder, settings)
     cells = plan.cells()
+    _check_writable(folder, store, cells)
     _check_sparsities(cells, plan.config, prepared)
     finished = {cell.name: run for cell in cells if (run := store.read(cell, reporter))}
     own = plan.of_shard(cells)
@@ -112,6 +118,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     )
     if result.rows and not plan.shard:
         _write_tables(folder, result)
+        result = replace(result, undrawn=_draw(folder, result))
         if result.is_complete:
             store.remove_locks(cells)
     return result
@@ -266,17 +273,52 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     return normalised
 
 
+def _refuse_idle_settings(plan: Plan, folder: Path) -> None:
+    """Raise UsageError for settings of optimiser steps where no cell makes any.
+
+    Beside the cells of an earlier comparison they tell that these are the same settings.
+    """
+    idle = plan.config.of_steps()
+    if idle and not plan.optimises and not any((folder / "cells").glob("*.json")):
+        methods = ", ".join(one.label for one in plan.contenders)
+        raise UsageError(
+            f"`{idle[0]}` has no meaning where nothing is optimised: `methods` names {methods} alone, and the dense "
+            "network is not trained"
+        )
+
+
+def _check_writable(folder: Path, store: CellFolder, cells: Sequence[Cell]) -> None:
+    """Raise OutputError, before any cell is run, for a file that could not be written after it."""
+    for path in (*(folder / name for name in (*TABLES, *PLOTS)), *map(store.ticket, cells)):
+        files.check_writable(path)
+
+
 def _write_tables(folder: Path, result: ComparisonResult) -> None:
-    settings, summaries = result.settings, result.summaries
-    title = f"{settings['model']} on {settings['dataset']}, {settings['epochs']:.3g} epochs"
-    for name, content in {
-        "results.csv": to_csv(result.rows).encode(),
-        "results.json": to_json_bytes(result.to_json()),
-        "results.md": markdown(result).encode(),
-        "accuracy-sparsity.png": plots.accuracy_against_sparsity(summaries, title),
-        "accuracy-bytes.png": plots.accuracy_against_bytes(summaries, title),
-    }.items():
+    contents = (
+        to_csv(result.rows).encode(),
+        to_json_bytes(result.to_json()),
+        markdown(result).encode("utf-8", "backslashreplace"),
+    )
+    for name, content in zip(TABLES, contents, strict=True):
         files.write_atomically(folder / name, content)
+
+
+def _draw(folder: Path, result: ComparisonResult) -> dict[str, str]:
+    """Write the plots. Return why one could not be drawn, by its file, which then is deleted: it would be an old one.
+
+    Nothing of matplotlib, its fonts or its configuration may cost the tables, which are written by then.
+    """
+    settings, undrawn = result.settings, {}
+    title = f"{settings['model']} on {settings['dataset']}, {settings['epochs']:.3g} epochs"
+    for name, draw in PLOTS.items():
+        try:
+            content = draw(result.summaries, title)
+        except Exception as error:
+            undrawn[name] = first_line(error) or type(error).__name__
+            (folder / name).unlink(missing_ok=True)
+        else:
+            files.write_atomically(folder / name, content)
+    return undrawn
 
 
 def _distinct(environments: Sequence[dict[str, str]]) -> tuple[dict[str, str], ...]:

@@ -79,6 +79,11 @@ def open_dataset(name: str, folder: Path | None, reading: Reading = Reading(), w
         if folder is None:
             raise DataError(f"{CSV} needs `data_dir`, a CSV file with the columns path and label, or its folder")
         return open_listing(folder, reading, wanted)
+    if name == DIGITS and folder is not None:
+        raise UsageError(
+            f"`data_dir` has no meaning for `dataset={DIGITS}`, which are part of scikit-learn: name the data set that "
+            f"{folder} holds with `dataset`"
+        )
     if folder is not None and not os.path.isdir(folder):  # noqa: PTH112, pathlib raises for some paths
         raise DataError(
             f"the data folder {folder} does not exist (make it first if {name} is to be downloaded into it)"

@@ -32,6 +32,7 @@ from slt_compress.ticket.ticket import Ticket
 EXACT_IMAGES = 2_000  # test images that are enough to check a form whose predictions must all be the same
 MEASURED_IMAGES = 10_000  # test images to measure the accuracy that a form loses
 CALIBRATION_IMAGES = 256  # training images to calibrate a form with
+MAX_ACCURACY_DROP = 0.01  # what a form that is not exact may lose, unless another limit is given
 _ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
 
 
@@ -43,13 +44,14 @@ class ExportConfig:
         weights: how the weights are stored, a key of `forms.FORMS`.
         opset: ONNX operator set, None for the form's default.
         include_preprocessing: whether the graph takes pixels and normalises them itself.
-        max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction.
+        max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction; None stands for
+            `MAX_ACCURACY_DROP`.
     """
 
     weights: str = "compact"
     opset: int | None = None
     include_preprocessing: bool = False
-    max_accuracy_drop: float = 0.01
+    max_accuracy_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,16 @@ class ExportResult:
 def check(ticket: Ticket, config: ExportConfig) -> int:
     """Return the opset of an export, before any long work.
 
-    Raises UsageError for an unknown form, an opset out of range, or preprocessing where there is none, UnreachableError
-    if the ticket's weights cannot have this form.
+    Raises UsageError for an unknown form, an opset out of range, preprocessing where there is none, or a limit of what
+    a form may lose that loses nothing; UnreachableError if the ticket's weights cannot have this form.
     """
     if config.weights not in FORMS:
         raise UsageError(f"`weights` must be one of {', '.join(FORMS)}, got {config.weights!r}")
     form = FORMS[config.weights]
     if config.include_preprocessing and ticket.provenance.preprocessing is None:
         raise UsageError("`include_preprocessing` is for networks for images of a named data set")
+    if form.exact and config.max_accuracy_drop is not None:
+        raise UsageError(f"`max_accuracy_drop` has no meaning for `weights={form.name}`, which loses nothing")
     form.check(ticket)
     return form.opset(config.opset)
 
@@ -148,7 +152,8 @@ def export(
     agreement = None
     if test:
         agreement = parity.compare(content, reference, test, counter)
-        _check_agreement(agreement, form, config.max_accuracy_drop)
+        limit = MAX_ACCURACY_DROP if config.max_accuracy_drop is None else config.max_accuracy_drop
+        _check_agreement(agreement, form, limit)
     write_atomically(path, content)
     return ExportResult(
         bytes=len(content),

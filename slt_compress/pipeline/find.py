@@ -15,7 +15,7 @@ from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import Split, count
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import OutputError, UnmeasuredError, UnreachableError
+from slt_compress.errors import DataError, OutputError, TicketError, UnmeasuredError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
@@ -25,7 +25,7 @@ from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
 from slt_compress.models.spec import ModelSpec
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
-from slt_compress.prng import SeedRecipe
+from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import Provenance, SearchRecord
@@ -100,6 +100,7 @@ def find_ticket(
 
     Raises UnmeasuredError, with the ticket, if it is found but cannot be measured: an image may turn out to be damaged.
     """
+    _refuse_idle_checkpoints(config, checkpoints)
     prepared = prepared or prepare(model, config, reporter, context, data=data, task=task)
     run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
     initialiser = config.initialiser or registry.initialiser(config.method, config.recipe)
@@ -109,12 +110,15 @@ def find_ticket(
     network = FlatNetwork(module, config.seed, config.density, prepared.device, initialiser, config.freeze)
     set_constants(module, constants)
     if not isinstance(prepared.source.spec, ModelSpec):
-        _rehearse(network, config, prepared, origin, constants)
+        _rehearse(prepared)
         if frozen := _frozen(module):
             reporter.note(frozen)
     count_to_open(network, config.density)  # raises if fixed gates rule the sparsity out
+    _check_readable(network, config, prepared, origin, constants)
     reporter.note(_announcement(config, network, prepared, context))
     if checkpoints:
+        if checkpoints.every:
+            checkpoints.check()
         checkpoints = replace(checkpoints, identity=_identity(config, prepared, initialiser, module))
         if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
             reporter.note(f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it")
@@ -148,6 +152,14 @@ def find_ticket(
     )
 
 
+def _refuse_idle_checkpoints(config: SearchConfig, checkpoints: Checkpoints | None) -> None:
+    """Raise UsageError for checkpoints of a search that makes no steps."""
+    if checkpoints and not registry.METHODS[config.method].optimises:
+        for argument, given in (("checkpoint_every", checkpoints.every), ("resume", checkpoints.resume)):
+            if given:
+                raise UsageError(f"`{argument}` has no meaning for `method={config.method}`, which optimises nothing")
+
+
 def _announcement(config: SearchConfig, network: FlatNetwork, prepared: Prepared, context: DistributedContext) -> str:
     """Return what a search says of itself before it begins."""
     run = prepared.run
@@ -162,25 +174,48 @@ def _announcement(config: SearchConfig, network: FlatNetwork, prepared: Prepared
     )
 
 
-def _rehearse(
+def _rehearse(prepared: Prepared) -> None:
+    """Train a user's network for a step. Raises UsageError, with the name, for a buffer that no ticket can hold."""
+    trained = prepared.source.build().train()
+    inputs, _ = next(iter(prepared.run.train.batches(2)))
+    with torch.no_grad():
+        call(trained, move(prepared.run.feed(inputs), CPU))
+    prepared.source.unsettled_buffers(trained)
+
+
+def _check_readable(
     network: FlatNetwork,
     config: SearchConfig,
     prepared: Prepared,
     origin: SeedRecipe,
     constants: Mapping[str, float],
 ) -> None:
-    """Pack a ticket with every gate open, before the search.
+    """Raise DataError, before the search, if a reader would refuse the ticket, such as for too many classes.
 
-    Raises UsageError or TicketError, with the name, for a part of a user's network that no ticket can hold.
+    Raises TicketError, with the name, for a part of a user's network that no ticket can hold.
     """
-    trained = prepared.source.build().train()
-    inputs, _ = next(iter(prepared.run.train.batches(2)))
-    with torch.no_grad():
-        call(trained, move(prepared.run.feed(inputs), CPU))
-    prepared.source.unsettled_buffers(trained)
+    ticket = _pack_open(network, config, prepared, origin, constants)
+    try:
+        Ticket.from_bytes(ticket.to_bytes())
+    except TicketError as error:
+        raise DataError(f"no ticket can hold what the data names: {error}") from error
+
+
+def _pack_open(
+    network: FlatNetwork,
+    config: SearchConfig,
+    prepared: Prepared,
+    origin: SeedRecipe,
+    constants: Mapping[str, float],
+) -> Ticket:
+    """Return a ticket with every gate open but those that the seed closes."""
     masks = {slot.name: torch.ones(slot.shape, dtype=torch.bool) for slot in network.slots}
-    if not config.freeze.ratio:
-        _pack(network, FoundMask(masks, {}, 0, 0.0, 0.0), config, prepared, origin, constants)
+    if config.freeze.ratio:
+        for name, mask in masks.items():
+            _, closed = fixed_gates(config.seed, name, mask.numel(), config.freeze)
+            mask &= ~torch.from_numpy(closed).view(mask.shape)
+    found = FoundMask(masks, {}, 0, 0.0, 0.0)
+    return _pack(network, found, replace(config, codec="raw"), prepared, origin, constants)
 
 
 def _pack(

@@ -1,7 +1,6 @@
 """From a request to what a search needs: network, data, task and budget, all checked before the first step."""
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +30,6 @@ from slt_compress.pipeline.trial import check_classes, records, try_out
 from slt_compress.progress import SILENT, ProgressReporter, warn
 from slt_compress.tasks.record import CLASSIFICATION, SEGMENTATION, TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Task
-from slt_compress.ticket import container
 from slt_compress.training import malloc
 from slt_compress.training.device import choose_device, choose_precision
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -138,7 +136,6 @@ def _prepare_images(
     with context.one_of_each_machine_first():
         reading = Reading(config.workers, config.skip_unreadable, partial(warn, reporter))
         dataset = open_dataset(config.dataset, config.data_dir, reading)
-    _check_names(dataset)
     source, size = _source_for(model, dataset, config)
     with context.one_of_each_machine_first():
         parts = _read(dataset, size, reporter)
@@ -178,16 +175,6 @@ def _prepare_images(
         run=run,
         test=test,
     )
-
-
-def _check_names(dataset: Dataset) -> None:
-    """Raise DataError if the names of the classes are more than a ticket can hold beside all else."""
-    size, most = len(json.dumps(json.dumps(dataset.classes))), container.MAX_HEADER_BYTES // 2
-    if size > most:
-        raise DataError(
-            f"the names of the {len(dataset.classes):,} classes of {dataset.name} take {size:,} bytes, a ticket holds "
-            f"{most:,}: give shorter ones"
-        )
 
 
 def _read(dataset: Dataset, size: int, reporter: ProgressReporter) -> dict[Part, IndexedSplit]:

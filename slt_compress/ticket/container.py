@@ -53,6 +53,11 @@ def pack(document: dict[str, Any], tensors: Tensors, version: int) -> tuple[byte
     """
     content = _saved(document, tensors, version)
     end = 8 + int.from_bytes(content[:8], "little")
+    if end - 8 > MAX_HEADER_BYTES:
+        raise TicketError(
+            f"its names and numbers would take {end - 8:,} bytes, a reader accepts {MAX_HEADER_BYTES:,}: there are too "
+            "many classes, or their names are too long"
+        )
     start = _digest_start(content[8:end], _BLANK, version)
     if start is None:
         raise TicketError("a text in its settings is named 'digest', as nothing but the digest of the file may be")

@@ -10,6 +10,8 @@ its SHA-256 covers every tensor, so that a damaged file is noticed. There is no 
 import contextlib
 import hashlib
 import json
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,13 +77,15 @@ class State:
 class Checkpoints:
     """The checkpoint of one search: replaced every `every` steps (None: never written); read first with `resume`.
 
-    `identity`, a JSON object, says what is searched for; a file of another search is refused.
+    `identity`, a JSON object, says what is searched for; a file of another search is refused. `warn` is told of a file
+    that could not be written, as on a full disk: the search goes on, and the file before stays.
     """
 
     folder: Path
     every: int | None = None
     resume: bool = False
     identity: dict[str, Any] = field(default_factory=dict)
+    warn: Callable[[str], None] = warnings.warn
 
     @property
     def file(self) -> Path:
@@ -90,6 +94,12 @@ class Checkpoints:
     def due(self, done: int, steps: int) -> bool:
         """Return whether to save after so many steps of `steps`; after the last one there is nothing left to resume."""
         return self.every is not None and done % self.every == 0 and done < steps
+
+    def check(self) -> None:
+        """Raise OutputError if the file could not be written. Call it before the search."""
+        files.check_folder(self.folder)
+        if self.folder.is_dir():
+            files.check_writable(self.file)
 
     def save(self, state: State, step: int, seconds: float) -> None:
         """Write the state after `step` steps that took `seconds`."""

@@ -11,6 +11,7 @@ import torch
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.batches import Tensors, length
+from slt_compress.errors import OutputError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
@@ -121,9 +122,10 @@ def search(
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
         clock = Clock(spent)
         trainer = GateTrainer(network, method, state.optimiser, run.budget.batch_size, run.precision, run.task, context)
+        saved = True
         for done in optimise(trainer, run, clock, report, order=order, first=first, shard=context.shard):
             if context.is_main_process and checkpoints and checkpoints.due(done, steps):
-                checkpoints.save(state, done, clock.seconds())
+                saved = _save(checkpoints, state, done, clock.seconds(), tell=saved)
         context.check_equal(method.parameter, "the gates")
     mask = method.mask()
     seconds = clock.seconds()
@@ -139,3 +141,14 @@ def search(
         seconds=seconds,
         images_per_second=steps * run.budget.batch_size / seconds,
     )
+
+
+def _save(checkpoints: Checkpoints, state: State, step: int, seconds: float, *, tell: bool) -> bool:
+    """Save the state, and return whether that was possible: a full disk does not end a search. `tell`: warn of it."""
+    try:
+        checkpoints.save(state, step, seconds)
+    except OutputError as error:
+        if tell:
+            checkpoints.warn(f"no checkpoint after step {step:,}, the search goes on: {error}")
+        return False
+    return True

@@ -92,6 +92,9 @@ def test_an_edge_device_needs_three_packages(searched: Searched, invoke: Run, tm
     [
         (("--weights", "int2", "--opset", 20), 2, "--weights int2 needs --opset 25"),
         (("--weights", "int8", "--max-accuracy-drop", 2), 2, "max-accuracy-drop"),
+        (("--max-accuracy-drop", 0.01), 2, "--max-accuracy-drop has no meaning for --weights compact"),
+        (("--weights", "dense", "--max-accuracy-drop", 0), 2, "--max-accuracy-drop has no meaning for --weights dense"),
+        (("--data-dir", "."), 2, "--data-dir has no meaning for --dataset digits"),
         (("--dataset", "mnits"), 2, "unknown data set 'mnits': did you mean mnist"),
         (("--dataset", "imagefolder"), 1, "imagefolder needs --data-dir"),
         (("--data-dir", "nowhere", "--dataset", "imagefolder"), 1, "nowhere"),
@@ -105,3 +108,36 @@ def test_wrong_ways_to_export(
 
 def test_a_missing_ticket_is_named(invoke: Run, tmp_path: Path) -> None:
     refused(invoke("export", "missing.safetensors", "--json"), 2, "missing.safetensors does not exist", tmp_path)
+
+
+@pytest.mark.parametrize("other", ["t.onnx", "./t.onnx", "link", "hard", "sub/../t.onnx"])
+def test_a_ticket_is_never_replaced_by_its_export(searched: Searched, invoke: Run, tmp_path: Path, other: str) -> None:
+    """Whatever it is called."""
+    ticket = tmp_path / "t.onnx"
+    shutil.copy(searched[0], ticket)
+    (tmp_path / "link").symlink_to("t.onnx")
+    (tmp_path / "hard").hardlink_to(ticket)
+    (tmp_path / "sub").mkdir()
+    done = invoke("export", "t.onnx", "--output", other, "--json")
+    assert (
+        document(done, 2)["error"] == f"the ticket and --output are the same file, {Path(other)}: give another --output"
+    )
+    assert ticket.read_bytes() == searched[0].read_bytes()
+
+
+def test_the_default_name_is_that_of_the_ticket_and_another_file(
+    searched: Searched, invoke: Run, tmp_path: Path
+) -> None:
+    names = {"run-0.9": "run-0.9.onnx", "run-0.95": "run-0.95.onnx", "t.onnx": "t.onnx.onnx"}
+    for ticket, expected in names.items():
+        shutil.copy(searched[0], tmp_path / ticket)
+        assert document(invoke("export", ticket, "--json"))["onnx"] == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, *names.values()])
+    assert "run-0.9.onnx will be replaced" in invoke("export", "run-0.9").stderr
+
+
+def test_a_device_is_not_replaced(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    for output in ("null", "/dev/null"):
+        done = invoke("export", searched[0], "--output", output)
+        refused(done, 1, f"cannot write {output}: it is a device, expected a regular file", tmp_path)

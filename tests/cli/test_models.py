@@ -20,7 +20,7 @@ def test_a_person_gets_a_table_and_what_cannot_be_built(invoke: Run) -> None:
     assert heading.split() == ["model", "gated", "weights", "ticket", "dense"]
     assert [row.split()[0] for row in rows[:4]] == ["conv2", "conv4", "conv6", "conv8"]
     assert "4, for 7 classes and images of 1×64×64" in done.stdout
-    assert done.stdout.endswith("next: slt-compress search MODEL\n")
+    assert done.stdout.endswith("next: slt-compress search conv2\n")
     problem = invoke("models", "torchvision/maxvit_t")
     assert "torchvision/maxvit_t cannot take images of 32 px" in problem.stderr
     assert "give an --input-size that it can, such as 224" in problem.stderr

@@ -1,6 +1,8 @@
 """Options: the same in every command that has them, with the choices that the library knows, and those of methods."""
 
 import re
+import shutil
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -16,8 +18,10 @@ from slt_compress.data.datasets import DATASET_NAMES
 from slt_compress.masking import codecs
 from slt_compress.methods import registry
 from slt_compress.methods.registry import MethodEntry, Option, Recipe
+from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.device import BF16, FP32
-from tests.support.commands import commands, options
+from tests.support.commands import Searched, commands, options
+from tests.support.process import Run
 
 
 def choices(kind: object) -> set[str]:
@@ -142,3 +146,148 @@ def test_the_help_shows_every_default_that_its_texts_tell(name: str) -> None:
     ]
     for text in told:
         assert f"[default: {text}]" in " ".join(shown.split())
+
+
+# Of each command: what it may be told that decides what other options mean, and a value of every option.
+_OF_BOTH = {
+    "--dataset": "mnist",  # is not there
+    "--data-dir": ".",
+    "--input-size": 12,
+    "--freeze-ratio": 0.4,
+    "--lock-ratio": 0.1,
+    "--init": "kaiming-normal",
+    "--epochs": 1,
+    "--max-steps": 3,
+    "--batch-size": 32,
+    "--augment": "crop",
+    "--precision": "bf16",
+    "--device": "cpu",
+    "--log": "log.jsonl",
+    "--tensorboard": "board",
+    "--json": None,
+    "--quiet": None,
+}
+PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "search": (
+        ["lenet-300-100 --max-steps 2", "lenet-300-100 --method random"],
+        {
+            **_OF_BOTH,
+            "--method": "continuous-sparsification",
+            "--recipe": "paper",
+            "--scope": "layer",
+            "--sparsity": 0.5,
+            "--seed": 1,
+            "--lr": 0.5,
+            "--codec": "raw",
+            "--statistics": "fp32",
+            "--output": "other.safetensors",
+            "--checkpoint-every": 1,
+            "--resume": None,
+        },
+    ),
+    "compare": (
+        [
+            "lenet-300-100 --methods random --no-dense --seeds 1 --sparsities 0.9 --output grid",
+            "lenet-300-100 --methods crbg --max-steps 2 --no-dense --seeds 1 --sparsities 0.9 --output grid",
+            "lenet-300-100 --methods random --max-steps 2 --seeds 1 --sparsities 0.9 --output grid",
+        ],
+        {
+            **_OF_BOTH,
+            "--methods": "edge-popup",
+            "--sparsities": 0.5,
+            "--seeds": 2,
+            "--dense": None,
+            "--dense-lr": 0.01,
+            "--shard": "1/2",
+            "--output": "other",
+        },
+    ),
+    "evaluate": (
+        ["t.safetensors", "t.onnx"],
+        {
+            "--dataset": "mnist",
+            "--data-dir": ".",
+            "--backend": "torch",
+            "--min-accuracy": 1,
+            "--device": "cpu",
+            "--source": "net.py:build",
+            "--json": None,
+        },
+    ),
+    "export": (
+        ["t.safetensors", "t.safetensors --weights int8"],
+        {
+            "--output": "other.onnx",
+            "--weights": "dense",
+            "--opset": 19,
+            "--include-preprocessing": None,
+            "--dataset": "mnist",
+            "--data-dir": ".",
+            "--max-accuracy-drop": 0.0,
+            "--source": "net.py:build",
+            "--json": None,
+        },
+    ),
+    "verify": (["t.safetensors"], {"--source": "net.py:build", "--json": None}),
+    "inspect": (["t.safetensors"], {"--json": None}),
+    "models": (["conv4"], {"--classes": 3, "--channels": 1, "--input-size": 16, "--json": None}),
+}
+# What these ask for would have happened anyway.
+SATISFIED = {("--device", "cpu"), ("--backend", "torch"), ("--max-accuracy-drop", 0.0), ("--dense", None)}
+TIMES = re.compile(rb"[0-9.,]+ images/s|[0-9]+:[0-9]+ left|[0-9.]+ s\\b|\"(images_per_second|seconds)\": [0-9.e-]+")
+
+
+@pytest.fixture(scope="session")
+def exported(searched: Searched, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of the ticket."""
+    path = tmp_path_factory.mktemp("exported") / "t.onnx"
+    assert CliRunner().invoke(app, ["export", str(searched[0]), "--output", str(path)]).exit_code == 0
+    return path
+
+
+@pytest.mark.parametrize(("name", "base"), [(name, base) for name, (bases, _) in PAIRS.items() for base in bases])
+def test_every_option_has_an_effect_or_is_refused(
+    name: str,
+    base: str,
+    invoke: Run,
+    searched: Searched,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(Checkpoints, "save", lambda *arguments: saved.append(arguments[2]))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+    def observed(*words: object) -> tuple[int, str, object]:
+        """Run it in an empty folder; return its exit code, its words on stderr, and all that came of it."""
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (tmp_path / "net.py").write_text("def build():\n    raise RuntimeError\n")
+        for source in (searched[0], exported):
+            shutil.copy(source, tmp_path)
+        saved.clear()
+        done = invoke(name, *base.split(), *words)
+        written = {
+            str(path.relative_to(tmp_path)): TIMES.sub(b"", path.read_bytes())
+            for path in sorted(tmp_path.rglob("*"))
+            if path.is_file() and path.suffix in (".safetensors", ".onnx", ".json")
+        }
+        names = [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*")) if "tfevents" not in path.name]
+        out, err = (TIMES.sub(b"", text.encode()) for text in (done.stdout, done.stderr))
+        return done.returncode, done.stderr, (out, err, written, names, list(saved))
+
+    samples = PAIRS[name][1]
+    assert set(samples) == set(options(name))
+    code, err, usual = observed()
+    assert code == 0, err
+    for flag, value in samples.items():
+        if f"{flag} {value}" in base or (flag, value) in SATISFIED:
+            continue
+        code, err, found = observed(flag, *([] if value is None else [value]))
+        if code == 0:
+            assert found != usual, flag
+        else:
+            assert (flag in err and code == 2) or re.search(rf"{value}|net\w*:build", err), (flag, code, err)
+        assert "Traceback" not in err

@@ -23,7 +23,7 @@ from slt_compress.prng import Freeze
 from slt_compress.training import logs
 from tests.support.commands import FakeLog, Searched, document, options, refused
 from tests.support.pictures import save_picture
-from tests.support.process import Run
+from tests.support.process import Run, run_cli
 
 SEARCH_KEYS = {
     *("artifact", "model", "dataset", "method", "seed", "sparsity", "accuracy", "validation_accuracy", "loss"),
@@ -55,7 +55,7 @@ def test_a_random_ticket_needs_no_steps(invoke: Run, tmp_path: Path) -> None:
     found = document(invoke("search", "lenet-5", "--method", "random", "--sparsity", 0.3, "--json"))
     assert (found["epochs"], found["images_per_second"]) == (0, 0)
     assert found["sparsity"] == pytest.approx(0.3, abs=0.005)
-    assert found["artifact"] == "lenet-5-digits-0.3-0.safetensors"
+    assert found["artifact"] == "lenet-5-digits-random-0.3-0.safetensors"
     assert (tmp_path / found["artifact"]).exists()
 
 
@@ -174,6 +174,20 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         (("lenet-5", "--dataset", "imagefolder"), 1, "needs --data-dir"),
         (("lenet-5", "--dataset", "imagefolder", "--data-dir", "."), 1, "no folder train/"),
         (("lenet-5", "--device", "mps"), 2, "use --device cpu"),
+        (
+            ("lenet-5", "--data-dir", "."),
+            2,
+            "--data-dir has no meaning for --dataset digits, which are part of scikit-l",
+        ),
+        *(
+            (("lenet-5", "--method", "random", *option), 2, f"{option[0]} has no meaning for --method random")
+            for option in (("--checkpoint-every", "3"), ("--resume",), ("--log", "x.jsonl"), ("--tensorboard", "x"))
+        ),
+        (("lenet-5", "--output", "/dev/null"), 1, "cannot write /dev/null: it is a device, expected a regular file"),
+        (("lenet-5", "--log", "/dev/null"), 1, "cannot write /dev/null: it is a device, expected a regular file"),
+        (("lenet-5", "--tensorboard", "/dev/null"), 1, "/dev/null is a device, expected a folder"),
+        (("lenet-5", "--output", "x" * 256), 1, "File name too long"),
+        (("lenet-5", "--output", "x" * 252, "--checkpoint-every", "1"), 1, "File name too long"),
         (("lenet-5", "--log", "no/log.jsonl"), 1, "cannot write no/log.jsonl: the folder no does not exist"),
     ],
 )
@@ -321,3 +335,87 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
     assert code == 0
     assert re.search(r"\d+/200 steps +loss [\d.]+ +sparsity [\d.]+ +accuracy [\d.]+ +[\d,]+ images/s", text)
     assert out.startswith("accuracy")
+
+
+def test_tickets_that_name_themselves_never_replace_another_result(invoke: Run, tmp_path: Path) -> None:
+    wanted = {
+        (): "lenet-300-100-digits-0.9-0",
+        ("--sparsity", 0.1234567): "lenet-300-100-digits-0.1234567-0",
+        ("--sparsity", 0.1234568): "lenet-300-100-digits-0.1234568-0",
+        ("--sparsity", 0): "lenet-300-100-digits-0-0",
+        ("--seed", 3): "lenet-300-100-digits-0.9-3",
+        ("--method", "edge-popup"): "lenet-300-100-digits-edge-popup-0.9-0",
+        ("--method", "edge-popup", "--scope", "layer"): "lenet-300-100-digits-edge-popup-layer-0.9-0",
+        ("--recipe", "paper"): "lenet-300-100-digits-crbg-paper-0.9-0",
+        ("--lr", 0.3): "lenet-300-100-digits-0.9-0-2",
+        ("--batch-size", 32): "lenet-300-100-digits-0.9-0-3",
+    }
+    for chosen, name in wanted.items():
+        for _ in range(2):  # the same search again has nothing to lose
+            done = invoke("search", "lenet-300-100", "--max-steps", 2, *chosen, "--json")
+            assert document(done)["artifact"] == f"{name}.safetensors"
+            taken = "holds another result and stays as it is" in done.stderr
+            assert taken == name.endswith(("-0-2", "-0-3"))
+    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(wanted.values())
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == len(wanted)
+
+
+def test_a_search_writes_over_nothing_that_it_reads(invoke: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "images" / "train" / "a" / "0.png"
+    picture.parent.mkdir(parents=True)
+    Image.new("L", (8, 8)).save(picture)
+    (tmp_path / "list.csv").write_text("path,label\n")
+    (tmp_path / "net.py").write_text("def build():\n    pass\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    images = ("--dataset", "imagefolder", "--data-dir", "images")
+    for words, message in (
+        (("net.py:build", "--output", "net.py"), "the network and --output are the same file, net.py"),
+        (("net.py:build", "--log", "./net.py"), "the network and --log are the same file, net.py"),
+        (
+            ("lenet-5", "--dataset", "csv", "--data-dir", "list.csv", "--output", "list.csv"),
+            "--data-dir and --output are",
+        ),
+        (("lenet-5", "--dataset", "csv", "--data-dir", ".", "--output", "list.csv"), "--output would replace list.csv"),
+        (("lenet-5", *images, "--output", picture), "one of the files in --data-dir"),
+        (("lenet-5", *images, "--tensorboard", "images"), "--data-dir and --tensorboard are the same file"),
+    ):
+        answer = document(invoke("search", *words, "--json"), 2)
+        assert message in answer["error"]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_link_to_a_ticket_stays_a_link(invoke: Run, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store/t.safetensors")
+    for steps in (1, 2):
+        document(invoke("search", "lenet-300-100", "--max-steps", steps, "--output", "link", "--json"))
+        assert (tmp_path / "link").is_symlink()
+        assert [path.name for path in (tmp_path / "store").iterdir()] == ["t.safetensors"]
+
+
+def test_what_comes_next_can_be_pasted(tmp_path: Path) -> None:
+    """Into a shell, command by command, in a folder and with names of the worst kind."""
+    folder = tmp_path / 'it\'s a "$HOME" `x` [b]'
+    for part in ("train", "test"):
+        for name, shade in (("dark", 40), ("light", 160)):
+            (folder / "my images" / part / name).mkdir(parents=True)
+            for index in range(9):
+                Image.new("L", (8, 8), shade + 5 * index).save(folder / "my images" / part / name / f"{index}.png")
+    line = (
+        "slt-compress search lenet-300-100 --max-steps 3 --dataset imagefolder "
+        "--data-dir \"$PWD/my images\" --output='-o *;.safetensors'"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PROGRAM": sys.executable}
+    seen = []
+    while line:
+        seen.append(line.split()[1])
+        script = f'slt-compress() {{ "$PROGRAM" -m slt_compress "$@"; }}\n{line}'
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (line, done.stderr)
+        *_, last = done.stdout.strip().splitlines()
+        line = last.removeprefix("next: ") if last.startswith("next: ") else ""
+    assert seen == ["search", "export", "evaluate"]
+    done = run_cli("inspect", "./-o *;.safetensors", cwd=folder)
+    assert done.stdout.endswith("next: slt-compress verify './-o *;.safetensors'\n")

@@ -167,3 +167,10 @@ def test_other_shards_are_refused(text: str) -> None:
 def test_a_learning_rate_without_meaning_is_refused(rate: float, dense: bool, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Plan.parse(MODEL, CONFIG, methods="crbg", sparsities="0.9", seeds=1, dense=dense, dense_lr=rate)
+
+
+def test_cells_of_different_rates_have_different_names() -> None:
+    rates = (0.002, 1e-5, 1.0, 0.0012345678, 0.0012345679)
+    names = [Cell(Contender("dense"), 0.0, 0, rate).name for rate in rates]
+    assert names[:3] == ["dense-0.002-0", "dense-1e-05-0", "dense-1-0"]
+    assert len(set(names)) == len(rates)

@@ -1,7 +1,11 @@
 """The plots: real PNGs that show every method, and the edge cases of a logarithm."""
 
 import io
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,3 +58,37 @@ def test_a_single_point_can_be_drawn(plot: "plots.Plot", sparsity: float) -> Non
     for others in ([], [replace(DENSE, accuracy=0.2923, accuracy_std=None)], [replace(DENSE, accuracy=0.1625)]):
         part = [alone, *others]
         assert (pixels(plot(part, "title")) == np.array([31, 119, 180])).all(-1).sum() > 50
+
+
+SETTINGS = """
+text.usetex: True
+savefig.dpi: 10
+savefig.format: pdf
+savefig.bbox: tight
+figure.figsize: 1, 1
+font.size: 40
+axes.prop_cycle: cycler("color", ["k"])
+lines.linewidth: 20
+"""
+
+
+@pytest.mark.parametrize("backend", ["", "module://matplotlib_inline.backend_inline", "none-of-them", "Qt5Agg", "pdf"])
+def test_the_settings_of_the_user_change_nothing(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text(SETTINGS)
+    code = (
+        "import os, sys\nfrom tests.comparison.test_plots import PLOTS, SUMMARIES\n"
+        "for plot in PLOTS:\n    sys.stdout.buffer.write(plot(SUMMARIES, 'title'))\n"
+        "assert os.environ.get('MPLBACKEND', '') == sys.argv[1]\n"
+        "import matplotlib\nassert matplotlib.rcParams['savefig.dpi'] == 10\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment |= {"MPLBACKEND": backend} if backend else {}
+    command = [sys.executable, "-W", "error", "-c", code, backend]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b"".join(plot(SUMMARIES, "title") for plot in PLOTS)
+
+
+@pytest.mark.parametrize("title", ["a$b$c on hf:$x", "\udcff on 雪", "\\frac{", "_^ % #"])
+def test_every_title_can_be_drawn(title: str) -> None:
+    assert all(pixels(plot(SUMMARIES, title)).shape == (540, 840, 3) for plot in PLOTS)

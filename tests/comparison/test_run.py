@@ -536,3 +536,59 @@ def test_a_ticket_that_cannot_be_measured_stays_in_the_folder(tmp_path: Path, mo
     place = tmp_path / "grid" / "tickets" / "random-0.5-0.safetensors"
     assert result.failed == {"random-0.5-0": f"found {place}, but measuring it has failed: RuntimeError: out of memory"}
     assert (result.rows, Ticket.load(place).sparsity) == ((), whole.sparsity)
+
+
+def test_a_plot_that_cannot_be_drawn_costs_no_table(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise RuntimeError("no font\nat all")
+
+    whole = run.compare(PLAN, copy, "command", Printer(quiet=True))
+    assert dict(whole.undrawn) == {}
+    monkeypatch.setitem(run.PLOTS, "accuracy-bytes.png", broken)
+    (copy / "results.md").unlink()
+    result = run.compare(PLAN, copy, "command", Printer(quiet=True))
+    assert dict(result.undrawn) == {"accuracy-bytes.png": "no font"}
+    assert (copy / "results.md").exists()
+    assert (copy / "accuracy-sparsity.png").exists()
+    assert not (copy / "accuracy-bytes.png").exists()  # it would show older results
+    capsys.readouterr()
+    monkeypatch.chdir(copy.parent)
+    done = CliRunner().invoke(app, [*GRID, *BUDGET, "--output", copy.name])
+    assert done.exit_code == 0
+    assert "cannot draw grid/accuracy-bytes.png (no font); the tables are complete" in done.stderr
+    assert "accuracy-bytes.png" not in done.stdout
+
+
+@pytest.mark.parametrize("name", [*run.TABLES, *run.PLOTS, "tickets/random-0.5-0.safetensors"])
+def test_what_could_not_be_written_is_known_before_a_cell_is_run(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "grid"
+    (folder / name).parent.mkdir(parents=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(OutputError, match="it is a pipe, expected a regular file"):
+        run.compare(plan_of("random", "0.5", 1, config=SearchConfig(sparsity=0.0)), folder, "c", Printer(quiet=True))
+    assert not list((folder / "cells").iterdir())
+
+
+def test_a_comparison_without_steps_takes_no_budget_but_that_of_its_folder(copy: Path, tmp_path: Path) -> None:
+    plan = plan_of("random", "0.5", 1)
+    with pytest.raises(
+        UsageError, match=r"^`max_steps` has no meaning where nothing is optimised: `methods` names ran"
+    ):
+        run.compare(plan, tmp_path / "new", "command", Printer(quiet=True))
+    assert not (tmp_path / "new").exists()
+    assert len(run.compare(plan, copy, "command", Printer(quiet=True)).rows) == 1
+
+
+def test_a_comparison_is_not_written_into_its_data(tmp_path: Path) -> None:
+    config = SearchConfig(dataset="imagefolder", data_dir=tmp_path / "." / "data", sparsity=0.0)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UsageError, match=r"^`data_dir` and `output` are the same file, "):
+        run.compare(plan_of("crbg", "0.5", 1, config=config), tmp_path / "data", "command", Printer(quiet=True))
+
+
+def test_names_that_are_no_text_are_no_reason_to_lose_the_tables(copy: Path) -> None:
+    run.compare(PLAN, copy, "slt-compress --output '\udcff'", Printer(quiet=True))
+    assert "\\udcff" in (copy / "results.md").read_text(encoding="utf-8")
+    assert json.loads((copy / "results.json").read_text())["command"].endswith("'\udcff'")

@@ -19,7 +19,7 @@ from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, t
 from slt_compress.pipeline import find
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.images import images_for
-from slt_compress.pipeline.prepare import OwnData
+from slt_compress.pipeline.prepare import OwnData, prepare
 from slt_compress.prng import Freeze
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import CLASSIFY
@@ -306,3 +306,22 @@ def test_who_watches_changes_nothing(validation: Any) -> None:
     watched = RecordingReporter()
     assert found(watched).digest == found(SILENT).digest
     assert len(watched.steps) == 3
+
+
+@pytest.mark.parametrize("freeze", [Freeze(), Freeze(0.5, 0.1)])
+def test_classes_that_no_reader_would_accept_are_known_before_the_search(
+    freeze: Freeze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SearchConfig(max_steps=2, freeze=freeze, sparsity=0.6)
+    prepared = prepare(LENET, config)
+    monkeypatch.setattr(find, "search", lambda *_, **__: pytest.fail("the search has begun"))
+    for classes in ([f"{index:01000}" for index in range(5000)], ["x" * 5_000_000]):
+        named = replace(prepared, classes=(*classes,))
+        with pytest.raises(DataError, match="a reader accepts 4,194,304: there are too many classes, or their names"):
+            find_ticket(LENET, config, prepared=named)
+
+
+@pytest.mark.parametrize("given", [{"every": 2}, {"resume": True}])
+def test_checkpoints_of_a_search_without_steps_are_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no meaning for `method=random`, which optimises nothing"):
+        find_ticket(LENET, SearchConfig(method="random"), checkpoints=Checkpoints(tmp_path / "ckpt", **given))

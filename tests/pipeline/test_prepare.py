@@ -10,7 +10,6 @@ from slt_compress.data import images
 from slt_compress.errors import DataError, UsageError
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.prepare import OwnData, prepare
-from slt_compress.ticket import container
 from tests.support import own
 from tests.support.contexts import Unconnected
 from tests.support.pictures import write_folder
@@ -69,15 +68,6 @@ def test_damaged_images_of_both_parts_are_named_before_the_first_step(
         "left out of the train images: 2",
         "left out of the test images: 1",
     ]
-
-
-def test_more_names_than_a_ticket_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_folder(tmp_path)
-    monkeypatch.setattr(container, "MAX_HEADER_BYTES", 40)
-    with pytest.raises(
-        DataError, match=r"names of the 2 classes of imagefolder take \d+ bytes, a ticket holds 20: give"
-    ):
-        prepare("lenet-5", SearchConfig("imagefolder", folder, max_steps=1))
 
 
 @pytest.mark.parametrize("change", [{"workers": 1}, {"skip_unreadable": True}])

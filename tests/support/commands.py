@@ -20,13 +20,15 @@ def document(done: "subprocess.CompletedProcess[str]", code: int = 0) -> dict[st
 
 
 def refused(done: "subprocess.CompletedProcess[str]", code: int, words: str, folder: Path) -> None:
-    """One message, the right code, no traceback, nothing on stdout, no new file."""
+    """One message, the right code, no traceback, nothing on stdout but the message as JSON, no new file."""
     assert done.returncode == code, (done.stdout, done.stderr)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert "`" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= (1 if code != 2 or "Usage" not in done.stderr else 99)
-    assert done.stdout == ""
+    if done.stdout:
+        assert json.loads(done.stdout)["exit_code"] == code
+        assert words in json.loads(done.stdout)["error"]
     assert [path for path in folder.iterdir() if path.suffix in (".safetensors", ".onnx", ".tmp")] == []
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from slt_compress.config import SearchConfig
-from slt_compress.errors import CheckpointError, UsageError
+from slt_compress.errors import CheckpointError, OutputError, UsageError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.methods import registry
 from slt_compress.models.registry import build_model, resolve_model
@@ -198,3 +198,37 @@ def test_resume_without_a_checkpoint_starts_afresh_and_says_so(cli: Run, tmp_pat
     assert done.returncode == 0
     assert "no checkpoint in t.safetensors.ckpt: the search starts afresh" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+
+
+def test_a_full_disk_at_a_checkpoint_does_not_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, the checkpoint before stays, and the next one is tried again."""
+    told: list[str] = []
+    kept = Checkpoints(tmp_path / "ckpt", 5, warn=told.append)
+    full = iter([False, True, True, False])
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if next(full):
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    found = find(kept)
+    (line,) = told
+    assert line.startswith("no checkpoint after step 10, the search goes on: cannot write ")
+    assert line.endswith("search.safetensors: No space left on device")
+    assert kept.find() == 20
+    assert [path.name for path in kept.folder.iterdir()] == ["search.safetensors"]
+    monkeypatch.undo()
+    assert all(torch.equal(values, found[name]) for name, values in find().items())
+
+
+def test_a_checkpoint_that_cannot_be_written_is_known_before_the_search(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "odd.ckpt").mkdir()
+    os.mkfifo(tmp_path / "odd.ckpt" / "search.safetensors")
+    for folder, message in (("file", "is a file, expected a folder"), ("odd.ckpt", "it is a pipe")):
+        with pytest.raises(OutputError, match=message):
+            Checkpoints(tmp_path / folder, 1).check()
+    Checkpoints(tmp_path / "new.ckpt", 1).check()
+    assert not (tmp_path / "new.ckpt").exists()
