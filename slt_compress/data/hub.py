@@ -55,7 +55,15 @@ class Reference:
 
     @property
     def path(self) -> Path:
-        return Path(os.path.expanduser(self.name))  # noqa: PTH111, pathlib raises where there is no home
+        return _expanded(self.name)
+
+
+def _expanded(text: str) -> Path:
+    """Return the path that ~ stands in. Raises UsageError if it stands for no folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text} begins with ~ and there is no home folder: give the whole path") from error
 
 
 def parse(text: str) -> Reference:
@@ -66,7 +74,7 @@ def parse(text: str) -> Reference:
             f"{HF} needs a name: give `dataset` as hf:NAME, a data set of the Hugging Face hub, or as hf:FOLDER"
         )
     name, sign, rest = whole.rpartition("#")
-    if not sign or os.path.exists(Reference(whole).path):  # noqa: PTH110, pathlib raises for some names
+    if not sign or os.path.exists(_expanded(whole)):  # noqa: PTH110, pathlib raises for some names
         return Reference(whole)
     splits: list[str] = []
     options: dict[str, str] = {}
@@ -177,7 +185,8 @@ def _load(library: Any, reference: Reference) -> dict[str, Table]:
                 f"{reference.name} is no folder here nor in the library's cache, and the Hugging Face hub cannot be "
                 f"reached ({_described(offline)})",
             ) from error
-        raise DataError(f"{reference.name} cannot be opened ({_described(error)})") from error
+        homeless = "; HF_HOME names the folder for downloads" if "home directory" in str(error) else ""
+        raise DataError(f"{reference.name} cannot be opened ({_described(error)}){homeless}") from error
     return dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
 
 

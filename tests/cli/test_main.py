@@ -128,3 +128,35 @@ def test_resnet18_on_a_folder_of_images(invoke: Run, tmp_path: Path) -> None:
         document(invoke("evaluate", name, "--data-dir", "images", "--json")) for name in ("t.safetensors", "t.onnx")
     ]
     assert results[0]["accuracy"] == results[1]["accuracy"] == found["accuracy"]
+
+
+@pytest.mark.parametrize("home", ["", "file/home"])
+def test_commands_need_no_home_folder(searched: Searched, tmp_path: Path, home: str) -> None:
+    """As in a container whose user the system does not know; or with one that cannot be made, not even by root."""
+    (tmp_path / "file").write_bytes(b"")
+    home = home and str(tmp_path / home)
+    code = (
+        "import os, pwd, sys\n"
+        "def unknown(user):\n    raise KeyError(f'getpwuid(): uid not found: {user}')\n"
+        "pwd.getpwuid = unknown\n"
+        "for name in ('HOME', 'USER', 'LOGNAME', 'LNAME', 'USERNAME'):\n    os.environ.pop(name, None)\n"
+        f"os.environ.update({{'HOME': {home!r}}} if {home!r} else {{}})\n"
+        "from slt_compress.__main__ import main\nmain()\n"
+    )
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, "-c", code, *map(str, arguments)]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    grid = ("--methods", "crbg", "--sparsities", 0.9, "--seeds", 1, "--no-dense", "--max-steps", 2, "--output", "grid")
+    for arguments in (
+        ("export", searched[0], "--output", "t.onnx"),
+        ("compare", "lenet-300-100", *grid),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr
+    done = run("search", "lenet-5", "--dataset", "mnist")
+    assert done.returncode == 1
+    assert "give --data-dir" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "~").exists()

@@ -104,6 +104,9 @@ def test_a_home_folder_is_looked_up_when_it_is_needed(monkeypatch: pytest.Monkey
     assert len(open_dataset("digits", None).classes) == 10
     with pytest.raises(DataError, match="no home folder: give `data_dir`"):
         open_dataset("mnist", None).read("train", 28)
+    for name in ("hf:~/set", "hf:~/set#train,test"):
+        with pytest.raises(UsageError, match="begins with ~ and there is no home folder"):
+            open_dataset(name, None)
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot make the folder .*\(Not a directory\): give `data_dir`"):
