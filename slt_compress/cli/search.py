@@ -10,12 +10,12 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import names_code, user_code
-from slt_compress.errors import DamagedImagesError, SltError, UnmeasuredError, UsageError
+from slt_compress.errors import SltError, UsageError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
-    from slt_compress.pipeline.find import SearchResult
+    from slt_compress.pipeline.find import SearchResult, UnmeasuredError
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -126,7 +126,7 @@ def search(
             raise UsageError(f"`log` and `output` are the same file, {output}")
         files.check_writable(output)
         files.check_folder(folder)
-        from slt_compress.pipeline.find import find_ticket
+        from slt_compress.pipeline.find import UnmeasuredError, find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
 
@@ -199,7 +199,9 @@ def _stem(name: str) -> str:
     return Path(name).name.replace(".py:", "-") if names_code(name) else name.replace("/", "-")
 
 
-def _how_to_measure(failure: UnmeasuredError, model: str, config: "SearchConfig", output: Path) -> str:
+def _how_to_measure(failure: "UnmeasuredError", model: str, config: "SearchConfig", output: Path) -> str:
+    from slt_compress.data.images import DamagedImagesError
+
     words = ["slt-compress", "evaluate", str(output), "--dataset", config.dataset]
     words += ["--data-dir", str(config.data_dir)] if config.data_dir else []
     words += ["--source", model] if names_code(model) else []
