@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, check_dataset_name, open_dataset
+from slt_compress.data.splits import Reading, Wanted
 from slt_compress.errors import DataError, UsageError
 from tests.support.pictures import write_listing
 
@@ -91,3 +92,25 @@ def test_a_local_copy_is_used_as_it_lies(tmp_path: Path, name: str, folder_name:
     assert images.shape == (6, 1, 28, 28)
     assert labels.tolist() == list(range(6))
     assert len(dataset.classes) == 10
+
+
+def test_of_what_is_wanted_torchvision_needs_one_part(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
+    write_idx(tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte", pixels)
+    write_idx(tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte", np.arange(4, dtype=np.uint8))
+    wanted = Wanted("test", tuple("0123456789"), several=False, channels=1)
+    images, labels = next(open_dataset("mnist", tmp_path, wanted=wanted).read("test", 28).batches(9))
+    assert np.array_equal(images[:, 0].numpy(), pixels)
+    assert labels.tolist() == [0, 1, 2, 3]
+
+
+def test_what_is_read_as_a_whole_has_no_images_to_leave_out() -> None:
+    with pytest.raises(UsageError, match="`skip_unreadable` is for images in files or tables; digits is read as a wh"):
+        open_dataset("digits", None, Reading(skip_unreadable=True))
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "csv", "mnist", "hf"])
+def test_a_path_that_no_file_can_have_is_said_to_be_absent(name: str) -> None:
+    place = "x" * 5000
+    with pytest.raises(DataError, match=r"does not exist"):
+        open_dataset(f"hf:/{place}", None) if name == "hf" else open_dataset(name, Path(place))

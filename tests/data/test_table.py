@@ -1,7 +1,9 @@
 """Tables as labelled images: which columns are taken, and what is in them."""
 
 import contextlib
+import io
 import re
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -132,3 +134,22 @@ def test_a_damaged_image_is_named_by_its_row() -> None:
     images = TableImages(datasets, Rows("some, train", table, [7], [[0]]), "image")
     with pytest.raises(DataError, match=re.escape("cannot read the image some, train[7]: ")), images.open(0):
         pass
+
+
+def test_a_check_reads_headers_wherever_the_images_lie(tmp_path: Path) -> None:
+    """Within the table, in a file, or in an archive, where it leaves them alone."""
+    buffer = io.BytesIO()
+    picture("red", 0).save(buffer, "PNG")
+    whole = buffer.getvalue()
+    file = tmp_path / "1.png"
+    file.write_bytes(whole[:20])
+    stored = [{"bytes": whole[:60], "path": None}, {"bytes": None, "path": str(file)}]
+    stored.append({"bytes": None, "path": "zip://1.png::nowhere.zip"})
+    table = datasets.Dataset.from_dict({"image": [*stored, None]}, features=features(image=IMAGE))
+    images = TableImages(datasets, Rows("some", table, range(4), ()), "image")
+    images.check(0)
+    images.check(2)
+    with pytest.raises(DataError, match=r"cannot read the image some\[1\]: "):
+        images.check(1)
+    with pytest.raises(DataError, match=r"some\[3\] has no image"):
+        images.check(3)
