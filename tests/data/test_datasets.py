@@ -1,6 +1,8 @@
 """Data sets by name: splits that do not depend on seeds, local copies, and clear words when something is missing."""
 
 import gzip
+import hashlib
+import pickle
 import struct
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, check_dataset_name, open_dataset
-from slt_compress.data.splits import Reading, Wanted
+from slt_compress.data.splits import Part, Reading, Wanted
 from slt_compress.errors import DataError, UsageError
 from tests.support.pictures import write_listing
 
@@ -114,3 +116,27 @@ def test_a_path_that_no_file_can_have_is_said_to_be_absent(name: str) -> None:
     place = "x" * 5000
     with pytest.raises(DataError, match=r"does not exist"):
         open_dataset(f"hf:/{place}", None) if name == "hf" else open_dataset(name, Path(place))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_cifar_asks_for_the_files_of_one_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Part) -> None:
+    """With files of our own, and so with checksums of our own."""
+    from torchvision import datasets
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+
+    def write(name: str, content: object) -> list[str]:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    batch = write("batch", {"data": np.arange(2 * 3072).reshape(2, 3072).astype(np.uint8), "labels": [1, 0]})
+    meta = write("batches.meta", {"label_names": ["plane", "car"]})
+    absent = ["absent", "0" * 32]
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", [batch if part == "train" else absent])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [batch if part == "test" else absent])
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
+    wanted = Wanted(part, ("plane", "car"), several=False, channels=3)
+    dataset = open_dataset("cifar10", tmp_path, wanted=wanted)
+    assert dataset.classes == ("plane", "car")
+    assert next(dataset.read(part, 32).batches(9))[1].tolist() == [1, 0]
