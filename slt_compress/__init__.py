@@ -11,7 +11,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from slt_compress.errors import SltError, UnmeasuredError
+from slt_compress.errors import SltError
 from slt_compress.version import __version__
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
-    from slt_compress.pipeline.find import SearchResult
+    from slt_compress.pipeline.find import SearchResult, UnmeasuredError
     from slt_compress.prng import Freeze
     from slt_compress.progress import TrainingProgress
     from slt_compress.ticket.ticket import Ticket
@@ -56,6 +56,7 @@ _LAZY = {
     "SearchResult": "slt_compress.pipeline.find",
     "Ticket": "slt_compress.ticket.ticket",
     "TrainingProgress": "slt_compress.progress",
+    "UnmeasuredError": "slt_compress.pipeline.find",
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",

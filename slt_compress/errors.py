@@ -4,11 +4,6 @@ Messages name arguments as a caller from Python knows them, between backticks: `
 `method=crbg`. The command line shows these as its own options, see `cli.flags`.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
-_NAMED = 10  # damaged images that a message names
-
 
 class SltError(Exception):
     """Base of every expected failure. The message names what was given and what was expected."""
@@ -26,40 +21,6 @@ class MissingDatasetError(DataError):
     def __init__(self, dataset: str, message: str) -> None:
         super().__init__(message)
         self.dataset = dataset
-
-
-class DamagedImagesError(DataError):
-    """Images cannot be read.
-
-    Attributes:
-        reasons: of each, naming it.
-    """
-
-    def __init__(self, reasons: Sequence[str]) -> None:
-        self.reasons = tuple(reasons)
-        if len(self.reasons) == 1:
-            super().__init__(f"{self.reasons[0]}; `skip_unreadable` leaves it out")
-            return
-        named = "; ".join(reason.removeprefix("cannot read the image ") for reason in self.reasons[:_NAMED])
-        more = f"; and {len(self.reasons) - _NAMED:,} more" if len(self.reasons) > _NAMED else ""
-        super().__init__(f"cannot read {len(self.reasons):,} images: {named}{more}; `skip_unreadable` leaves them out")
-
-
-class UnmeasuredError(SltError):
-    """A search has found a ticket, but measuring it has failed.
-
-    Attributes:
-        ticket: what was found, without metrics: a `Ticket`, ready to be saved.
-        reason: what failed.
-    """
-
-    def __init__(self, ticket: Any, error: BaseException) -> None:
-        self.ticket = ticket
-        self.reason = str(error) if isinstance(error, SltError) else f"{type(error).__name__}: {first_line(error)}"
-        super().__init__(
-            f"a ticket was found, but measuring it has failed ({self.reason}); this error has it as its attribute, "
-            "error.ticket.save(FILE) keeps it"
-        )
 
 
 class LostProcessError(SltError):

@@ -13,13 +13,13 @@ from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.comparison.results import exact, method_label
-from slt_compress.errors import DamagedImagesError, SltError, UnmeasuredError
+from slt_compress.errors import SltError
 from slt_compress.methods import registry
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
-    from slt_compress.pipeline.find import SearchResult
+    from slt_compress.pipeline.find import SearchResult, UnmeasuredError
     from slt_compress.ticket.ticket import Ticket
 
 EXAMPLES = (
@@ -136,7 +136,7 @@ def search(
         files.check_writable(output)
         if keeps:
             files.check_folder(folder)
-        from slt_compress.pipeline.find import find_ticket
+        from slt_compress.pipeline.find import UnmeasuredError, find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
 
@@ -229,7 +229,9 @@ def _save(ticket: "Ticket", output: Path, printer: "Printer", *, named: bool) ->
     return output
 
 
-def _how_to_measure(failure: UnmeasuredError, model: str, config: "SearchConfig", output: Path) -> str:
+def _how_to_measure(failure: "UnmeasuredError", model: str, config: "SearchConfig", output: Path) -> str:
+    from slt_compress.data.images import DamagedImagesError
+
     words: list[str | Path] = ["slt-compress", "evaluate", output, "--dataset", config.dataset]
     words += ["--data-dir", config.data_dir] if config.data_dir else []
     words += ["--source", model] if names_code(model) else []

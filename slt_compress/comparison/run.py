@@ -28,10 +28,10 @@ from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import count
-from slt_compress.errors import OutputError, SltError, UnmeasuredError, UsageError, first_line
+from slt_compress.errors import OutputError, SltError, UsageError, first_line
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
-from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.find import UnmeasuredError, find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.tasks.task import CLASSIFY

@@ -17,14 +17,32 @@ from slt_compress.data.decoding import is_grey, opened, pixels
 from slt_compress.data.sampler import WHOLE, Shard, batch_indices
 from slt_compress.data.splits import Batch, Dataset, IndexedSplit, Part, Reading, TensorSplit, Wanted
 from slt_compress.data.workers import Workers
-from slt_compress.errors import DamagedImagesError, DataError
+from slt_compress.errors import DataError
 from slt_compress.progress import ReportCount
 from slt_compress.tasks.task import CLASSIFY, Task
 
 IN_MEMORY_BYTES = 2 * 2**30  # splits whose decoded images need more are streamed
 LARGEST_COMMON_SIZE = 64  # px: larger images are resized to what the network was made for
 _COMMON_SIZE_SAMPLE = 256  # images opened to find out whether a data set has one small common size
+_NAMED = 10  # damaged images that a message names
 _CHECKED_AT_ONCE = 64  # images that a worker looks at between two reports
+
+
+class DamagedImagesError(DataError):
+    """Images cannot be read.
+
+    Attributes:
+        reasons: of each, naming it.
+    """
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        if len(self.reasons) == 1:
+            super().__init__(f"{self.reasons[0]}; `skip_unreadable` leaves it out")
+            return
+        named = "; ".join(reason.removeprefix("cannot read the image ") for reason in self.reasons[:_NAMED])
+        more = f"; and {len(self.reasons) - _NAMED:,} more" if len(self.reasons) > _NAMED else ""
+        super().__init__(f"cannot read {len(self.reasons):,} images: {named}{more}; `skip_unreadable` leaves them out")
 
 
 class Images(Protocol):

@@ -48,7 +48,7 @@ class Workers:
             self._tell(
                 count,
                 f"{_SHARED_MEMORY} has {free / 1e6:,.0f} MB free, a batch takes {batch_bytes / 1e6:,.1f} MB "
-                "(docker run --shm-size=2g gives more)",
+                "(Docker's shm-size gives more)",
             )
         return count
 

@@ -15,7 +15,7 @@ from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import Split, count
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DataError, OutputError, TicketError, UnmeasuredError, UnreachableError, UsageError
+from slt_compress.errors import DataError, OutputError, SltError, TicketError, UnreachableError, UsageError, first_line
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
@@ -72,6 +72,23 @@ class SearchResult:
     def accuracy(self) -> float:
         """On the test split, as a fraction. Raises AttributeError where another metric was measured."""
         return self.test.accuracy
+
+
+class UnmeasuredError(SltError):
+    """A search has found a ticket, but measuring it has failed.
+
+    Attributes:
+        ticket: what was found, without metrics, ready to be saved.
+        reason: what failed.
+    """
+
+    def __init__(self, ticket: Ticket, error: BaseException) -> None:
+        self.ticket = ticket
+        self.reason = str(error) if isinstance(error, SltError) else f"{type(error).__name__}: {first_line(error)}"
+        super().__init__(
+            f"a ticket was found, but measuring it has failed ({self.reason}); this error has it as its attribute, "
+            "error.ticket.save(FILE) keeps it"
+        )
 
 
 @lost_workers()

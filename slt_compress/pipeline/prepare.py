@@ -13,11 +13,12 @@ from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import as_given
 from slt_compress.data.datasets import open_dataset
+from slt_compress.data.images import DamagedImagesError
 from slt_compress.data.own import StreamSplit, as_split, first_batch
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import Dataset, IndexedSplit, Part, Reading, Split, count, hold_out
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DamagedImagesError, DataError, UsageError
+from slt_compress.errors import DataError, UsageError
 from slt_compress.models.registry import (
     build_model,
     check_model_input,

@@ -1,6 +1,8 @@
 """Data sets by name: splits that do not depend on seeds, local copies, and clear words when something is missing."""
 
 import gzip
+import hashlib
+import pickle
 import struct
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, check_dataset_name, open_dataset
+from slt_compress.data.splits import Part, Reading, Wanted
 from slt_compress.errors import DataError, UsageError
 from tests.support.pictures import write_listing
 
@@ -111,3 +114,49 @@ def test_a_home_folder_is_looked_up_when_it_is_needed(monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot make the folder .*\(Not a directory\): give `data_dir`"):
         open_dataset("cifar10", None).read("train", 28)
+
+
+def test_of_what_is_wanted_torchvision_needs_one_part(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
+    write_idx(tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte", pixels)
+    write_idx(tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte", np.arange(4, dtype=np.uint8))
+    wanted = Wanted("test", tuple("0123456789"), several=False, channels=1)
+    images, labels = next(open_dataset("mnist", tmp_path, wanted=wanted).read("test", 28).batches(9))
+    assert np.array_equal(images[:, 0].numpy(), pixels)
+    assert labels.tolist() == [0, 1, 2, 3]
+
+
+def test_what_is_read_as_a_whole_has_no_images_to_leave_out() -> None:
+    with pytest.raises(UsageError, match="`skip_unreadable` is for images in files or tables; digits is read as a wh"):
+        open_dataset("digits", None, Reading(skip_unreadable=True))
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "csv", "mnist", "hf"])
+def test_a_path_that_no_file_can_have_is_said_to_be_absent(name: str) -> None:
+    place = "x" * 5000
+    with pytest.raises(DataError, match=r"does not exist"):
+        open_dataset(f"hf:/{place}", None) if name == "hf" else open_dataset(name, Path(place))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_cifar_asks_for_the_files_of_one_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Part) -> None:
+    """With files of our own, and so with checksums of our own."""
+    from torchvision import datasets
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+
+    def write(name: str, content: object) -> list[str]:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((folder / name).read_bytes()).hexdigest()]
+
+    batch = write("batch", {"data": np.arange(2 * 3072).reshape(2, 3072).astype(np.uint8), "labels": [1, 0]})
+    meta = write("batches.meta", {"label_names": ["plane", "car"]})
+    absent = ["absent", "0" * 32]
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", [batch if part == "train" else absent])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [batch if part == "test" else absent])
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {"filename": meta[0], "key": "label_names", "md5": meta[1]})
+    wanted = Wanted(part, ("plane", "car"), several=False, channels=3)
+    dataset = open_dataset("cifar10", tmp_path, wanted=wanted)
+    assert dataset.classes == ("plane", "car")
+    assert next(dataset.read(part, 32).batches(9))[1].tolist() == [1, 0]

@@ -19,7 +19,7 @@ from slt_compress.data import hub, images
 from slt_compress.data.datasets import open_dataset
 from slt_compress.data.hub import Reference, open_hub, parse
 from slt_compress.data.images import StreamedSplit
-from slt_compress.data.splits import IndexedSplit
+from slt_compress.data.splits import IndexedSplit, Wanted
 from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError
 from tests.support.pictures import picture, save_picture
 
@@ -340,3 +340,20 @@ def test_a_library_that_cannot_be_imported_says_why(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builtins, "__import__", broken)
     with pytest.raises(MissingPackageError, match=r"cannot be imported \(ImportError: pyarrow requires NumPy 2\.0\)$"):
         hub._library()
+
+
+def test_of_what_is_wanted_one_split_is_enough_in_the_order_of_the_network(tmp_path: Path) -> None:
+    wanted = Wanted("test", ("blue", "red"), several=False, channels=3)
+    for rest, splits in (
+        ("", {"test": table([0, 1, 1])}),
+        ("", {"validation": table([0, 1, 1]), "extra": table([0])}),
+        ("", {"train": table([0]), "test": table([0, 1, 1])}),
+        ("#absent,some", {"some": table([0, 1, 1]), "extra": table([0])}),
+    ):
+        dataset = open_hub(saved(tmp_path / "-".join(splits), **splits) + rest, wanted=wanted)
+        assert (dataset.classes, labels(dataset.read("test", 8))) == (("blue", "red"), [1, 0, 0])
+    drawn = saved(tmp_path / "drawn", whole=table([0, 1] * 10))
+    expected = [1 - label for label in labels(open_hub(drawn).read("test", 8))]
+    assert labels(open_hub(drawn, wanted=wanted).read("test", 8)) == expected
+    with pytest.raises(DataError, match="drawn has one label an image, the network is for another task"):
+        open_hub(drawn, wanted=Wanted("test", ("red", "blue"), several=True, channels=3))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from slt_compress.data import images
-from slt_compress.data.images import ImageFiles, StreamedSplit, as_dataset
+from slt_compress.data.images import DamagedImagesError, ImageFiles, StreamedSplit, as_dataset
 from slt_compress.data.splits import Dataset, Reading, TensorSplit
-from slt_compress.errors import DamagedImagesError, DataError
+from slt_compress.errors import DataError
 from tests.support.pictures import save_picture
 
 LABELS = torch.eye(7)

@@ -1,5 +1,6 @@
 """CSV files of images: one label or several, splits named or drawn, and a line number for whatever is wrong."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from slt_compress.data.listing import open_listing
-from slt_compress.data.splits import IndexedSplit
+from slt_compress.data.splits import IndexedSplit, Reading, Wanted
 from slt_compress.errors import DataError
 from slt_compress.tasks.record import TaskRecord
 from tests.support.pictures import save_picture, write_listing
@@ -163,3 +164,36 @@ def test_a_damaged_image_is_named_with_the_line_that_lists_it(tmp_path: Path) ->
     assert len(dataset.read("train", 8)) == 4
     with pytest.raises(DataError, match=re.escape(f"cannot read the image {broken} ({file}, line 7): ")):
         dataset.read("test", 8)
+
+
+def test_what_is_listed_and_no_file_is_named_with_its_line(tmp_path: Path) -> None:
+    file = write_listing(tmp_path, TWO * 3, [*["train"] * 4, "test", "test"])
+    for index in (1, 3):
+        (tmp_path / "images" / f"{index}.png").unlink()
+    (tmp_path / "images" / "1.png").mkdir()
+    os.mkfifo(tmp_path / "images" / "3.png")
+    words = r"list\.csv: 2 of 6 images are no file: .*1\.png \(line 3\), .*3\.png \(line 5\); list the images one"
+    with pytest.raises(DataError, match=words):
+        open_listing(file)
+    told: list[str] = []
+    dataset = open_listing(file, Reading(skip_unreadable=True, warn=told.append))
+    with pytest.raises(DataError, match="none of the training images can be read of the class blue"):
+        dataset.read("train", 8)
+    assert "left out of the train images: 2 that cannot be read" in told[0]
+
+
+def test_files_that_a_system_hides_beside_the_list_do_not_count(tmp_path: Path) -> None:
+    write_listing(tmp_path, TWO * 4)
+    (tmp_path / "._list.csv").write_bytes(b"\0\5\x16\7")
+    assert open_listing(tmp_path).classes == ("blue", "red")
+
+
+def test_of_what_is_wanted_one_part_is_enough_in_the_order_of_the_network(tmp_path: Path) -> None:
+    file = write_listing(tmp_path, ["red", "blue", "red"], ["test"] * 3)
+    wanted = Wanted("test", ("red", "green", "blue"), several=False, channels=3)
+    assert whole(open_listing(file, wanted=wanted).read("test", 8))[1].tolist() == [0, 2, 0]
+    several = Wanted("test", ("red", "green", "blue"), several=True, channels=3)
+    expected = [[1, 0, 0], [0, 0, 1], [1, 0, 0]]
+    assert whole(open_listing(file, wanted=several).read("test", 8))[1].tolist() == expected
+    with pytest.raises(DataError, match=r"csv has 2 \(blue, red\); it does not know blue"):
+        open_listing(file, wanted=Wanted("test", ("red", "green"), several=False, channels=3))

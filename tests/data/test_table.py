@@ -1,6 +1,7 @@
 """Tables as labelled images: which columns are taken, and what is in them."""
 
 import contextlib
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,22 @@ def test_images_are_seen_as_in_files(stored_as: str, tmp_path: Path) -> None:
                 assert is_grey(found) == (feature.mode != "RGB")
                 assert torch.equal(pixels(found, 8, 1), pixels(expected, 8, 1))
             assert np.array_equal(pixels(found, 8, 1)[0], (deep >> 8)[::-1].T)
+
+
+def test_a_check_reads_headers_wherever_the_images_lie(tmp_path: Path) -> None:
+    """Within the table, in a file, or in an archive, where it leaves them alone."""
+    buffer = io.BytesIO()
+    picture("red", 0).save(buffer, "PNG")
+    whole = buffer.getvalue()
+    file = tmp_path / "1.png"
+    file.write_bytes(whole[:20])
+    stored = [{"bytes": whole[:60], "path": None}, {"bytes": None, "path": str(file)}]
+    stored.append({"bytes": None, "path": "zip://1.png::nowhere.zip"})
+    table = datasets.Dataset.from_dict({"image": [*stored, None]}, features=features(image=IMAGE))
+    images = TableImages(datasets, Rows("some", table, range(4), ()), "image")
+    images.check(0)
+    images.check(2)
+    with pytest.raises(DataError, match=r"cannot read the image some\[1\]: "):
+        images.check(1)
+    with pytest.raises(DataError, match=r"some\[3\] has no image"):
+        images.check(3)

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit
-from slt_compress.errors import DataError, OutputError, UnmeasuredError, UnreachableError, UsageError
+from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, torch_classifier
 from slt_compress.pipeline import find
-from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.find import UnmeasuredError, find_ticket
 from slt_compress.pipeline.images import images_for
 from slt_compress.pipeline.prepare import OwnData, prepare
 from slt_compress.prng import Freeze
