@@ -118,6 +118,12 @@ class SearchConfig:
             if problem := argument_problem(name, value):
                 raise UsageError(problem)
         registry.check(self.method, self.recipe, self.options, self.learning_rate)
+
+    def refuse_idle(self) -> None:
+        """Raise UsageError for a setting of optimiser steps if the method makes none.
+
+        Not when it is made: the cells of a comparison share such settings, whatever their methods.
+        """
         if not registry.METHODS[self.method].optimises and (idle := self.of_steps()):
             raise UsageError(f"`{idle[0]}` has no meaning for `method={self.method}`, which optimises nothing")
 

@@ -67,16 +67,23 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
             {"method": "random", "learning_rate": 0.1},
             "`learning_rate` has no meaning for `method` random, which optimises nothing",
         ),
-        *(
-            ({"method": "random", name: value}, f"`{name}` has no meaning for `method=random`, which optimises nothing")
-            for name, value in {"epochs": 1, "max_steps": 1, "augment": "crop", "precision": "fp32"}.items()
-        ),
     ],
 )
 def test_what_no_search_can_do_is_refused_with_what_was_given(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         SearchConfig(**fields)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", 1), ("max_steps", 1), ("augment", "crop"), ("precision", "fp32")]
+)
+def test_settings_of_steps_have_no_meaning_without_steps(name: str, value: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        SearchConfig(method="random", **{name: value}).refuse_idle()
+    assert str(caught.value) == f"`{name}` has no meaning for `method=random`, which optimises nothing"
+    SearchConfig(**{name: value}).refuse_idle()
+    SearchConfig(method="random", batch_size=32).refuse_idle()
 
 
 @pytest.mark.parametrize(

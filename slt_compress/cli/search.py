@@ -127,6 +127,7 @@ def search(
             codec=codec,
             statistics=statistics,
         )
+        config.refuse_idle()
         if not registry.METHODS[method].optimises:
             idle = {"checkpoint_every": checkpoint_every, "resume": resume, "log": log, "tensorboard": tensorboard}
             shared.refuse_idle(idle, f"for `method={method}`, which optimises nothing")

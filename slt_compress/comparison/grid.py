@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slt_compress.comparison.results import DENSE, exact, method_label
-from slt_compress.config import OF_STEPS, SearchConfig
+from slt_compress.config import SearchConfig
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
 
@@ -164,10 +164,8 @@ class Cell:
     def config(self, common: SearchConfig) -> SearchConfig:
         """Return the config of this cell's search."""
         one = self.contender
-        idle = {} if self.optimises else OF_STEPS  # of the other cells
         return replace(
             common,
-            **idle,
             method=one.method,
             recipe=one.recipe,
             options=one.options,

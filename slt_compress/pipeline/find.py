@@ -211,10 +211,11 @@ def _check_readable(
 
     Raises TicketError, with the name, for a part of a user's network that no ticket can hold.
     """
-    ticket = _pack_open(network, config, prepared, origin, constants)
     try:
-        Ticket.from_bytes(ticket.to_bytes())
+        Ticket.from_bytes(_pack_open(network, config, prepared, origin, constants).to_bytes())
     except TicketError as error:
+        if not isinstance(prepared.source.spec, ModelSpec):
+            raise
         raise DataError(f"no ticket can hold what the data names: {error}") from error
 
 
