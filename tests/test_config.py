@@ -14,7 +14,11 @@ from slt_compress.errors import UsageError
 from slt_compress.masking.codecs import CODECS
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 
-FLAGS = {"lr": "learning_rate", "init": "initialiser"}  # options under another name than the field of the config
+FLAGS = {
+    "lr": "learning_rate",
+    "init": "initialiser",
+    "model_arg": "model_arguments",
+}  # options under another name than the field of the config
 OF_THE_COMMAND = {"model", "output", "checkpoint_every", "resume", "log", "tensorboard", "json", "quiet", "options"}
 OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
 
@@ -129,10 +133,13 @@ def test_the_command_line_has_the_defaults_of_the_config(command: Callable[..., 
     """Every field is an option of the command, but for those left out; and every option is a field, or known here."""
     config = SearchConfig()
     given = {FLAGS.get(name, name): value for name, value in defaults(command).items()}
+    assert given.pop("model_arguments") is None
     assert (given.pop("freeze_ratio"), given.pop("lock_ratio")) == (config.freeze.ratio, config.freeze.lock)
     of_the_config = {name: value for name, value in given.items() if name not in OF_THE_COMMAND | OF_THE_GRID}
     assert of_the_config == {
-        field.name: getattr(config, field.name) for field in fields(config) if field.name not in {"freeze"} | left_out
+        field.name: getattr(config, field.name)
+        for field in fields(config)
+        if field.name not in {"freeze", "model_arguments"} | left_out
     }
 
 

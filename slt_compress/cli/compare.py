@@ -39,6 +39,7 @@ def compare(
     workers: shared.Workers = None,
     skip_unreadable: shared.SkipUnreadable = False,
     input_size: shared.InputSize = None,
+    model_arg: shared.ModelArg = None,
     methods: Annotated[
         str,
         typer.Option(
@@ -93,6 +94,7 @@ def compare(
             workers=workers,
             skip_unreadable=skip_unreadable,
             input_size=input_size,
+            model_arg=model_arg,
             sparsity=0.0,
             freeze_ratio=freeze_ratio,
             lock_ratio=lock_ratio,

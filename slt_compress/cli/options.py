@@ -2,7 +2,8 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 
@@ -10,6 +11,7 @@ import typer
 
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
+from slt_compress.models.spec import MODEL_ARGUMENTS
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -70,6 +72,14 @@ SkipUnreadable = Annotated[
 InputSize = Annotated[
     int | None,
     typer.Option(min=1, max=4096, help="Images are resized to this, in px.", rich_help_panel="Model"),
+]
+ModelArg = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=NUMBER",
+        help=f"What differs in a transformer of timm: {', '.join(MODEL_ARGUMENTS)}. Can be repeated.",
+        rich_help_panel="Model",
+    ),
 ]
 FreezeRatio = Annotated[
     float, typer.Option(help="Share of gated weights whose gate the seed fixes.", rich_help_panel="Gates")
@@ -190,7 +200,9 @@ def images_of(recorded: str, dataset: str | None, data_dir: Path | None) -> list
     return found + (["--data-dir", data_dir] if data_dir else [])
 
 
-def search_config(*, freeze_ratio: float, lock_ratio: float, **fields: Any) -> "SearchConfig":
+def search_config(
+    *, freeze_ratio: float, lock_ratio: float, model_arg: Sequence[str] | None, **fields: Any
+) -> "SearchConfig":
     """Return the config of a search; `fields` are its other fields.
 
     Raises UsageError for what no search can do.
@@ -198,7 +210,21 @@ def search_config(*, freeze_ratio: float, lock_ratio: float, **fields: Any) -> "
     from slt_compress.config import SearchConfig
     from slt_compress.prng import Freeze
 
-    return SearchConfig(freeze=Freeze(freeze_ratio, lock_ratio), **fields)
+    arguments = model_arguments(model_arg or ())
+    return SearchConfig(freeze=Freeze(freeze_ratio, lock_ratio), model_arguments=arguments, **fields)
+
+
+def model_arguments(pairs: Sequence[str]) -> dict[str, int]:
+    """Return the arguments of a network from NAME=NUMBER. Raises UsageError for anything else, and for a name twice."""
+    found: dict[str, int] = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        if not (name and re.fullmatch(r"-?[0-9]{1,9}", number)):
+            raise UsageError(f"`model_arguments` takes NAME=NUMBER, such as depth=6, got {pair!r}")
+        if name in found:
+            raise UsageError(f"`model_arguments` has {name} twice: {found[name]} and {number}")
+        found[name] = int(number)
+    return found
 
 
 def _parameter(option: registry.Option) -> inspect.Parameter:

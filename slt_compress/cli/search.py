@@ -1,5 +1,6 @@
 """`slt-compress search`: find a ticket and write it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -41,6 +42,7 @@ def search(
     workers: shared.Workers = None,
     skip_unreadable: shared.SkipUnreadable = False,
     input_size: shared.InputSize = None,
+    model_arg: shared.ModelArg = None,
     method: Annotated[MethodName, typer.Option(help="How the mask is found.", rich_help_panel="Gates")] = ("crbg"),
     recipe: Annotated[
         RecipeName, typer.Option(help="Our settings, or those the method was published with.", rich_help_panel="Gates")
@@ -99,7 +101,9 @@ def search(
 ) -> None:
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
     named = output is not None
-    output = output or Path(_default_name(model, dataset, method_label(method, recipe, options), sparsity, seed))
+    output = output or Path(
+        _default_name([model, *(model_arg or ())], dataset, method_label(method, recipe, options), sparsity, seed)
+    )
     folder = Path(f"{output}.ckpt")
     keeps = bool(checkpoint_every or resume)
     with exit_codes(lambda: _how_to_resume(folder, keeps), output):
@@ -109,6 +113,7 @@ def search(
             workers=workers,
             skip_unreadable=skip_unreadable,
             input_size=input_size,
+            model_arg=model_arg,
             method=method,
             recipe=recipe,
             options=options,
@@ -207,9 +212,9 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
     )
 
 
-def _default_name(model: str, dataset: str, method: str, sparsity: float, seed: int) -> str:
+def _default_name(model: Sequence[str], dataset: str, method: str, sparsity: float, seed: int) -> str:
     """Return the name of a ticket that was given none. The default method is left out of it."""
-    words = [_stem(model), _stem(dataset), method.replace(":", "-"), exact(sparsity), str(seed)]
+    words = [*map(_stem, model), _stem(dataset), method.replace(":", "-"), exact(sparsity), str(seed)]
     return "-".join(word for word in words if word != "crbg") + ".safetensors"
 
 

@@ -50,6 +50,8 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--dataset": "imagefolder",
         "--data-dir": "images",
         "--input-size": 16,
+        "--model-arg": "depth=6",
+        "--workers": 2,
         "--methods": "crbg,edge-popup:layer:paper",
         "--sparsities": "0.9,0.25",
         "--seeds": 2,
@@ -65,9 +67,17 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--log": "log.jsonl",
         "--tensorboard": "board",
     }
-    assert set(options("compare")) == {*chosen, "--dense", "--dense-lr", "--epochs", "--json", "--quiet"}
+    assert set(options("compare")) == {
+        *chosen,
+        "--skip-unreadable",
+        "--dense",
+        "--dense-lr",
+        "--epochs",
+        "--json",
+        "--quiet",
+    }
     flags = [word for pair in chosen.items() for word in pair]
-    refused(invoke("compare", "lenet-5", *flags, "--no-dense"), 1, "enough seen", tmp_path)
+    refused(invoke("compare", "lenet-5", *flags, "--skip-unreadable", "--no-dense"), 1, "enough seen", tmp_path)
     plan = seen["plan"]
     assert seen["folder"] == Path("grid")
     assert plan.model == "lenet-5"
@@ -79,6 +89,9 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         dataset="imagefolder",
         data_dir=Path("images"),
         input_size=16,
+        model_arguments={"depth": 6},
+        workers=2,
+        skip_unreadable=True,
         sparsity=0.0,  # each cell has its own
         freeze=Freeze(0.5, 0.25),
         initialiser="uniform",

@@ -15,6 +15,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.main import app
 from slt_compress.config import CHOICES
 from slt_compress.data.datasets import DATASET_NAMES
+from slt_compress.errors import UsageError
 from slt_compress.masking import codecs
 from slt_compress.methods import registry
 from slt_compress.methods.registry import MethodEntry, Option, Recipe
@@ -47,7 +48,18 @@ def test_search_and_compare_say_the_same_about_every_option_they_share() -> None
     one, other = options("search"), options("compare")
     common = (set(one) & set(other)) - {"--output"}  # a file there, a folder here
     assert common == {
-        *("--dataset", "--data-dir", "--input-size", "--freeze-ratio", "--lock-ratio", "--init", "--epochs"),
+        *(
+            "--dataset",
+            "--data-dir",
+            "--workers",
+            "--skip-unreadable",
+            "--input-size",
+            "--model-arg",
+            "--freeze-ratio",
+            "--lock-ratio",
+            "--init",
+            "--epochs",
+        ),
         *("--max-steps", "--batch-size", "--augment", "--precision", "--device", "--json", "--quiet"),
         *("--log", "--tensorboard", "--workers", "--skip-unreadable"),
     }
@@ -153,6 +165,9 @@ _OF_BOTH = {
     "--dataset": "mnist",  # is not there
     "--data-dir": ".",
     "--input-size": 12,
+    "--model-arg": "depth=3",
+    "--workers": 1,
+    "--skip-unreadable": None,
     "--freeze-ratio": 0.4,
     "--lock-ratio": 0.1,
     "--init": "kaiming-normal",
@@ -207,6 +222,8 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {
             "--dataset": "mnist",
             "--data-dir": ".",
+            "--workers": 1,
+            "--skip-unreadable": None,
             "--backend": "torch",
             "--min-accuracy": 1,
             "--device": "cpu",
@@ -223,6 +240,8 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--include-preprocessing": None,
             "--dataset": "mnist",
             "--data-dir": ".",
+            "--workers": 1,
+            "--skip-unreadable": None,
             "--max-accuracy-drop": 0.0,
             "--source": "net.py:build",
             "--json": None,
@@ -291,3 +310,21 @@ def test_every_option_has_an_effect_or_is_refused(
         else:
             assert (flag in err and code == 2) or re.search(rf"{value}|net\w*:build", err), (flag, code, err)
         assert "Traceback" not in err
+
+
+def test_arguments_of_a_network_are_names_with_numbers() -> None:
+    assert shared.model_arguments([]) == {}
+    assert shared.model_arguments(["depth=6", "embed_dim=-1"]) == {"depth": 6, "embed_dim": -1}
+
+
+@pytest.mark.parametrize(
+    "pair", ["depth", "=6", "depth=", "depth=6.0", "depth=six", "depth==6", "depth=1_000", "depth= 6"]
+)
+def test_other_arguments_of_a_network_are_refused(pair: str) -> None:
+    with pytest.raises(UsageError, match=rf"^`model_arguments` takes NAME=NUMBER, such as depth=6, got '{pair}'$"):
+        shared.model_arguments([pair])
+
+
+def test_an_argument_of_a_network_is_given_once() -> None:
+    with pytest.raises(UsageError, match="`model_arguments` has depth twice: 6 and 7"):
+        shared.model_arguments(["depth=6", "depth=7"])

@@ -92,6 +92,8 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--dataset": "imagefolder",
         "--data-dir": "images",
         "--input-size": 16,
+        "--model-arg": "depth=6",
+        "--workers": 2,
         "--method": "edge-popup",
         "--recipe": "paper",
         "--scope": "global",
@@ -113,14 +115,22 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--log": "log.jsonl",
         "--tensorboard": "board",
     }
-    assert set(options("search")) == {*chosen, "--epochs", "--resume", "--json", "--quiet"}
+    assert set(options("search")) == {*chosen, "--epochs", "--resume", "--skip-unreadable", "--json", "--quiet"}
     flags = [word for pair in chosen.items() for word in pair]
-    refused(invoke("search", "lenet-5", *flags, "--resume", "--quiet", "--json"), 1, "enough seen", tmp_path)
+    refused(
+        invoke("search", "lenet-5", *flags, "--resume", "--skip-unreadable", "--quiet", "--json"),
+        1,
+        "enough seen",
+        tmp_path,
+    )
     assert seen["model"] == "lenet-5"
     assert seen["config"] == SearchConfig(
         dataset="imagefolder",
         data_dir=Path("images"),
         input_size=16,
+        model_arguments={"depth": 6},
+        workers=2,
+        skip_unreadable=True,
         method="edge-popup",
         recipe="paper",
         options={"scope": "global"},
