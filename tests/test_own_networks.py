@@ -87,10 +87,10 @@ def test_a_network_with_several_inputs_and_outputs_goes_all_the_way(tmp_path: Pa
         ((3,), "float32"),
     ]
     assert [record.shape for record in result.ticket.provenance.outputs] == [(4,), (2,)]
-    for test in (data, None):
-        written = slt_compress.export(
-            result.ticket, tmp_path / "t.onnx", source=TwoInputs, test=test, metric=first_right
-        )
+    measured: dict[str, Any] = {"test": data, "metric": first_right}
+    nothing: dict[str, Any] = {}
+    for how in (measured, nothing):
+        written = slt_compress.export(result.ticket, tmp_path / "t.onnx", source=TwoInputs, **how)
         assert written.bit_identical_to_dense
     found = slt_compress.evaluate(tmp_path / "t.onnx", test=data, metric=first_right)
     assert found.metric == pytest.approx(result.metric)

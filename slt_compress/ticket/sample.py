@@ -1,5 +1,7 @@
 """Tickets without a search: real in size, format and speed, but not in accuracy. They need no images."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -24,12 +26,13 @@ def sample_ticket(
     classes: int = 10,
     origin: SeedRecipe = SeedRecipe(),
     codec: str = "auto",
+    arguments: Mapping[str, int] | None = None,
 ) -> Ticket:
     """Return a ticket of a model by name, with a random mask that keeps `density` of each gated tensor.
 
-    Its BatchNorm statistics are those of noise. Raises UsageError for an unknown model.
+    Its BatchNorm statistics are those of noise. `arguments` as in `ModelSpec`. Raises UsageError for an unknown model.
     """
-    spec = resolve_model(model, classes=classes, channels=channels, input_size=input_size)
+    spec = resolve_model(model, classes=classes, channels=channels, input_size=input_size, arguments=arguments)
     network = FlatNetwork(
         build_model(spec), origin.seed, density, torch.device("cpu"), origin.initialiser, origin.freeze
     )

@@ -128,7 +128,9 @@ def refused_but_said(done: "subprocess.CompletedProcess[str]", words: str) -> No
     """A failure that says more before its last line, or leaves a file."""
     assert done.returncode == 1
     assert words in done.stderr
-    assert done.stdout == ""
+    if done.stdout:
+        failure = json.loads(done.stdout)
+        assert (failure["exit_code"], failure["error"]) == (1, done.stderr.splitlines()[-1].removeprefix("error: "))
 
 
 def test_evaluation_needs_the_test_images_alone(invoke: Run, tmp_path: Path) -> None:

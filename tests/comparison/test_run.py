@@ -36,6 +36,7 @@ GRID = ("compare", "lenet-300-100", "--methods", "random,crbg", "--sparsities", 
 BUDGET = ("--max-steps", "60")
 CELLS = 10
 CONFIG = SearchConfig(sparsity=0.0, max_steps=60)
+WITHOUT_STEPS = SearchConfig(sparsity=0.0)  # as a search that optimises nothing has none
 TIMES = {"seconds", "images_per_second"}
 
 Compared = tuple[Path, dict[str, Any]]
@@ -366,13 +367,15 @@ def test_two_processes_share_a_grid_and_leave_the_same_tables(alone: Compared, t
 
 
 def test_a_shard_runs_its_cells_and_writes_no_table(tmp_path: Path) -> None:
-    result = run.compare(plan_of("random", "0.5,0.9", 2, shard="2/2"), tmp_path / "grid", "command", Printer())
+    result = run.compare(
+        plan_of("random", "0.5,0.9", 2, shard="2/2", config=WITHOUT_STEPS), tmp_path / "grid", "command", Printer()
+    )
     assert not result.is_complete
     assert [(row.target_sparsity, row.seed) for row in result.rows] == [(0.9, 0), (0.9, 1)]
     assert {path.stem for path in (tmp_path / "grid" / "cells").iterdir()} == {"random-0.9-0", "random-0.9-1"}
     assert not list(tmp_path.glob("grid/results.*"))
     assert not list(tmp_path.glob("grid/*.png"))
-    whole = run.compare(plan_of("random", "0.5,0.9", 2), tmp_path / "grid", "command", Printer())
+    whole = run.compare(plan_of("random", "0.5,0.9", 2, config=WITHOUT_STEPS), tmp_path / "grid", "command", Printer())
     assert whole.is_complete
     assert result.rows == tuple(row for row in whole.rows if row.target_sparsity == 0.9)
     assert (tmp_path / "grid" / "results.md").exists()
@@ -526,13 +529,14 @@ def test_another_learning_rate_of_the_baseline_runs_the_baseline_alone(tmp_path:
 
 
 def test_a_ticket_that_cannot_be_measured_stays_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run.compare(plan_of("random", "0.5", 1), tmp_path / "whole", "command", Printer(quiet=True)).rows[0]
+    plan = plan_of("random", "0.5", 1, config=WITHOUT_STEPS)
+    whole = run.compare(plan, tmp_path / "whole", "command", Printer(quiet=True)).rows[0]
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory\nafter all")
 
     monkeypatch.setattr(find, "evaluate", fail)
-    result = run.compare(plan_of("random", "0.5", 1), tmp_path / "grid", "command", Printer(quiet=True))
+    result = run.compare(plan, tmp_path / "grid", "command", Printer(quiet=True))
     place = tmp_path / "grid" / "tickets" / "random-0.5-0.safetensors"
     assert result.failed == {"random-0.5-0": f"found {place}, but measuring it has failed: RuntimeError: out of memory"}
     assert (result.rows, Ticket.load(place).sparsity) == ((), whole.sparsity)

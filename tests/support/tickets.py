@@ -9,6 +9,10 @@ from slt_compress.ticket.ticket import Ticket
 __all__ = ["make_ticket", "measure_statistics"]
 
 
+# Fewer blocks, and narrower ones, of the same kinds: an export takes a fifth of the time.
+_SMALLER = {"vit_tiny_patch16_224": {"depth": 3}, "swin_tiny_patch4_window7_224": {"embed_dim": 48}}
+
+
 def make_ticket(
     name: str,
     density: float,
@@ -19,5 +23,8 @@ def make_ticket(
     freeze: Freeze = Freeze(),
     **options: Any,
 ) -> Ticket:
-    """Return a random ticket of a network; `options` as in `sample_ticket`."""
-    return sample_ticket(name, density, input_size=size, origin=SeedRecipe(seed, initialiser, freeze), **options)
+    """Return a random ticket of a network, of a small one in place of a large transformer; `options` as in
+    `sample_ticket`.
+    """
+    origin = SeedRecipe(seed, initialiser, freeze)
+    return sample_ticket(name, density, input_size=size, origin=origin, arguments=_SMALLER.get(name), **options)

@@ -227,12 +227,15 @@ def _digest_here(ticket: Ticket) -> str:
     return _weights_digest(ticket.initialiser, ticket.seed, ticket.layers)
 
 
-def test_a_network_in_half_precision_keeps_its_types() -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_of_another_precision_becomes_float32(dtype: torch.dtype) -> None:
+    """As its tickets hold and measure it; what is given stays as it is."""
     given = Net()
     ticket = own_ticket(given)
-    module = ticket.apply_to(given.half())
-    assert {parameter.dtype for parameter in module.parameters()} == {torch.float16}
-    expected = torch.from_numpy(ticket.weights("head.weight")).half()
+    module = ticket.apply_to(given.to(dtype))
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in given.parameters()} == {dtype}
+    expected = torch.from_numpy(ticket.weights("head.weight"))
     assert torch.equal(module.get_parameter("head.weight").detach(), expected)
 
 
