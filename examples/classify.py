@@ -28,6 +28,7 @@ def main(ticket_file: str, *files: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         main(*sys.argv[1:])
     except SltError as error:

@@ -29,7 +29,7 @@ import torch
 from slt_compress.comparison.grid import Plan
 from slt_compress.comparison.results import ComparisonResult
 from slt_compress.comparison.run import compare as run_comparison
-from slt_compress.config import SearchConfig
+from slt_compress.config import SearchConfig, dataset_folder
 from slt_compress.data.datasets import DIGITS
 from slt_compress.data.hub import HF
 from slt_compress.data.own import as_split, first_batch
@@ -205,8 +205,9 @@ def export(
     Raises UsageError for settings out of range, UnreachableError if the weights cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.
     """
-    if not isinstance(ticket, Ticket):
-        check_apart({"`output`": Path(output)}, {"the ticket": Path(ticket)})
+    file = None if isinstance(ticket, Ticket) else Path(ticket)
+    inputs = {"the ticket": file, "`data_dir`": _path(data_dir), "`dataset`": dataset_folder(dataset or "")}
+    check_apart({"`output`": Path(output)}, inputs)
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     chosen = _with(config or ExportConfig(), settings)
     check(opened, chosen)
@@ -312,10 +313,14 @@ def _images_to_check(
     """
     record = NetworkRecord.of(ticket)
     name = dataset or record.dataset
+    reads = bool(dataset or data_dir or (record.preprocessing and name == DIGITS))
+    if not reads and (reading.workers is not None or reading.skip_unreadable):
+        option = "skip_unreadable" if reading.skip_unreadable else "workers"
+        raise UsageError(f"`{option}` has no meaning where no images are read: name their folder with `data_dir`")
     if record.preprocessing is None and not (dataset or data_dir):
         reporter.note("no data to check the file on but random inputs: give `test`")
         return None, None
-    if not (dataset or data_dir or name == DIGITS):
+    if not reads:
         where = "name them with `dataset=hf:NAME`" if name == HF else "name their folder with `data_dir`"
         reporter.note(f"no images of {name} to check the file on; {where}")
         return None, None

@@ -12,6 +12,7 @@ from slt_compress.models.spec import MODEL_ARGUMENTS, argument_problem
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 
 DEFAULT_EPOCHS = 12
+MAX_WORKERS = 64  # more would only wait for one another
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 
 CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
@@ -117,6 +118,8 @@ class SearchConfig:
                 raise UsageError(f"unknown `model_arguments` {name!r}; known: {', '.join(MODEL_ARGUMENTS)}")
             if problem := argument_problem(name, value):
                 raise UsageError(problem)
+        if self.workers is not None and (type(self.workers) is not int or self.workers > MAX_WORKERS):
+            raise UsageError(f"`workers` must be a whole number from 0 to {MAX_WORKERS}, got {self.workers!r}")
         registry.check(self.method, self.recipe, self.options, self.learning_rate)
 
     def refuse_idle(self) -> None:
@@ -135,3 +138,9 @@ class SearchConfig:
     def density(self) -> float:
         """Target share of gated weights to keep."""
         return 1 - self.sparsity
+
+
+def dataset_folder(dataset: str) -> Path | None:
+    """Return the folder that a data set by the name of hf:FOLDER is read from; None for any other."""
+    folder = Path(dataset.removeprefix("hf:").partition("#")[0])
+    return folder if dataset.startswith("hf:") and folder.is_dir() else None

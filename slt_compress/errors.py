@@ -4,6 +4,8 @@ Messages name arguments as a caller from Python knows them, between backticks: `
 `method=crbg`. The command line shows these as its own options, see `cli.flags`.
 """
 
+from collections.abc import Sequence
+
 
 class SltError(Exception):
     """Base of every expected failure. The message names what was given and what was expected."""
@@ -74,3 +76,8 @@ class VerificationError(SltError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, empty if it says nothing."""
     return str(error).strip().partition("\n")[0]
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first few names as a person reads them."""
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

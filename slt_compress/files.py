@@ -66,7 +66,8 @@ def check_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | 
         for other, there in (*list(written.items())[:place], *read.items()):
             if same(path, there):
                 raise UsageError(f"{other} and {name} are the same file, {path}: give another {name}")
-        for other, folder in read.items():
+        for other, place_read in read.items():
+            folder = place_read.parent if place_read.suffix == ".csv" and place_read.is_file() else place_read
             if _is_of(Path(os.path.realpath(folder)), Path(os.path.realpath(path))):
                 raise UsageError(f"{name} would replace {path}, one of the files in {other}: give another {name}")
 

@@ -146,3 +146,12 @@ def test_squares_are_made_by_the_rule_of_the_file_or_not_at_all(
         assert done.stderr == "other.onnx: its images become squares by another rule, squash\n"
         with pytest.raises(VerificationError, match=r"its images become squares by the rule 'squash', only "):
             slt_compress.evaluate(tmp_path / "other.onnx")
+
+
+def test_a_file_that_is_no_network_is_named_in_one_line(ticket: Ticket, tmp_path: Path) -> None:
+    ticket.save(tmp_path / "t.safetensors")
+    for file in ("t.safetensors", "missing.onnx"):
+        done = run("edge/classify.py", file, "a.png", cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{file} is no network for images that slt-compress has exported: ")
+        assert "Traceback" not in done.stderr

@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,11 @@ from PIL import Image, ImageCms
 GEOMETRY = "scale-shorter-side-crop-centre"  # what `square` does; older files do not say so
 
 _GREY = ("1", "L", "LA", "La", "I", "F")  # and those that begin with I;16
-_BITS, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274  # tags of TIFF and EXIF
+Image.init()
+FORMATS = [name for name in Image.ID if name not in ("EPS", "FITS")]  # one would run Ghostscript, one states no white
+
+_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF and EXIF
+_SIGNED = 2  # a sample format
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,8 +48,12 @@ def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL  # folds the weights, once
     options.enable_cpu_mem_arena = False  # give memory back instead of keeping it for larger batches
     options.intra_op_num_threads = 0  # all cores; set 1 to leave the others alone
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    recorded = json.loads(session.get_modelmeta().custom_metadata_map["slt_compress"])
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        recorded = json.loads(session.get_modelmeta().custom_metadata_map["slt_compress"])
+        _ = [recorded[key] for key in ("model", "sparsity", "classes", "preprocessing", "input")]
+    except Exception as error:  # of a file that onnxruntime cannot load, or that something else has written
+        sys.exit(f"{path} is no network for images that slt-compress has exported: {type(error).__name__}: {error}")
     if recorded.get("geometry", GEOMETRY) != GEOMETRY:
         sys.exit(f"{path}: its images become squares by another rule, {recorded['geometry']}")
     return session, recorded
@@ -53,8 +62,10 @@ def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
 def prepare(file: str, recorded: dict[str, Any]) -> npt.NDArray[Any]:
     """Return an image as the network expects it, with a batch dimension in front."""
     expected = recorded["preprocessing"]
+    if not Path(file).is_file():  # a pipe would never end
+        sys.exit(f"cannot read the image {file}: there is no such file")
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             fitted = square(shown(image, "L" if expected["channels"] == 1 else "RGB"), expected["size"])
     except Exception as error:  # each of PIL's readers has its own
         sys.exit(f"cannot read the image {file}: {error}")
@@ -73,7 +84,7 @@ def main(model: str, *files: str) -> None:
     for file in files:
         images = prepare(file, recorded)
         start = time.perf_counter()
-        logits = session.run(None, {"images": images})[0][0]
+        logits = session.run(None, {session.get_inputs()[0].name: images})[0][0]
         seconds = time.perf_counter() - start
         probabilities = np.exp(logits - logits.max())
         probabilities /= probabilities.sum()
@@ -137,7 +148,7 @@ def _with_plain_alpha(image: Any) -> Any:
 
 def _alpha(image: Any, layout: str) -> Any:
     """Return how opaque each pixel is, in the mode L; None if all are."""
-    if "A" in image.getbands():
+    if "A" in image.getbands() and image.mode != "LAB":  # where it is a colour
         return image.getchannel("A")
     key = image.info.get("transparency")
     if key is None:
@@ -155,12 +166,13 @@ def _alpha(image: Any, layout: str) -> Any:
 def _colours(image: Any) -> Any:
     """Return an image with 8 bits a channel, in colours of sRGB. Its alpha may be lost."""
     info, tags = image.info, getattr(image, "tag_v2", {})
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    signed = _SIGNED in tags.get(_SAMPLE_FORMAT, ())
+    if not signed and (image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))):
         bits = tags.get(_BITS, (16,))[0]  # what others hold, PIL has scaled to 16
         grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
         image = Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey)
-    elif image.mode in ("I", "F"):
-        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+    elif signed or image.mode in ("I", "F"):
+        kind = "signed" if signed else "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise ValueError(f"its pixels are {kind}, and nothing says which one is white: save it with 8 or 16 bits")
     elif image.mode == "LAB":
         image = image.convert("RGB")  # which PIL can do, unlike LAB to grey
@@ -187,4 +199,5 @@ def _managed(image: Any, profile: bytes) -> Any:
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     main(*sys.argv[1:])

@@ -92,7 +92,8 @@ def export(
                 reporter=printer,
             )
             origin = ticket.provenance
-            images = shared.images_of(origin.dataset if origin.preprocessing else "", dataset, data_dir)
+            recorded = origin.dataset if origin.preprocessing else ""
+            images = shared.images_of(recorded, dataset, data_dir, skip_unreadable)
             _render(printer, weights, result, output, images)
 
 

@@ -77,5 +77,5 @@ def _identity(file: Path) -> tuple[int, int] | None:
 def require_file(path: Path) -> None:
     """Raise UsageError, with the command that makes a ticket, if there is no such file."""
     if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "does not exist"
+        kind = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise UsageError(f"{path} {kind}, expected a file; make one with: slt-compress search MODEL --dataset NAME")

@@ -134,7 +134,7 @@ def _tensor(tensor: "TensorRecord") -> str:
 
 
 def _classes(classes: list[str]) -> str:
-    from slt_compress.ticket.schema import few
+    from slt_compress.errors import few
 
     return f", {len(classes)} classes: {few(classes)}" if classes else ""
 

@@ -186,7 +186,9 @@ def refuse_idle(given: Mapping[str, object], why: str) -> None:
             raise UsageError(f"`{name}` has no meaning {why}")
 
 
-def images_of(recorded: str, dataset: str | None, data_dir: Path | None) -> list[str | Path] | None:
+def images_of(
+    recorded: str, dataset: str | None, data_dir: Path | None, skip_unreadable: bool = False
+) -> list[str | Path] | None:
     """Return the options by which the next command finds the images of a ticket; None if none are known.
 
     `recorded` is the data set that the ticket names, empty for data that has no name here; the others are options of
@@ -197,7 +199,8 @@ def images_of(recorded: str, dataset: str | None, data_dir: Path | None) -> list
     found: list[str | Path] = []
     if dataset and dataset != recorded:
         found += ["--dataset", dataset]
-    return found + (["--data-dir", data_dir] if data_dir else [])
+    found += ["--data-dir", data_dir] if data_dir else []
+    return found + (["--skip-unreadable"] if skip_unreadable else [])
 
 
 def search_config(

@@ -107,6 +107,8 @@ def search(
     folder = Path(f"{output}.ckpt")
     keeps = bool(checkpoint_every or resume)
     with exit_codes(lambda: _how_to_resume(folder, keeps), output):
+        from slt_compress.config import dataset_folder
+
         config = shared.search_config(
             dataset=dataset,
             data_dir=data_dir,
@@ -137,7 +139,7 @@ def search(
             idle = {"checkpoint_every": checkpoint_every, "resume": resume, "log": log, "tensorboard": tensorboard}
             shared.refuse_idle(idle, f"for `method={method}`, which optimises nothing")
         outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
-        inputs = {"`data_dir`": data_dir, "`dataset`": _hub_folder(dataset), "the network": code_file(model)}
+        inputs = {"`data_dir`": data_dir, "`dataset`": dataset_folder(dataset), "the network": code_file(model)}
         files.check_apart({**outputs, "`output`": output}, inputs)
         files.check_writable(output)
         if keeps:
@@ -175,7 +177,7 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
     written, dense = output.stat().st_size, result.dense_bytes
     empty = [layer.name for layer in ticket.layers if layer.kept <= 1]
     recorded = config.dataset.partition(":")[0]  # of hf:NAME, hf
-    images = shared.images_of(recorded, config.dataset, config.data_dir) or []
+    images = shared.images_of(recorded, config.dataset, config.data_dir, config.skip_unreadable) or []
     source = ["--source", model] if names_code(model) else []
     if empty:
         printer.note(f"at most one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
@@ -246,12 +248,6 @@ def _how_to_measure(failure: "UnmeasuredError", model: str, config: "SearchConfi
         f"the ticket was found, and is saved as {output}, but measuring it has failed: {failure.reason}; later measure "
         f"it with: {shell(*words)}"
     )
-
-
-def _hub_folder(dataset: str) -> Path | None:
-    """Return the folder that hf:FOLDER names; None for what is no folder here."""
-    folder = Path(dataset.removeprefix("hf:").partition("#")[0])
-    return folder if dataset.startswith("hf:") and folder.is_dir() else None
 
 
 def _how_to_resume(folder: Path, checkpoints: bool) -> str:

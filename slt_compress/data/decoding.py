@@ -8,6 +8,7 @@ Left out: profiles of RGB and grey images, and all frames but the first.
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -19,7 +20,8 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from slt_compress.errors import DataError, SltError, first_line
 
 _GREY = ("1", "L", "LA", "La", "I", "F")  # and those that begin with I;16
-_BITS, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274  # tags of TIFF and EXIF
+_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF and EXIF
+_SIGNED = 2  # a sample format
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,7 +32,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _STEPS = {"L;2": 85, "L;4": 17}  # of greys that PIL has scaled to 8 bits
-_NO_PICTURES = {"EPS", "MPEG"}  # of what Pillow knows: one would run Ghostscript, of the other it reads the size alone
+# Of what Pillow knows: one would run Ghostscript, of one it reads the size alone, and of one not which number is white.
+_NO_PICTURES = {"EPS", "MPEG", "FITS"}
 _USUAL_GAMMA = 0.45455  # of a PNG whose values are shown as they are
 
 
@@ -53,6 +56,8 @@ def readable(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def opened(source: Any, name: str) -> Iterator[Any]:
     """Give the image in a file, named or open, as PIL's. Raises DataError, with `name`, if it or its use fails."""
+    if isinstance(source, str | os.PathLike) and not os.path.isfile(source):  # noqa: PTH113, a pipe would never end
+        raise DataError(f"cannot read the image {name}: there is no such file")
     with readable(name), Image.open(source, formats=_formats()) as image:
         yield image
 
@@ -79,7 +84,7 @@ def _formats() -> tuple[str, ...]:
 
 def is_grey(image: Any) -> bool:
     """Return whether an image, opened but not yet loaded, has no colours."""
-    return image.mode in _GREY or image.mode.startswith("I;16") or _layout(image).startswith("LA")
+    return image.mode in _GREY or image.mode.startswith("I;16") or _layout(image).split(";")[0] == "LA"
 
 
 def pixels(image: Any, size: int, channels: int) -> torch.Tensor:
@@ -144,7 +149,7 @@ def _with_plain_alpha(image: Any) -> Any:
 
 def _alpha(image: Any, layout: str) -> Any:
     """Return how opaque each pixel is, in the mode L; None if all are."""
-    if "A" in image.getbands():
+    if "A" in image.getbands() and image.mode != "LAB":  # where it is a colour
         return image.getchannel("A")
     key = image.info.get("transparency")
     if key is None:
@@ -162,12 +167,13 @@ def _alpha(image: Any, layout: str) -> Any:
 def _colours(image: Any) -> Any:
     """Return an image with 8 bits a channel, in colours of sRGB. Its alpha may be lost."""
     info, tags = image.info, getattr(image, "tag_v2", {})
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    signed = _SIGNED in tags.get(_SAMPLE_FORMAT, ())
+    if not signed and (image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))):
         bits = tags.get(_BITS, (16,))[0]  # what others hold, PIL has scaled to 16
         grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
         image = Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey)
-    elif image.mode in ("I", "F"):
-        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+    elif signed or image.mode in ("I", "F"):
+        kind = "signed" if signed else "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise ValueError(f"its pixels are {kind}, and nothing says which one is white: save it with 8 or 16 bits")
     elif image.mode == "LAB":
         image = image.convert("RGB")  # which PIL can do, unlike LAB to grey

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from slt_compress.data.images import ImageFiles, as_dataset
-from slt_compress.data.labels import check_forms, check_known, few, same_name
+from slt_compress.data.labels import check_forms, check_known, same_name
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.data.walk import LeftOut, class_folders, entries, image_files
-from slt_compress.errors import DataError
+from slt_compress.errors import DataError, few
 
 NAME = "imagefolder"
 _FOLDERS: Mapping[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
@@ -35,11 +35,12 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
     else:
         classes = names["train"]
         _check_classes(roots, names)
-    found = {}
+    found, seen = {}, dict[str, tuple[Path, Path]]()
     for part, root in roots.items():
         files = {
             name: image_files(root / name, left_out, skip_unreadable=reading.skip_unreadable) for name in names[part]
         }
+        _check_once(root, files, seen)
         empty = [name for name in classes if not files.get(name)]
         if empty and not wanted:
             raise DataError(_without_images(root / empty[0], left_out))
@@ -51,6 +52,24 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
     if str(left_out):
         reading.warn(f"left out of {folder}: {left_out}")
     return as_dataset(NAME, classes, found, reading=reading, wanted=wanted)
+
+
+def _check_once(root: Path, classes: Mapping[str, Sequence[Path]], seen: dict[str, tuple[Path, Path]]) -> None:
+    """Raise DataError if links make one image that of two classes, or of both parts.
+
+    `seen` has those of the parts before: where an image really is -> its path, and the folder of its class.
+    """
+    folders: dict[Path, str] = {}
+    for name, files in classes.items():
+        for file in files:
+            folder = folders.get(file.parent) or folders.setdefault(file.parent, os.path.realpath(file.parent))
+            place = os.path.join(folder, file.name)  # noqa: PTH118
+            place = os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114
+            other, of = seen.setdefault(place, (file, root / name))
+            if of != root / name:
+                raise DataError(
+                    f"{other} and {file} are the same image: it would have two classes, or be trained on and tested on"
+                )
 
 
 def _part_folder(folder: Path, names: Sequence[str]) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 
-from slt_compress.errors import DataError
+from slt_compress.errors import DataError, few
 from slt_compress.tasks.task import CLASSIFY, Task, task_of
 
 _TEST_SHARE = 5  # every fifth row is drawn
@@ -14,11 +14,6 @@ _TEST_SHARE = 5  # every fifth row is drawn
 def task_for(several: bool) -> Task:
     """Return the task of images with one label each, or with several."""
     return task_of("binary-cross-entropy") if several else CLASSIFY
-
-
-def few(names: Sequence[str]) -> str:
-    """Return the first few class names as a person reads them."""
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
 def check_known(dataset: str, names: Iterable[str], known: Sequence[str]) -> None:

@@ -9,11 +9,10 @@ import torch
 from slt_compress.data.datasets import DATASET_NAMES, open_dataset
 from slt_compress.data.hub import HF
 from slt_compress.data.splits import IndexedSplit, Part, Reading, Wanted
-from slt_compress.errors import DataError, UsageError
+from slt_compress.errors import DataError, UsageError, few
 from slt_compress.progress import SILENT, ProgressReporter, warn
 from slt_compress.tasks.record import MULTI_LABEL
 from slt_compress.ticket.record import NetworkRecord
-from slt_compress.ticket.schema import few
 
 
 def images_for(

@@ -286,8 +286,3 @@ def classifies_images(network: Described) -> bool:
 def unique(uses: Iterable[Use]) -> list[CodedMask]:
     """Return the masks of uses in order, each object once."""
     return list({id(use.mask): use.mask for use in uses}.values())
-
-
-def few(names: Sequence[str]) -> str:
-    """Return the first few class names as a person reads them."""
-    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

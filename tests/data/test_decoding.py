@@ -3,6 +3,7 @@
 import ast
 import inspect
 import io
+import os
 import re
 import struct
 import warnings
@@ -154,8 +155,8 @@ def test_a_tiff_of_12_bits_and_one_whose_zero_is_white() -> None:
     ("content", "words"),
     [
         (saved(Image.fromarray(RAMP.astype(np.float32)), "TIFF"), "floating-point numbers"),
-        (saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), "32-bit integers"),
-        (tiff(2, 16, 1, bytes(4), sample=2), "32-bit integers"),
+        (saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"), "signed"),
+        (tiff(2, 16, 1, bytes(4), sample=2), "signed"),
     ],
     ids=["float", "int32", "int16"],
 )
@@ -413,4 +414,40 @@ def test_a_program_in_a_picture_is_never_run(tmp_path: Path) -> None:
         pytest.raises(DataError, match=r"cannot read the image .*a\.png: its content is of no format"),
         opened(file, str(file)),
     ):
+        pass
+
+
+def test_a_colour_axis_is_no_opacity(tmp_path: Path) -> None:
+    """LAB has an A too."""
+    lab = ImageCms.profileToProfile(
+        Image.new("RGB", (4, 4), (200, 30, 40)),
+        ImageCms.createProfile("sRGB"),
+        ImageCms.createProfile("LAB"),
+        outputMode="LAB",
+    )
+    file = tmp_path / "a.tif"
+    assert lab
+    lab.save(file)
+    with opened(file, "a.tif") as image:
+        assert not is_grey(image)
+        found = pixels(image, 4, 3)[:, 0, 0].int()
+    assert (found - torch.tensor([200, 30, 40])).abs().max() < 8
+
+
+@pytest.mark.parametrize("signed", [np.int8, np.int16])
+def test_signed_numbers_are_refused(tmp_path: Path, signed: type[np.generic]) -> None:
+    file = tmp_path / "a.tif"
+    values = np.zeros((4, 4), signed)
+    grey = Image.fromarray(values.view(np.uint8 if signed is np.int8 else np.uint16))
+    grey.save(file, tiffinfo={339: 2})
+    with (
+        pytest.raises(DataError, match=r"cannot read the image a\.tif: its pixels are signed"),
+        opened(file, "a.tif") as image,
+    ):
+        pixels(image, 4, 1)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="there is no such file"), opened(tmp_path / "pipe.png", "pipe.png"):
         pass

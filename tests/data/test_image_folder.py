@@ -219,3 +219,25 @@ def test_images_get_the_channels_that_the_network_takes_unless_all_are_in_colour
             open_image_folder(folder, wanted=wanted)
         return
     assert next(open_image_folder(folder, wanted=wanted).read("test", 10).batches(9))[0].shape[1] == channels
+
+
+@pytest.mark.parametrize(
+    ("link", "target"), [("test", "train"), ("train/third", "train/{first}"), ("train/{first}/more", "train/{second}")]
+)
+def test_links_that_mix_classes_or_parts_are_refused(folder: Path, link: str, target: str) -> None:
+    first, second = sorted(path.name for path in (folder / "train").iterdir())[:2]
+    place = folder / link.format(first=first)
+    if link == "test":
+        shutil.rmtree(place)
+    place.symlink_to(folder / target.format(first=first, second=second))
+    if link == "train/third":
+        (folder / "test" / "third").symlink_to(folder / "test" / first)
+    with pytest.raises(DataError, match=r" and .* are the same image: it would have two classes, or be trained on and"):
+        open_image_folder(folder)
+
+
+def test_an_image_may_be_linked_twice_within_its_class(folder: Path) -> None:
+    first = sorted(path for path in (folder / "train").iterdir())[0]
+    image = sorted(first.iterdir())[0]
+    (first / f"again{image.suffix}").symlink_to(image)
+    assert open_image_folder(folder).classes

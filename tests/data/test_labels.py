@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slt_compress.data.labels import check_forms, check_known, draw_test, few, same_name, targets, task_for
-from slt_compress.errors import DataError
+from slt_compress.data.labels import check_forms, check_known, draw_test, same_name, targets, task_for
+from slt_compress.errors import DataError, few
 
 
 def test_one_label_is_a_class_and_several_are_zeros_and_ones() -> None:

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from slt_compress.tasks.record import TaskRecord, TensorRecord
-from slt_compress.ticket.schema import Coat, CodedMask, Layer, Use, few, unique
+from slt_compress.ticket.schema import Coat, CodedMask, Layer, Use, unique
 from slt_compress.ticket.stored import StoredWeights
 from tests.support.documents import OWN, PROVENANCE, rich_ticket
-
-
-def test_few_names_are_shown() -> None:
-    assert few(["a", "b"]) == "a, b"
-    assert few(["a", "b", "c", "d"]) == "a, b, c, d"
-    assert few(["a", "b", "c", "d", "e"]) == "a, b, c, d, …"
 
 
 def test_a_classifier_of_images_needs_no_word_about_inputs_and_outputs() -> None:
