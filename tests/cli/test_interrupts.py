@@ -24,13 +24,13 @@ CACHES = {"torchinductor_root", ".ses"}  # what libraries leave in the folder fo
 SEARCH = ("search", "lenet-300-100", "--output", "o.safetensors")
 COMPARE = ("compare", "lenet-300-100", "--methods", "random", "--sparsities", "0.9", "--seeds", "1", "--no-dense")
 COMMANDS = {  # what runs, the moments it is interrupted at, and a number of modules that it imports at least
-    "inspect": (("inspect", "{ticket}"), 4, 100),
-    "verify": (("verify", "{ticket}"), 14, 1000),
-    "evaluate": (("evaluate", "{ticket}"), 5, 3000),
-    "evaluate-onnx": (("evaluate", "{onnx}"), 3, 3000),
-    "export": (("export", "{ticket}", "--output", "o.onnx"), 4, 3800),
-    "search": ((*SEARCH, "--epochs", "100000"), 4, 3000),
-    "compare": ((*COMPARE, "--output", "grid"), 3, 2200),
+    "inspect": (("inspect", "{ticket}"), 6, 100),
+    "verify": (("verify", "{ticket}"), 20, 1000),
+    "evaluate": (("evaluate", "{ticket}"), 3, 3000),
+    "evaluate-onnx": (("evaluate", "{onnx}"), 2, 3000),
+    "export": (("export", "{ticket}", "--output", "o.onnx"), 2, 3800),
+    "search": ((*SEARCH, "--epochs", "100000"), 3, 3000),
+    "compare": ((*COMPARE, "--output", "grid"), 1, 2200),
     "models": (("models", "resnet18"), 3, 2200),
 }
 PIPE_BYTES = 4096  # the least that Linux allows: a command must not run far ahead of who reads its standard error

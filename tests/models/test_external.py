@@ -70,7 +70,9 @@ def test_a_ticket_brings_the_network_back(name: str) -> None:
     made = make_ticket(name, 0.1)
     ticket = Ticket.from_bytes(made.to_bytes())
     module = ticket.restore()
-    flat = FlatNetwork(build(name, 32), 0, 0.1, CPU)
+    spec = made.provenance.model
+    assert isinstance(spec, ModelSpec)
+    flat = FlatNetwork(build_model(spec), 0, 0.1, CPU)
     gate = torch.zeros_like(flat.effective)
     for slot, part in zip(flat.slots, flat.split(gate), strict=True):
         part.copy_(torch.from_numpy(ticket.mask(slot.name).ravel()))

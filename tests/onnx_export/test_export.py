@@ -52,9 +52,7 @@ def test_predictions_are_identical_on_every_test_image(ticket: Ticket, tmp_path:
     assert torch.equal(predictions_of(found), predictions_of(expected))
 
 
-@pytest.mark.parametrize(
-    "name", ["lenet-5", "conv2", "resnet10t", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
-)
+@pytest.mark.parametrize("name", ["lenet-5", "conv2", "resnet10t", "swin_tiny_patch4_window7_224"])
 def test_compact_is_dense_in_a_fraction_of_the_bytes(tmp_path: Path, name: str) -> None:
     ticket = make_ticket(name, 0.1)
     module = ticket.restore()
