@@ -314,15 +314,16 @@ def _images_to_check(
     record = NetworkRecord.of(ticket)
     name = dataset or record.dataset
     reads = bool(dataset or data_dir or (record.preprocessing and name == DIGITS))
-    if not reads and (reading.workers is not None or reading.skip_unreadable):
-        option = "skip_unreadable" if reading.skip_unreadable else "workers"
-        raise UsageError(f"`{option}` has no meaning where no images are read: name their folder with `data_dir`")
-    if record.preprocessing is None and not (dataset or data_dir):
-        reporter.note("no data to check the file on but random inputs: give `test`")
-        return None, None
     if not reads:
-        where = "name them with `dataset=hf:NAME`" if name == HF else "name their folder with `data_dir`"
-        reporter.note(f"no images of {name} to check the file on; {where}")
+        if reading.asked_for:
+            raise UsageError(
+                f"`{reading.asked_for}` has no meaning where no images are read: name their folder with `data_dir`"
+            )
+        if record.preprocessing is None:
+            reporter.note("no data to check the file on but random inputs: give `test`")
+        else:
+            where = "name them with `dataset=hf:NAME`" if name == HF else "name their folder with `data_dir`"
+            reporter.note(f"no images of {name} to check the file on; {where}")
         return None, None
     exact = FORMS[config.weights].exact
     most = EXACT_IMAGES if exact else MEASURED_IMAGES
@@ -355,9 +356,8 @@ def _reading(workers: int | None, skip_unreadable: bool) -> Reading:
 def _one_kind_of_data(dataset: str | None, data_dir: object, workers: int | None, skip_unreadable: bool) -> None:
     if dataset or data_dir:
         raise UsageError("give a `dataset` by name, or `test`, not both")
-    if workers is not None or skip_unreadable:
-        name = "skip_unreadable" if skip_unreadable else "workers"
-        raise UsageError(f"`{name}` is for images of a `dataset`; `test` is read as it is")
+    if option := Reading(workers, skip_unreadable).asked_for:
+        raise UsageError(f"`{option}` is for images of a `dataset`; `test` is read as it is")
 
 
 def _check_inputs(record: NetworkRecord, split: Split) -> None:

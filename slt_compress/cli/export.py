@@ -71,7 +71,10 @@ def export(
         from slt_compress.onnx_export.export import ExportConfig
         from slt_compress.ticket.ticket import Ticket
 
-        inputs = {"the ticket": ticket_file, "`data_dir`": data_dir, "`source`": code_file(source)}
+        inputs = {
+            "the ticket": ticket_file,
+            "`source`": code_file(source),
+        }  # `export` itself checks those of its images
         files.check_apart({"`output`": output}, inputs)
         files.check_writable(output)
         config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop)

@@ -88,10 +88,8 @@ def open_dataset(name: str, folder: Path | None, reading: Reading = Reading(), w
         raise DataError(
             f"the data folder {folder} does not exist (make it first if {name} is to be downloaded into it)"
         )
-    idle = {"skip_unreadable": reading.skip_unreadable, "workers": reading.workers is not None}
-    if name != IMAGE_FOLDER and any(idle.values()):
-        option = next(option for option, given in idle.items() if given)
-        raise UsageError(f"`{option}` is for images in files or tables; {name} is read as a whole")
+    if name != IMAGE_FOLDER and reading.asked_for:
+        raise UsageError(f"`{reading.asked_for}` is for images in files or tables; {name} is read as a whole")
     if name == DIGITS:
         return _open_digits()
     if name == IMAGE_FOLDER:

@@ -69,10 +69,8 @@ class ImageFiles:
         """Return what an image is called in a message."""
         return str(self.files[index])
 
-    @contextlib.contextmanager
-    def open(self, index: int) -> Iterator[Any]:
-        with opened(self.files[index], self.name(index)) as image:
-            yield image
+    def open(self, index: int) -> AbstractContextManager[Any]:
+        return opened(self.files[index], self.name(index))
 
     def check(self, index: int) -> None:
         with self.open(index):

@@ -164,6 +164,11 @@ class Reading:
     skip_unreadable: bool = False
     warn: Callable[[str], None] = _to_nobody
 
+    @property
+    def asked_for(self) -> str | None:
+        """The first of these that is not as by default, None if all are: it has no meaning where no images are read."""
+        return "skip_unreadable" if self.skip_unreadable else "workers" if self.workers is not None else None
+
 
 @dataclass(frozen=True)
 class Wanted:
