@@ -18,11 +18,14 @@ def torch_defaults() -> Iterator[None]:
     kinds = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=()))
-        stack.enter_context(torch.device("cpu"))
+        if torch.get_default_device().type != "cpu":  # such a context slows every call of torch down
+            stack.enter_context(torch.device("cpu"))
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.enable_grad())
         for kind in kinds:
-            stack.enter_context(torch.autocast(kind, enabled=False))
+            # Without its cache: that is emptied when the outermost autocast ends, which here is this one, after the
+            # last step. Till then, an autocast inside would compute with the weights of the first.
+            stack.enter_context(torch.autocast(kind, enabled=False, cache_enabled=False))
         try:
             torch.set_default_dtype(torch.float32)
             torch.set_float32_matmul_precision("highest")

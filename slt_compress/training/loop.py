@@ -186,7 +186,8 @@ def forward(module: nn.Module, inputs: Tensors, precision: str) -> Tensors:
     if precision == FP32:
         return call(module, inputs)
     quick_attention = QuickAttention() if device == "cpu" else contextlib.nullcontext()
-    with torch.autocast(device, torch.bfloat16), quick_attention:
+    # The cache of an autocast around this one would keep the weights of an earlier step.
+    with torch.autocast(device, torch.bfloat16, cache_enabled=False), quick_attention:
         outputs = call(module, inputs)
     return tree_map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor, outputs)
 

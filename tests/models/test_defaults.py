@@ -107,6 +107,26 @@ def test_a_ticket_is_restored_to_the_same_bytes(own: Ticket, name: str) -> None:
     assert digest(applied) == digest(own.apply_to(net()))
 
 
+class CastInside(nn.Sequential):
+    """A network that chooses bfloat16 by itself."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs: torch.Tensor = super().forward(inputs)  # type: ignore[no-untyped-call]
+        return outputs.float()
+
+
+@pytest.mark.parametrize(("build", "precision"), [(net, "bf16"), (lambda: CastInside(*net().children()), "fp32")])
+def test_every_step_casts_the_weights_anew(build: Callable[[], nn.Module], precision: str) -> None:
+    centres = torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(2000) % 10
+    data = TensorDataset(
+        centres[labels] + 0.5 * torch.randn(2000, 64, generator=torch.Generator().manual_seed(2)), labels
+    )
+    found = slt_compress.search(build, train=data, test=data, max_steps=200, batch_size=100, precision=precision)
+    assert found.accuracy > 0.9
+
+
 @pytest.mark.parametrize("name", ["float64", "device context", "inference mode", "autocast", "warnings"])
 def test_the_front_door_is_not_impressed(own: Ticket, searched: Searched, tmp_path: Path, name: str) -> None:
     def work(folder: Path) -> list[object]:

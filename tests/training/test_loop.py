@@ -168,6 +168,17 @@ def test_bf16_multiplies_in_bfloat16_and_gives_float32_logits() -> None:
     assert torch.allclose(short, exact, atol=0.05)
 
 
+def test_bf16_computes_with_the_present_weights_inside_another_autocast() -> None:
+    module = torch.nn.Linear(64, 10)
+    images = torch.randn(5, 64)
+    with torch.autocast("cpu", enabled=False):
+        before = forward(module, images, "bf16")
+        for parameter in module.parameters():
+            parameter.data.neg_()
+        after = forward(module, images, "bf16")
+    assert torch.equal(after, -before)
+
+
 def test_on_a_cpu_the_channels_of_a_pixel_lie_side_by_side() -> None:
     class Layout(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
