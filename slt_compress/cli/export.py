@@ -22,7 +22,7 @@ EXAMPLES = (
     "slt-compress export ticket.safetensors --weights int8 --include-preprocessing --data-dir images"
 )
 
-FormName = Literal["compact", "dense", "int2", "int8"]
+FormName = Literal["compact", "dense", "int2", "ternary8", "int8"]
 
 
 def export(
@@ -34,10 +34,13 @@ def export(
         FormName,
         typer.Option(
             help="compact: seed and masks, regenerated while onnxruntime loads the file; dense: fp32; int2: 2-bit "
-            "constants; int8: seed and masks, computed in 8 bits, calibrated on training images."
+            "constants; ternary8: 8-bit constants, for other runtimes; int8: seed and masks, computed in 8 bits, "
+            "calibrated on training images."
         ),
     ] = "compact",
-    opset: Annotated[int | None, typer.Option(help="ONNX operator set. \\[default: 20, for int2 25]")] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX operator set. \\[default: 20, for dense and ternary8 18, for int2 25]")
+    ] = None,
     include_preprocessing: Annotated[
         bool,
         typer.Option(

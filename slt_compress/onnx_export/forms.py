@@ -3,6 +3,7 @@
     compact  nodes that regenerate the weights from the seed and the coded masks, see `weight_functions`
     dense    fp32 constants
     int2     2-bit constants with one scale for each layer
+    ternary8 8-bit constants, likewise: for runtimes that read neither functions nor 2-bit types
     int8     nodes that regenerate int8 weights, in a graph that computes in 8 bits, see `quantise`
 
 Each form starts from the traced graph, in which the generated tensors are inputs, and puts something in their place.
@@ -20,6 +21,7 @@ from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
@@ -36,7 +38,6 @@ from slt_compress.onnx_export.weight_functions import Part
 from slt_compress.ticket.schema import Layer
 from slt_compress.ticket.ticket import Ticket
 
-DEFAULT_OPSET = 20
 INT2_OPSET = 25  # the first that has 2-bit types
 INT2_RUNTIME = (1, 24)  # the first onnxruntime that reads them
 _CALIBRATION_BATCH = 32  # images
@@ -66,7 +67,9 @@ class Source:
         parts: dict[str, Part] = {}
         for name in (*gated_names(self.module), *embedding_names(self.module)):
             parts[name] = _stored(self.module, name)
-        return assemble(self.traced, parts)
+        model = assemble(self.traced, parts)
+        shrink.drop_defaults(model)  # such as allowzero, which some readers refuse
+        return model
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,20 @@ class Form(ABC):
 
     Attributes:
         name: value of the argument `weights`.
+        default_opset: ONNX operator set; the lowest in forms that are for any runtime.
         exact: whether the graph computes what torch does up to rounding, so that all predictions must be the same. A
             form that is not exact needs images, to calibrate it and to measure the accuracy that it loses.
     """
 
     name: ClassVar[str]
+    default_opset: ClassVar[int] = 20
     exact: ClassVar[bool] = True
 
     def opset(self, requested: int | None) -> int:
         """Return the opset to export with. Raises UsageError if the form does not exist in the requested one."""
         if requested is not None and requested not in OPSETS:
             raise UsageError(f"`opset` must be from {OPSETS[0]} to {OPSETS[-1]}, got {requested}")
-        return requested or DEFAULT_OPSET
+        return requested or self.default_opset
 
     @abstractmethod
     def check(self, ticket: Ticket) -> None:
@@ -128,6 +133,7 @@ class Compact(Form):
 
 class Dense(Form):
     name = "dense"
+    default_opset = OPSETS[0]
 
     def check(self, ticket: Ticket) -> None:
         """Do nothing: any weights can be stored as fp32."""
@@ -154,8 +160,24 @@ class Int2(Form):
             )
 
     def build(self, source: Source) -> Built:
-        parts = {layer.name: _two_bits(source.ticket, layer) for layer in source.ticket.layers}
+        parts = {layer.name: _ternary(source.ticket, layer, ml_dtypes.int2) for layer in source.ticket.layers}
         return Built(_compacted(source.traced, parts | _ungated(source)), source.dense)
+
+
+class Ternary8(Form):
+    name = "ternary8"
+    default_opset = OPSETS[0]
+
+    def check(self, ticket: Ticket) -> None:
+        _check_one_magnitude(self.name, ticket)
+
+    def build(self, source: Source) -> Built:
+        parts = {layer.name: _ternary(source.ticket, layer, np.int8) for layer in source.ticket.layers}
+        ungated = {name: _stored(source.module, name) for name in _ungated(source)}
+        model = assemble(source.traced, parts | ungated)
+        shrink.share_constants(model)
+        shrink.drop_defaults(model)
+        return Built(model, source.dense)
 
 
 class Int8(Form):
@@ -173,7 +195,7 @@ class Int8(Form):
         return Built(model, plain, len(source.calibration) if quantise.is_static(source.dense) else 0)
 
 
-FORMS: dict[str, Form] = {form.name: form for form in (Compact(), Dense(), Int2(), Int8())}
+FORMS: dict[str, Form] = {form.name: form for form in (Compact(), Dense(), Int2(), Ternary8(), Int8())}
 
 
 def assemble(traced: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:
@@ -241,14 +263,14 @@ def _regenerated_int8(ticket: Ticket, places: Mapping[str, tuple[str, bool]]) ->
     return parts
 
 
-def _two_bits(ticket: Ticket, layer: Layer) -> Part:
-    """Return the weights of a layer as -1, 0 and 1 in two bits each, and nodes that cast and scale them."""
+def _ternary(ticket: Ticket, layer: Layer, dtype: npt.DTypeLike) -> Part:
+    """Return the weights of a layer as -1, 0 and 1 of this type, and nodes that cast and scale them."""
     signs = 1 - 2 * np.unpackbits(
         prng.sign_bits(ticket.seed, layer.name, layer.size), count=layer.size, bitorder="little"
     ).astype(np.int8)
     ternary = signs.reshape(layer.shape) * ticket.mask(layer.name)
     name = layer.name
-    values = numpy_helper.from_array(ternary.astype(ml_dtypes.int2), f"{name}/int2")  # four to a byte
+    values = numpy_helper.from_array(ternary.astype(dtype), f"{name}/ternary")  # four of int2 to a byte
     scale = numpy_helper.from_array(np.array(layer.scale, np.float32), f"{name}/scale")
     nodes = [
         helper.make_node("Cast", [values.name], [f"{name}/units"], to=TensorProto.FLOAT),

@@ -72,7 +72,12 @@ def trace(module: nn.Module, record: NetworkRecord, opset: int) -> onnx.ModelPro
         node.doc_string = ""
     shrink.drop_zero_terms(model)
     del model.graph.value_info[:], model.graph.metadata_props[:]
-    return _converted(model, opset) if opset > OPSETS[-1] else model
+    if opset > OPSETS[-1]:
+        model = onnx.version_converter.convert_version(model, opset)
+        del model.graph.value_info[:]  # shapes that the converter has inferred; other graphs do not have them either
+    # The lowest that the opset allows: older runtimes refuse a newer one without looking at the graph.
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+    return model
 
 
 def prepend_preprocessing(traced: onnx.ModelProto, preprocessing: Preprocessing) -> None:
@@ -134,10 +139,3 @@ def _turn_into_inputs(graph: onnx_ir.Graph, module: nn.Module) -> None:
         graph.inputs.append(values[0])
         for value in values[1:]:
             onnx_ir.convenience.replace_all_uses_with(value, values[0])
-
-
-def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    found = onnx.version_converter.convert_version(model, opset)
-    del found.graph.value_info[:]  # shapes that the converter has inferred; other graphs do not have them either
-    found.ir_version = max(found.ir_version, helper.find_min_ir_version_for(found.opset_import))
-    return found

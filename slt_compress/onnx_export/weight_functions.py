@@ -275,7 +275,8 @@ Embedding{suffix} <k0, k1, scale, shape> () => (tensor) {{
 
 
 def functions(nodes: Iterable[NodeProto], opset: int) -> list[FunctionProto]:
-    """Return the functions that these nodes call, directly or not, for a model of this opset.
+    """Return the functions that these nodes call, directly or not, for a model of this opset, each behind those that it
+    calls: onnx's own evaluator reads them in this order.
 
     How `RiceMask` works: if bit j of the unary plane is its i-th one, it ends a gap at position
     (j - i)·2**k + (sum of the remainders up to i) + i. A cumulative sum gives i for every bit. Zeros of the plane end
@@ -285,12 +286,22 @@ def functions(nodes: Iterable[NodeProto], opset: int) -> list[FunctionProto]:
     """
     header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
     known = {text.partition(" ")[0]: text for text in _sources()}
-    wanted, found = {node.op_type for node in nodes if node.domain == DOMAIN}, {}
-    while wanted:
-        name = wanted.pop()
-        found[name] = parser.parse_function(f"{header}\n{known[name]}")
-        wanted |= {node.op_type for node in found[name].node if node.domain == DOMAIN} - found.keys()
-    return [found[name] for name in sorted(found)]
+    found: dict[str, FunctionProto] = {}
+
+    def add(names: Iterable[str]) -> None:
+        for name in sorted(names):
+            if name in found:
+                continue
+            function = parser.parse_function(f"{header}\n{known[name]}")
+            add(_called(function.node))
+            found[name] = function
+
+    add(_called(nodes))
+    return list(found.values())
+
+
+def _called(nodes: Iterable[NodeProto]) -> set[str]:
+    return {node.op_type for node in nodes if node.domain == DOMAIN}
 
 
 def _sources() -> Iterator[str]:

@@ -47,7 +47,7 @@ def test_the_onnx_file_records_where_it_comes_from(searched: Searched, invoke: R
     assert origin["ticket"] == document(invoke("inspect", searched[0], "--json"))["digest"]
 
 
-@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "int8"])
+@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "ternary8", "int8"])
 def test_every_form_of_weights_is_proven_on_real_images(
     searched: Searched, invoke: Run, tmp_path: Path, weights: str
 ) -> None:

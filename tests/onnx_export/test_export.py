@@ -36,7 +36,7 @@ def noise(ticket: Ticket, count: int) -> TensorSplit:
     return TensorSplit(images, torch.randint(10, (count,), generator=generator))
 
 
-@pytest.mark.parametrize("weights", ["compact", "dense", "int2"])
+@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "ternary8"])
 def test_predictions_are_identical_on_every_test_image(ticket: Ticket, tmp_path: Path, weights: str) -> None:
     module = ticket.restore()
     exported = export(module, ticket, tmp_path / "t.onnx", ExportConfig(weights))
@@ -112,7 +112,7 @@ def test_an_unsupported_opset_is_refused(ticket: Ticket, tmp_path: Path) -> None
 
 
 def test_an_unknown_form_is_refused(ticket: Ticket, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="`weights` must be one of compact, dense, int2, int8, got 'int4'"):
+    with pytest.raises(UsageError, match="`weights` must be one of compact, dense, int2, ternary8, int8, got 'int4'"):
         export(nn.Flatten(), ticket, tmp_path / "m.onnx", ExportConfig("int4"))
 
 
@@ -121,7 +121,7 @@ def test_a_missing_folder_is_refused_before_any_work(ticket: Ticket, tmp_path: P
         export(nn.Flatten(), ticket, tmp_path / "no" / "m.onnx")
 
 
-@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "int8"])
+@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "ternary8", "int8"])
 def test_a_graph_that_takes_pixels_normalises_them_itself(ticket: Ticket, tmp_path: Path, weights: str) -> None:
     test, train = DIGITS.read("test", 8), DIGITS.read("train", 8)
     found = {}

@@ -11,13 +11,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from slt_compress.data.splits import TensorSplit
 from slt_compress.errors import UnreachableError, UsageError
 from slt_compress.masking.parameters import embedding_names, gated_names
 from slt_compress.onnx_export.export import ExportConfig, export
-from slt_compress.onnx_export.forms import DEFAULT_OPSET, FORMS, INT2_OPSET, Built, Dense, Source, assemble
+from slt_compress.onnx_export.forms import FORMS, INT2_OPSET, Built, Dense, Source, assemble
 from slt_compress.onnx_export.trace import trace
 from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
 from slt_compress.ticket.record import NetworkRecord
@@ -58,7 +59,7 @@ def test_a_form_computes_what_its_plain_form_does(form: str, name: str, size: in
 
 
 def test_the_dense_graph_holds_the_weights_and_takes_images_only() -> None:
-    origin = source("test_vit", 16, DEFAULT_OPSET)
+    origin = source("test_vit", 16, 18)
     assert [value.name for value in origin.dense.graph.input] == ["images"]
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in origin.dense.graph.initializer}
     for name in (*gated_names(origin.module), *embedding_names(origin.module)):
@@ -66,7 +67,7 @@ def test_the_dense_graph_holds_the_weights_and_takes_images_only() -> None:
 
 
 def test_a_part_takes_the_place_of_an_initializer_too() -> None:
-    origin = source("conv2", 8, DEFAULT_OPSET)
+    origin = source("conv2", 8, 18)
     name = next(iter(gated_names(origin.module)))
     other = numpy_helper.from_array(np.zeros(origin.ticket.layers[0].shape, np.float32), name)
     found = assemble(origin.dense, {name: ([], [other])})
@@ -81,8 +82,34 @@ def test_int2_takes_two_bits_a_weight() -> None:
     assert [len(values) for values in packed] == [-(-layer.size // 4) for layer in origin.ticket.layers]
 
 
+def test_ternary8_takes_a_byte_a_weight() -> None:
+    origin = source("conv2", 8, 18)
+    built = FORMS["ternary8"].build(origin)
+    found = [numpy_helper.to_array(tensor) for tensor in built.model.graph.initializer]
+    weights = [values for values in found if values.dtype == np.int8]
+    assert [values.shape for values in weights] == [layer.shape for layer in origin.ticket.layers]
+    assert set(np.concatenate([values.ravel() for values in weights])) == {-1, 0, 1}
+
+
+@pytest.mark.parametrize("form", [name for name, form in FORMS.items() if form.exact])
+@pytest.mark.parametrize("opset", [18, 20])
+def test_other_readers_find_what_they_need(form: str, opset: int) -> None:
+    """The lowest version of the file format, each function behind those that it calls, and nothing of onnxruntime's."""
+    origin = source("conv2", 8, INT2_OPSET if form == "int2" else opset)
+    model = FORMS[form].build(origin).model
+    imports = [entry for entry in model.opset_import if not entry.domain]
+    assert model.ir_version == helper.find_min_ir_version_for(imports)
+    known = set[str]()
+    for function in model.functions:
+        assert {node.op_type for node in function.node if node.domain} <= known
+        known.add(function.name)
+    images = np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)
+    (found,) = ReferenceEvaluator(model).run(None, {"images": images})
+    assert np.allclose(found, run(model, 8), atol=1e-5)
+
+
 def test_forms_know_their_names() -> None:
-    assert list(FORMS) == ["compact", "dense", "int2", "int8"]
+    assert list(FORMS) == ["compact", "dense", "int2", "ternary8", "int8"]
     assert all(form.name == name for name, form in FORMS.items())
 
 
@@ -101,9 +128,9 @@ def test_a_new_form_is_a_class_and_an_entry(ticket: Ticket, tmp_path: Path, monk
     assert onnx.load(tmp_path / "m.onnx").doc_string == "marked"
 
 
-@pytest.mark.parametrize("form", ["compact", "dense", "int8"])
-def test_opsets_have_a_default_and_a_range(form: str) -> None:
-    assert FORMS[form].opset(None) == DEFAULT_OPSET
+@pytest.mark.parametrize(("form", "default"), [("compact", 20), ("dense", 18), ("ternary8", 18), ("int8", 20)])
+def test_opsets_have_a_default_and_a_range(form: str, default: int) -> None:
+    assert FORMS[form].opset(None) == default
     assert FORMS[form].opset(18) == 18
     for opset in (0, 17, 24, INT2_OPSET):
         with pytest.raises(UsageError, match=f"`opset` must be from 18 to 23, got {opset}"):
