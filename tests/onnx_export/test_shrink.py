@@ -38,7 +38,7 @@ def run(found: onnx.ModelProto, images: Array) -> Array:
         (np.arange(600, dtype=np.float32) / 8, 1250),  # exact as float16
         (np.arange(600, dtype=np.float32) / 7, 2500),  # not
         (np.arange(200, dtype=np.int64), 250),
-        (np.arange(-200, 200, dtype=np.int64), 850),
+        (np.arange(-200, 200, dtype=np.int64), 1650),
         (np.arange(400, dtype=np.int32) * 100_000, 1650),
         (np.where(np.arange(4096) % 64 < 9, -100, 0.5).astype(np.float32), 700),  # two values: a mask
     ],
