@@ -138,9 +138,3 @@ class SearchConfig:
     def density(self) -> float:
         """Target share of gated weights to keep."""
         return 1 - self.sparsity
-
-
-def dataset_folder(dataset: str) -> Path | None:
-    """Return the folder that a data set by the name of hf:FOLDER is read from; None for any other."""
-    folder = Path(dataset.removeprefix("hf:").partition("#")[0])
-    return folder if dataset.startswith("hf:") and folder.is_dir() else None

@@ -238,12 +238,3 @@ def test_a_killed_save_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> Non
             time.sleep(milliseconds / 1000)
             process.kill()
         assert path.read_bytes() in (b"a" * 3_000_000, b"b" * 3_000_000)
-
-
-def test_the_images_of_a_list_are_not_written_over(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "list.csv").write_text("path,label\n")
-    (tmp_path / "images" / "0.png").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"would replace .*0\.png, one of the files in `data_dir`: give another"):
-        files.check_apart({"`output`": tmp_path / "images" / "0.png"}, {"`data_dir`": tmp_path / "list.csv"})
-    files.check_apart({"`output`": tmp_path / "t.safetensors"}, {"`data_dir`": tmp_path / "list.csv"})

@@ -107,7 +107,7 @@ def search(
     folder = Path(f"{output}.ckpt")
     keeps = bool(checkpoint_every or resume)
     with exit_codes(lambda: _how_to_resume(folder, keeps), output):
-        from slt_compress.config import dataset_folder
+        from slt_compress.data import places
 
         config = shared.search_config(
             dataset=dataset,
@@ -139,7 +139,7 @@ def search(
             idle = {"checkpoint_every": checkpoint_every, "resume": resume, "log": log, "tensorboard": tensorboard}
             shared.refuse_idle(idle, f"for `method={method}`, which optimises nothing")
         outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
-        inputs = {"`data_dir`": data_dir, "`dataset`": dataset_folder(dataset), "the network": code_file(model)}
+        inputs = {**places.inputs(dataset, data_dir), "the network": code_file(model)}
         files.check_apart({**outputs, "`output`": output}, inputs)
         files.check_writable(output)
         if keeps:

@@ -27,6 +27,7 @@ from slt_compress.comparison.dense import DenseRecipe, recipe_for, train_dense
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
+from slt_compress.data import places
 from slt_compress.data.splits import count
 from slt_compress.errors import OutputError, SltError, UsageError, first_line
 from slt_compress.masking.flat_network import FlatNetwork
@@ -66,7 +67,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     Raises UsageError if the folder holds cells of other settings, OutputError if it cannot be written.
     """
     files.check_folder(folder)
-    files.check_apart({"`output`": folder}, {"`data_dir`": plan.config.data_dir})
+    files.check_apart(outputs(folder), places.inputs(plan.config.dataset, plan.config.data_dir))
     _refuse_idle_settings(plan, folder)
     prepared = prepare(plan.model, plan.config, reporter)
     if prepared.run.task != CLASSIFY:
@@ -122,6 +123,11 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         if result.is_complete:
             store.remove_locks(cells)
     return result
+
+
+def outputs(folder: Path) -> dict[str, Path]:
+    """Return what a comparison writes beside its cells, by names for `files.check_apart`."""
+    return {"`output`": folder, **{f"{name} in `output`": folder / name for name in (*TABLES, *PLOTS)}}
 
 
 class _Work:

@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from slt_compress.data.downloads import check_idx, check_sums
-from slt_compress.data.hub import HF, PREFIX, open_hub, parse
+from slt_compress.data.hub import open_hub
 from slt_compress.data.image_folder import open_image_folder
 from slt_compress.data.listing import open_listing
+from slt_compress.data.places import CSV
+from slt_compress.data.reference import HF, PREFIX, parse
 from slt_compress.data.splits import Dataset, IndexedSplit, Part, Reading, TensorSplit, Wanted, resize
 from slt_compress.errors import DataError, MissingDatasetError, UsageError, first_line
 from slt_compress.progress import ReportCount
 
 DEFAULT_FOLDER = Path("~/.cache/slt-compress")
-DIGITS, IMAGE_FOLDER, CSV = "digits", "imagefolder", "csv"
+DIGITS, IMAGE_FOLDER = "digits", "imagefolder"
 
 _DIGITS = tuple("0123456789")
 _RGB = 3

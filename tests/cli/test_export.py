@@ -125,6 +125,20 @@ def test_a_ticket_is_never_replaced_by_its_export(searched: Searched, invoke: Ru
     assert ticket.read_bytes() == searched[0].read_bytes()
 
 
+def test_an_export_writes_over_no_image_that_it_is_checked_on(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    for name in ("lists/list.csv", "far/0.png", "set/data.arrow"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("path,label\n../far/0.png,a\n")
+    for output, images, argument in (
+        ("far/0.png", ("--dataset", "csv", "--data-dir", "lists"), "--data-dir"),
+        ("set/data.arrow", ("--dataset", "hf:~/set"), "--dataset"),
+    ):
+        done = invoke("export", searched[0], "--output", output, *images, "--json", HOME=str(tmp_path))
+        words = f"--output would replace {output}, one of the files in {argument}: give another --output"
+        assert document(done, 2)["error"] == words
+        assert (tmp_path / output).read_text().startswith("path,label")
+
+
 def test_the_default_name_is_that_of_the_ticket_and_another_file(
     searched: Searched, invoke: Run, tmp_path: Path
 ) -> None:

@@ -374,22 +374,23 @@ def test_a_search_writes_over_nothing_that_it_reads(invoke: Run, tmp_path: Path)
     picture = tmp_path / "images" / "train" / "a" / "0.png"
     picture.parent.mkdir(parents=True)
     Image.new("L", (8, 8)).save(picture)
-    (tmp_path / "list.csv").write_text("path,label\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "list.csv").write_text("path,label\n../images/train/a/0.png,a\n")
     (tmp_path / "net.py").write_text("def build():\n    pass\n")
+    listed = ("--dataset", "csv", "--data-dir")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     images = ("--dataset", "imagefolder", "--data-dir", "images")
     for words, message in (
         (("net.py:build", "--output", "net.py"), "the network and --output are the same file, net.py"),
         (("net.py:build", "--log", "./net.py"), "the network and --log are the same file, net.py"),
-        (
-            ("lenet-5", "--dataset", "csv", "--data-dir", "list.csv", "--output", "list.csv"),
-            "--data-dir and --output are",
-        ),
-        (("lenet-5", "--dataset", "csv", "--data-dir", ".", "--output", "list.csv"), "--output would replace list.csv"),
+        (("lenet-5", *listed, "lists/list.csv", "--output", "lists/list.csv"), "--output would replace lists/list.csv"),
+        (("lenet-5", *listed, "lists", "--log", "lists/list.csv"), "--log would replace lists/list.csv, one of the"),
+        (("lenet-5", *listed, "lists", "--output", picture), "one of the files in --data-dir: give another --output"),
+        (("lenet-5", "--dataset", "hf:~/images", "--output", picture), "one of the files in --dataset: give another"),
         (("lenet-5", *images, "--output", picture), "one of the files in --data-dir"),
         (("lenet-5", *images, "--tensorboard", "images"), "--data-dir and --tensorboard are the same file"),
     ):
-        answer = document(invoke("search", *words, "--json"), 2)
+        answer = document(invoke("search", *words, "--json", HOME=str(tmp_path)), 2)
         assert message in answer["error"]
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
