@@ -111,7 +111,6 @@ def search(
     sparsity; and UnmeasuredError, whose `ticket` is what was found, if that cannot be measured.
     """
     chosen = _search_config(config, dataset, settings)
-    chosen.refuse_idle()
     own = _own_data(dataset, train, test, validation)
     task = None if loss is None and metric is None else task_of(loss, metric)
     return find_ticket(model, chosen, reporter, data=own, task=task, checkpoints=checkpoints, context=context)

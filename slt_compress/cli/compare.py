@@ -125,8 +125,7 @@ def compare(
             dense_lr=dense_lr,
             shard=shard,
         )
-        if not plan.optimises:
-            shared.refuse_idle({"log": log, "tensorboard": tensorboard}, "where nothing is optimised")
+        plan.refuse_idle({"log": log, "tensorboard": tensorboard})
         written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
         files.check_apart(written, places.inputs(dataset, data_dir))
         with shared.printer("compare", json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:

@@ -15,7 +15,6 @@ from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.comparison.results import exact, method_label
 from slt_compress.errors import SltError
-from slt_compress.methods import registry
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -134,10 +133,7 @@ def search(
             codec=codec,
             statistics=statistics,
         )
-        config.refuse_idle()
-        if not registry.METHODS[method].optimises:
-            idle = {"checkpoint_every": checkpoint_every, "resume": resume, "log": log, "tensorboard": tensorboard}
-            shared.refuse_idle(idle, f"for `method={method}`, which optimises nothing")
+        config.refuse_idle(checkpoint_every=checkpoint_every, resume=resume, log=log, tensorboard=tensorboard)
         outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
         inputs = {**places.inputs(dataset, data_dir), "the network": code_file(model)}
         files.check_apart({**outputs, "`output`": output}, inputs)

@@ -596,3 +596,11 @@ def test_names_that_are_no_text_are_no_reason_to_lose_the_tables(copy: Path) -> 
     run.compare(PLAN, copy, "slt-compress --output '\udcff'", Printer(quiet=True))
     assert "\\udcff" in (copy / "results.md").read_text(encoding="utf-8")
     assert json.loads((copy / "results.json").read_text())["command"].endswith("'\udcff'")
+
+
+def test_a_comparison_without_steps_or_statistics_takes_no_size_of_a_batch(tmp_path: Path) -> None:
+    config = replace(WITHOUT_STEPS, batch_size=64)
+    plan = replace(plan_of("random", "0.5", 1, config=config), model="test_vit")
+    with pytest.raises(UsageError, match=r"^`batch_size` has no meaning where nothing is optimised and the network, "):
+        run.compare(plan, tmp_path / "new", "command", Printer(quiet=True))
+    assert not (tmp_path / "new").exists()
