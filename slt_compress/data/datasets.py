@@ -87,9 +87,10 @@ def open_dataset(name: str, folder: Path | None, reading: Reading = Reading(), w
             f"{folder} holds with `dataset`"
         )
     if folder is not None and not os.path.isdir(folder):  # noqa: PTH112, pathlib raises for some paths
-        raise DataError(
-            f"the data folder {folder} does not exist (make it first if {name} is to be downloaded into it)"
-        )
+        if os.path.exists(folder):  # noqa: PTH110
+            raise DataError(f"{folder} is no folder: `data_dir` names the folder that {name} is read from")
+        advice = "" if name == IMAGE_FOLDER else f" (make it first if {name} is to be downloaded into it)"
+        raise DataError(f"the data folder {folder} does not exist{advice}")
     if name != IMAGE_FOLDER and reading.asked_for:
         raise UsageError(f"`{reading.asked_for}` is for images in files or tables; {name} is read as a whole")
     if name == DIGITS:

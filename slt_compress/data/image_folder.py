@@ -100,5 +100,7 @@ def _labelled(files: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> tu
 
 
 def _without_images(place: Path, left_out: LeftOut) -> str:
-    there = str(left_out.within(place)) or "nothing else"
+    there = str(left_out.within(place))
+    if not there:
+        return f"{place} holds no images: put some into it, or remove it"
     return f"{place} holds no images in a format that Pillow can read, but {there}"

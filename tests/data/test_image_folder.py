@@ -82,7 +82,13 @@ def test_grey_images_have_one_channel_and_val_stands_in_for_test(tmp_path: Path)
 def test_an_empty_class_is_named(folder: Path) -> None:
     for path in (folder / "test" / "dog").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=re.escape(f"{folder / 'test' / 'dog'} holds no images")):
+    place = folder / "test" / "dog"
+    with pytest.raises(DataError, match=f"^{re.escape(str(place))} holds no images: put some into it, or remove it$"):
+        open_image_folder(folder)
+    (place / "notes.txt").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"holds no images in a format that Pillow can read, but 1 \.txt \(notes\.txt\)$"
+    ):
         open_image_folder(folder)
 
 
