@@ -199,8 +199,8 @@ def export(
         loss, metric: as in `evaluate`.
         source: as in `evaluate`.
         reporter: who is told how the export is going.
-        settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing` and
-            `max_accuracy_drop`.
+        settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
+            `max_accuracy_drop` and `replace`.
 
     Raises UsageError for settings out of range, UnreachableError if the weights cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.

@@ -99,10 +99,10 @@ def named_after(path: Path, suffix: str) -> Path:
     return path.with_name(path.name.removesuffix(".safetensors") + suffix)
 
 
-def unused(path: Path, content: bytes) -> Path:
-    """Return `path` if it is free, or holds this content already; otherwise the first free name with a number."""
+def unused(path: Path, content: bytes | None = None) -> Path:
+    """Return `path` if it is free, or holds this content already; otherwise the first such name with a number."""
     name, number = path, 1
-    while name.exists() and not (name.is_file() and name.read_bytes() == content):
+    while os.path.exists(name) and not (content is not None and name.is_file() and name.read_bytes() == content):  # noqa: PTH110
         number += 1
         name = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return name
@@ -112,6 +112,30 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`. Raises OutputError if that is impossible."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_or_rescue(path: Path, content: bytes) -> None:
+    """Replace `path` by what has taken long to make. If that is impossible, write it elsewhere.
+
+    Raises OutputError, which names that place, the first that takes it of the current folder, the one for temporary
+    files and the home folder.
+    """
+    try:
+        write_atomically(path, content)
+    except OutputError as error:
+        other = _write_elsewhere(path.name, content)
+        if not other:
+            raise
+        raise OutputError(f"{error}; so that it is not lost, it is saved as {other}") from error
+
+
+def _write_elsewhere(name: str, content: bytes) -> Path | None:
+    for place in (Path.cwd, lambda: Path(tempfile.gettempdir()), Path.home):
+        with contextlib.suppress(OutputError, OSError, RuntimeError):  # there may be no such folder
+            path = unused(place() / name, content)
+            write_atomically(path, content)
+            return path
+    return None
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from slt_compress.data.splits import count
 from slt_compress.errors import OutputError, SltError, UsageError, first_line
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
-from slt_compress.pipeline.find import UnmeasuredError, find_ticket
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare, refuse_idle_batches
 from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.tasks.task import CLASSIFY
@@ -193,9 +193,12 @@ class _Work:
         try:
             result = find_ticket(plan.model, cell.config(plan.config), self._progress, prepared=self._prepared)
         except UnmeasuredError as failure:
-            failure.ticket.save(path)
+            files.write_or_rescue(path, failure.ticket.to_bytes())
             raise SltError(f"found {path}, but measuring it has failed: {failure.reason}") from failure
-        result.ticket.save(path)
+        except UnmeasuredInterrupt as interrupt:
+            interrupt.ticket.save(path)
+            raise
+        files.write_or_rescue(path, result.ticket.to_bytes())
         return Row(
             method=cell.contender.method,
             recipe=cell.contender.recipe,

@@ -26,7 +26,7 @@ from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.prng import SeedRecipe, fixed_gates
-from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress
+from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import Provenance, SearchRecord
 from slt_compress.ticket.ticket import Ticket
@@ -91,6 +91,18 @@ class UnmeasuredError(SltError):
         )
 
 
+class UnmeasuredInterrupt(KeyboardInterrupt):
+    """Somebody has interrupted a search that had found a ticket and was measuring it.
+
+    Attributes:
+        ticket: what was found, without metrics, ready to be saved.
+    """
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        super().__init__("a ticket was found, and is not measured; this interrupt has it as its attribute")
+
+
 @lost_workers()
 def find_ticket(
     model: str | Given,
@@ -115,7 +127,8 @@ def find_ticket(
         checkpoints: the last one stays; delete it when the ticket is saved.
         context: the processes that share the search; all get the same ticket.
 
-    Raises UnmeasuredError, with the ticket, if it is found but cannot be measured: an image may turn out to be damaged.
+    Raises UnmeasuredError, with the ticket, if it is found but cannot be measured: an image may turn out to be damaged;
+    UnmeasuredInterrupt, likewise, if a KeyboardInterrupt comes then.
     """
     if prepared is None:  # the runs of a comparison share settings that mean nothing for some of them
         kept = checkpoints or Checkpoints(Path())
@@ -147,7 +160,8 @@ def find_ticket(
                 reporter.note(f"`checkpoint_every={checkpoints.every}` keeps nothing of a search of {steps}")
         checkpoints = replace(checkpoints, identity=_identity(config, prepared, initialiser, module))
         if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
-            reporter.note(f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it")
+            text = f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it"
+            warn(reporter, text)
         checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, reporter, context))
     history: list[TrainingProgress] = []
     with reporter.training_progress() as report:
@@ -163,6 +177,8 @@ def find_ticket(
         with lost_workers():
             ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
             test = _evaluate("test", ticket, prepared, reporter, context)  # once, after all is decided
+    except KeyboardInterrupt as interrupt:
+        raise UnmeasuredInterrupt(ticket) from interrupt
     except Exception as error:  # whatever it is, the search was long
         raise UnmeasuredError(ticket, error) from error
     name = test.metric_name
