@@ -247,3 +247,17 @@ def test_an_image_may_be_linked_twice_within_its_class(folder: Path) -> None:
     image = sorted(first.iterdir())[0]
     (first / f"again{image.suffix}").symlink_to(image)
     assert open_image_folder(folder).classes
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_images_with_alpha_serve_networks_of_either_kind(tmp_path: Path, channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 2), np.uint8)
+    for suffix in ("png", "tif"):
+        (tmp_path / "test" / suffix).mkdir(parents=True)
+        Image.fromarray(pixels, "LA").save(tmp_path / "test" / suffix / f"0.{suffix}")
+    dataset = open_image_folder(tmp_path, wanted=Wanted("test", ("png", "tif"), several=False, channels=channels))
+    found, _ = next(dataset.read("test", 8).batches(2))
+    grey, alpha = pixels[..., 0].astype(float), pixels[..., 1].astype(float)
+    on_white = torch.from_numpy((grey * alpha + 255 * (255 - alpha)) / 255)
+    assert found.shape == (2, channels, 8, 8)
+    assert (found.double() - on_white).abs().max() <= 0.5
