@@ -49,7 +49,7 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
         if empty:
             reading.warn(f"{root} has no images of {len(empty)} of the {len(classes)} classes: {few(empty)}")
         found[part] = _labelled(files, classes)
-    if str(left_out):
+    if left_out:
         reading.warn(f"left out of {folder}: {left_out}")
     return as_dataset(NAME, classes, found, reading=reading, wanted=wanted)
 
