@@ -29,10 +29,11 @@ import torch
 from slt_compress.comparison.grid import Plan
 from slt_compress.comparison.results import ComparisonResult
 from slt_compress.comparison.run import compare as run_comparison
-from slt_compress.config import SearchConfig, dataset_folder
+from slt_compress.config import SearchConfig
+from slt_compress.data import places
 from slt_compress.data.datasets import DIGITS
-from slt_compress.data.hub import HF
 from slt_compress.data.own import as_split, first_batch
+from slt_compress.data.reference import HF
 from slt_compress.data.splits import IndexedSplit, Reading, Split
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
@@ -110,7 +111,6 @@ def search(
     sparsity; and UnmeasuredError, whose `ticket` is what was found, if that cannot be measured.
     """
     chosen = _search_config(config, dataset, settings)
-    chosen.refuse_idle()
     own = _own_data(dataset, train, test, validation)
     task = None if loss is None and metric is None else task_of(loss, metric)
     return find_ticket(model, chosen, reporter, data=own, task=task, checkpoints=checkpoints, context=context)
@@ -199,16 +199,16 @@ def export(
         loss, metric: as in `evaluate`.
         source: as in `evaluate`.
         reporter: who is told how the export is going.
-        settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing` and
-            `max_accuracy_drop`.
+        settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
+            `max_accuracy_drop` and `replace`.
 
     Raises UsageError for settings out of range, UnreachableError if the weights cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.
     """
-    file = None if isinstance(ticket, Ticket) else Path(ticket)
-    inputs = {"the ticket": file, "`data_dir`": _path(data_dir), "`dataset`": dataset_folder(dataset or "")}
-    check_apart({"`output`": Path(output)}, inputs)
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
+    recorded, _, _ = opened.provenance.dataset.partition(":")  # a ticket leads to no place by itself
+    file = None if isinstance(ticket, Ticket) else Path(ticket)
+    check_apart({"`output`": Path(output)}, {"the ticket": file, **places.inputs(dataset or recorded, _path(data_dir))})
     chosen = _with(config or ExportConfig(), settings)
     check(opened, chosen)
     if train is not None and FORMS[chosen.weights].exact:

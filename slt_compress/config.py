@@ -93,11 +93,7 @@ class SearchConfig:
             raise UsageError(
                 f"`lock_ratio` must be from 0 to `freeze_ratio`, {self.freeze.ratio:g}, got {self.freeze.lock:g}"
             )
-        for name, value, least in (
-            ("input_size", self.input_size, 1),
-            ("batch_size", self.batch_size, 2),
-            ("workers", self.workers, 0),
-        ):
+        for name, value, least in (("input_size", self.input_size, 1), ("batch_size", self.batch_size, 2)):
             if value is not None and value < least:
                 raise UsageError(f"`{name}` must be at least {least}, got {value}")
         if type(self.seed) is not int or not 0 <= self.seed <= MAX_SEED:
@@ -118,16 +114,17 @@ class SearchConfig:
                 raise UsageError(f"unknown `model_arguments` {name!r}; known: {', '.join(MODEL_ARGUMENTS)}")
             if problem := argument_problem(name, value):
                 raise UsageError(problem)
-        if self.workers is not None and (type(self.workers) is not int or self.workers > MAX_WORKERS):
+        if self.workers is not None and (type(self.workers) is not int or not 0 <= self.workers <= MAX_WORKERS):
             raise UsageError(f"`workers` must be a whole number from 0 to {MAX_WORKERS}, got {self.workers!r}")
         registry.check(self.method, self.recipe, self.options, self.learning_rate)
 
-    def refuse_idle(self) -> None:
-        """Raise UsageError for a setting of optimiser steps if the method makes none.
+    def refuse_idle(self, **others: object) -> None:
+        """Raise UsageError for a setting of optimiser steps if the method makes none; `others` are further arguments.
 
         Not when it is made: the cells of a comparison share such settings, whatever their methods.
         """
-        if not registry.METHODS[self.method].optimises and (idle := self.of_steps()):
+        idle = [*self.of_steps(), *(name for name, value in others.items() if value)]
+        if idle and not registry.METHODS[self.method].optimises:
             raise UsageError(f"`{idle[0]}` has no meaning for `method={self.method}`, which optimises nothing")
 
     def of_steps(self) -> list[str]:
@@ -138,9 +135,3 @@ class SearchConfig:
     def density(self) -> float:
         """Target share of gated weights to keep."""
         return 1 - self.sparsity
-
-
-def dataset_folder(dataset: str) -> Path | None:
-    """Return the folder that a data set by the name of hf:FOLDER is read from; None for any other."""
-    folder = Path(dataset.removeprefix("hf:").partition("#")[0])
-    return folder if dataset.startswith("hf:") and folder.is_dir() else None

@@ -8,10 +8,12 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from slt_compress.errors import OutputError, UsageError
+
+Places = Path | Iterable[Path] | None  # a file or a folder, or several
 
 _KINDS = {
     stat.S_ISCHR: "a device",
@@ -19,7 +21,7 @@ _KINDS = {
     stat.S_ISFIFO: "a pipe",
     stat.S_ISSOCK: "a socket",
 }
-_WRITTEN = {".safetensors", ".onnx", ".jsonl"}  # suffixes of what is written, which no image or list of images has
+OF_RESULTS = {".safetensors", ".onnx", ".jsonl"}  # suffixes of what is written, which no image or list of images has
 
 
 def check_writable(path: Path) -> None:
@@ -54,27 +56,30 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {path}: {error.strerror or error}") from error
 
 
-def check_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None]) -> None:
+def check_apart(outputs: Mapping[str, Path | None], inputs: Mapping[str, Places]) -> None:
     """Raise UsageError if an output is one of the inputs, lies over a file of an input folder, or is another output.
 
     Names are as the message is to have them, such as "`output`"; None is what was not given. Links, hard links and
-    other spellings are seen through.
+    other spellings are seen through. Several places of an input are looked at only where an output would replace
+    something.
     """
     written = {name: path for name, path in outputs.items() if path}
-    read = {name: path for name, path in inputs.items() if path}
-    for place, (name, path) in enumerate(written.items()):
-        for other, there in (*list(written.items())[:place], *read.items()):
+    single = {name: place for name, place in inputs.items() if isinstance(place, Path)}
+    for index, (name, path) in enumerate(written.items()):
+        for other, there in (*list(written.items())[:index], *single.items()):
             if same(path, there):
                 raise UsageError(f"{other} and {name} are the same file, {path}: give another {name}")
-        for other, place_read in read.items():
-            folder = place_read.parent if place_read.suffix == ".csv" and place_read.is_file() else place_read
-            if _is_of(Path(os.path.realpath(folder)), Path(os.path.realpath(path))):
-                raise UsageError(f"{name} would replace {path}, one of the files in {other}: give another {name}")
+    replaced = {name: path for name, path in written.items() if os.path.exists(path)}  # noqa: PTH110, pathlib may raise
+    for other, places in inputs.items() if replaced else ():
+        for place in [places] if isinstance(places, Path) else places or ():
+            for name, path in replaced.items():
+                if same(path, place) or _is_of(Path(os.path.realpath(place)), Path(os.path.realpath(path))):
+                    raise UsageError(f"{name} would replace {path}, one of the files in {other}: give another {name}")
 
 
 def _is_of(folder: Path, file: Path) -> bool:
     """Return whether a file looks like one of a data set's: a list of images at its top, or anything further down."""
-    if folder not in file.parents or file.suffix in _WRITTEN or not file.is_file():
+    if folder not in file.parents or file.suffix in OF_RESULTS or not file.is_file():
         return False
     return file.parent != folder or file.suffix == ".csv"
 
@@ -94,10 +99,10 @@ def named_after(path: Path, suffix: str) -> Path:
     return path.with_name(path.name.removesuffix(".safetensors") + suffix)
 
 
-def unused(path: Path, content: bytes) -> Path:
-    """Return `path` if it is free, or holds this content already; otherwise the first free name with a number."""
+def unused(path: Path, content: bytes | None = None) -> Path:
+    """Return `path` if it is free, or holds this content already; otherwise the first such name with a number."""
     name, number = path, 1
-    while name.exists() and not (name.is_file() and name.read_bytes() == content):
+    while os.path.exists(name) and not (content is not None and name.is_file() and name.read_bytes() == content):  # noqa: PTH110
         number += 1
         name = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return name
@@ -107,6 +112,30 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content`. Raises OutputError if that is impossible."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_or_rescue(path: Path, content: bytes) -> None:
+    """Replace `path` by what has taken long to make. If that is impossible, write it elsewhere.
+
+    Raises OutputError, which names that place, the first that takes it of the current folder, the one for temporary
+    files and the home folder.
+    """
+    try:
+        write_atomically(path, content)
+    except OutputError as error:
+        other = _write_elsewhere(path.name, content)
+        if not other:
+            raise
+        raise OutputError(f"{error}; so that it is not lost, it is saved as {other}") from error
+
+
+def _write_elsewhere(name: str, content: bytes) -> Path | None:
+    for place in (Path.cwd, lambda: Path(tempfile.gettempdir()), Path.home):
+        with contextlib.suppress(OutputError, OSError, RuntimeError):  # there may be no such folder
+            path = unused(place() / name, content)
+            write_atomically(path, content)
+            return path
+    return None
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
         ({"input_size": 0}, "`input_size` must be at least 1, got 0"),
         ({"workers": 65}, "`workers` must be a whole number from 0 to 64, got 65"),
         ({"workers": 1.5}, "`workers` must be a whole number from 0 to 64, got 1.5"),
-        ({"workers": -1}, "`workers` must be at least 0, got -1"),
+        ({"workers": -1}, "`workers` must be a whole number from 0 to 64, got -1"),
         ({"batch_size": 1}, "`batch_size` must be at least 2, got 1"),
         ({"seed": 1.5}, "`seed` must be a whole number from 0 to 2**64 - 1, got 1.5"),
         ({"sparsity": -0.1}, "`sparsity` must be at least 0 and below 1, got -0.1"),

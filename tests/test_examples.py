@@ -148,6 +148,19 @@ def test_squares_are_made_by_the_rule_of_the_file_or_not_at_all(
             slt_compress.evaluate(tmp_path / "other.onnx")
 
 
+def test_what_a_file_has_lost_is_named_in_one_line(ticket: Ticket, tmp_path: Path) -> None:
+    slt_compress.export(ticket, tmp_path / "t.onnx")
+    model = onnx.load(tmp_path / "t.onnx")
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "slt_compress")
+    recorded = json.loads(entry.value)
+    entry.value = json.dumps({name: value for name, value in recorded.items() if name != "classes"})
+    onnx.save(model, tmp_path / "other.onnx")
+    done = run("edge/classify.py", "other.onnx", "0.png", cwd=tmp_path)
+    assert done.stderr == ("other.onnx records no classes: it is for something else than images, or was changed\n")
+    with pytest.raises(VerificationError, match=r"^what slt-compress recorded in .* was changed: it lacks 'classes'$"):
+        slt_compress.evaluate(tmp_path / "other.onnx")
+
+
 def test_a_file_that_is_no_network_is_named_in_one_line(ticket: Ticket, tmp_path: Path) -> None:
     ticket.save(tmp_path / "t.safetensors")
     for file in ("t.safetensors", "missing.onnx"):

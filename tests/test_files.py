@@ -1,6 +1,7 @@
 """Atomic writes: the old file or the new one, nothing else, and clear words when neither is possible."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -217,6 +218,30 @@ def test_a_name_is_free_or_gets_a_number(tmp_path: Path) -> None:
     assert files.unused(path, b"c").name == "t-0.9-0-4.safetensors"
 
 
+def test_what_cannot_be_written_is_saved_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first of three places that takes it, and under a name that is free there."""
+    places = [tmp_path / name for name in ("here", "temporary", "home")]
+    for place in places:
+        place.mkdir()
+    (places[0] / "t.bin").write_bytes(b"another")
+    monkeypatch.chdir(places[0])
+    monkeypatch.setattr("tempfile.tempdir", str(places[1]))
+    monkeypatch.setenv("HOME", str(places[2]))
+    for expected in (places[0] / "t-2.bin", places[1] / "t.bin", places[2] / "t.bin"):
+        with pytest.raises(OutputError) as caught:
+            files.write_or_rescue(tmp_path / "gone" / "t.bin", b"new")
+        assert str(caught.value) == (
+            f"cannot write {tmp_path}/gone/t.bin: the folder {tmp_path}/gone does not exist; so that it is not lost, "
+            f"it is saved as {expected}"
+        )
+        assert expected.read_bytes() == b"new"
+        shutil.rmtree(expected.parent)
+    with pytest.raises(OutputError, match=r"gone does not exist$"):
+        files.write_or_rescue(tmp_path / "gone" / "t.bin", b"new")
+    files.write_or_rescue(tmp_path / "t.bin", b"new")
+    assert (tmp_path / "t.bin").read_bytes() == b"new"
+
+
 _SAVER = """
 import sys
 from pathlib import Path
@@ -238,12 +263,3 @@ def test_a_killed_save_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> Non
             time.sleep(milliseconds / 1000)
             process.kill()
         assert path.read_bytes() in (b"a" * 3_000_000, b"b" * 3_000_000)
-
-
-def test_the_images_of_a_list_are_not_written_over(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "list.csv").write_text("path,label\n")
-    (tmp_path / "images" / "0.png").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"would replace .*0\.png, one of the files in `data_dir`: give another"):
-        files.check_apart({"`output`": tmp_path / "images" / "0.png"}, {"`data_dir`": tmp_path / "list.csv"})
-    files.check_apart({"`output`": tmp_path / "t.safetensors"}, {"`data_dir`": tmp_path / "list.csv"})

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import slt_compress
@@ -431,3 +433,32 @@ def test_a_comparison_of_ones_own_network_is_refused_at_the_door(tmp_path: Path)
     with pytest.raises(UsageError, match="a comparison is one of a network by name"):
         slt_compress.compare(build, output=tmp_path, methods=["crbg"], sparsities=[0.9])  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+class TwiceCheckpointed(nn.Module):
+    """A network whose first layer is used twice, and forgets its activations in between."""
+
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 8), nn.Linear(8, 2)
+        self.reentrant = reentrant
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden = inputs.clone().requires_grad_()
+        for _ in range(2):
+            if torch.is_grad_enabled():
+                hidden = torch.relu(checkpoint(self.first, hidden, use_reentrant=self.reentrant))
+            else:
+                hidden = torch.relu(self.first(hidden))
+        found: torch.Tensor = self.last(hidden)
+        return found
+
+
+def test_activations_that_are_forgotten_are_made_anew_or_it_is_said_how() -> None:
+    data = TensorDataset(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2)
+    search = partial(slt_compress.search, train=data, test=data, max_steps=2, batch_size=16)
+    assert search(partial(TwiceCheckpointed, False)).ticket.weight_count == 80
+    with pytest.raises(
+        UsageError, match=r"^the gradient of first\.weight comes in several parts, .*use_reentrant=False"
+    ):
+        search(partial(TwiceCheckpointed, True))

@@ -23,7 +23,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "files": {"errors"},
     "masking": {"errors", "prng"},
     "tasks": {"errors"},
-    "data": {"errors", "prng", "progress", "tasks"},
+    "data": {"errors", "files", "prng", "progress", "tasks"},
     "models": {"errors", "masking", "version"},
     "ticket": {"data", "errors", "files", "masking", "models", "prng", "tasks", "version"},
     "methods": {"errors", "masking", "prng"},
@@ -77,6 +77,7 @@ LIBRARIES = {  # library -> the only modules that may import it
 NEEDS_NO_TORCH = {
     *("config", "errors", "files", "prng", "progress", "version", "ticket.ticket", "ticket.record", "models.spec"),
     *("masking.codecs", "methods.registry", "data.preprocessing", "comparison.results", "comparison.plots"),
+    *("data.csv_file", "data.places", "data.reference"),
     *("comparison.grid", "cli.console", "cli.options", "cli.source", "training.logs", "tasks.record"),
 }
 NEEDS_NOTHING_HEAVY = {"cli.main", "methods.registry", "errors", "progress", "version"}

@@ -51,9 +51,13 @@ def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         recorded = json.loads(session.get_modelmeta().custom_metadata_map["slt_compress"])
-        _ = [recorded[key] for key in ("model", "sparsity", "classes", "preprocessing", "input")]
+        missing = [
+            key for key in ("model", "sparsity", "classes", "preprocessing", "input") if recorded.get(key) is None
+        ]
     except Exception as error:  # of a file that onnxruntime cannot load, or that something else has written
         sys.exit(f"{path} is no network for images that slt-compress has exported: {type(error).__name__}: {error}")
+    if missing:
+        sys.exit(f"{path} records no {missing[0]}: it is for something else than images, or was changed")
     if recorded.get("geometry", GEOMETRY) != GEOMETRY:
         sys.exit(f"{path}: its images become squares by another rule, {recorded['geometry']}")
     return session, recorded

@@ -111,8 +111,9 @@ def compare(
         if distributed.started_by_torchrun():
             raise UsageError("compare runs in one process; torchrun is for search")
         from slt_compress.comparison.grid import Plan
-        from slt_compress.comparison.run import TABLES
         from slt_compress.comparison.run import compare as run
+        from slt_compress.comparison.run import outputs
+        from slt_compress.data import places
 
         plan = Plan.parse(
             model,
@@ -124,10 +125,9 @@ def compare(
             dense_lr=dense_lr,
             shard=shard,
         )
-        if not plan.optimises:
-            shared.refuse_idle({"log": log, "tensorboard": tensorboard}, "where nothing is optimised")
-        tables = {f"{name} in `output`": output / name for name in TABLES}
-        files.check_apart({"`output`": output, **tables, "`log`": log, "`tensorboard`": tensorboard}, {})
+        plan.refuse_idle({"log": log, "tensorboard": tensorboard})
+        written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
+        files.check_apart(written, places.inputs(dataset, data_dir))
         with shared.printer("compare", json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
             result = run(plan, output, shell("slt-compress", *sys.argv[1:]), printer)
         failure = None

@@ -7,7 +7,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.failures import exit_codes, own_name, require_file
 from slt_compress.cli.source import code_file, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.tasks.record import TaskRecord
@@ -79,12 +79,11 @@ def export(
             "`source`": code_file(source),
         }  # `export` itself checks those of its images
         files.check_apart({"`output`": output}, inputs)
-        files.check_writable(output)
-        config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop)
+        with own_name(output, named):
+            files.check_writable(output)
+        config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop, replace=bool(named))
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
-            if not named and output.exists():
-                printer.note(f"{output} will be replaced")
             ticket = Ticket.load(ticket_file)
             result = api.export(
                 ticket,
@@ -97,15 +96,15 @@ def export(
                 source=own,
                 reporter=printer,
             )
+            if result.file != output:
+                printer.warn(f"{output} holds something else and stays as it is")
             origin = ticket.provenance
             recorded = origin.dataset if origin.preprocessing else ""
             images = shared.images_of(recorded, dataset, data_dir, skip_unreadable)
-            _render(printer, weights, result, output, images)
+            _render(printer, weights, result, images)
 
 
-def _render(
-    printer: "Printer", weights: str, result: "ExportResult", output: Path, images: list[str | Path] | None
-) -> None:
+def _render(printer: "Printer", weights: str, result: "ExportResult", images: list[str | Path] | None) -> None:
     from slt_compress.cli.console import size
     from slt_compress.onnx_export.forms import FORMS
 
@@ -118,12 +117,12 @@ def _render(
         one_each = agreement.predictions == agreement.samples
         parity += ", the same class for " if one_each else ", the same prediction in "
         parity += f"{agreement.equal:,} of {agreement.predictions:,} {'test images' if one_each else 'cases'}"
-    lines = [("onnx", f"{output}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
+    lines = [("onnx", f"{result.file}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
     if agreement and not FORMS[weights].exact:
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
     printer.result(
         {
-            "onnx": str(output),
+            "onnx": str(result.file),
             "bytes": result.bytes,
             "weights": weights,
             "opset": result.opset,
@@ -137,5 +136,5 @@ def _render(
             "calibration_pictures": result.calibration_images,
         },
         lines,
-        advice="" if images is None else f"next: {shell('slt-compress', 'evaluate', output, *images)}",
+        advice="" if images is None else f"next: {shell('slt-compress', 'evaluate', result.file, *images)}",
     )

@@ -7,10 +7,11 @@ from typing import Any
 
 import typer
 
+from slt_compress import files
 from slt_compress.cli import interrupts
 from slt_compress.cli.flags import as_flags
 from slt_compress.cli.interrupts import INTERRUPTED
-from slt_compress.errors import MissingDatasetError, SltError, UnknownModelError, UsageError
+from slt_compress.errors import MissingDatasetError, OutputError, SltError, UnknownModelError, UsageError
 
 
 def _advice(failure: SltError) -> str:
@@ -47,11 +48,12 @@ def exit_codes(
 ) -> Iterator[None]:
     """Run a command: an expected failure ends it with its message and exit code, an interrupt with 130.
 
-    `interrupted` says what an interrupt leaves; where that is a new `output`, it is not asked.
+    `interrupted` says what an interrupt leaves; where that is a new `output`, perhaps with a number in its name, it is
+    not asked.
     """
     from slt_compress.cli import console
 
-    before = output and _identity(output)
+    before = {path: _identity(path) for path in ((output, files.unused(output)) if output else ())}
     try:
         with interrupts.raised():
             yield
@@ -60,9 +62,20 @@ def exit_codes(
         raise typer.Exit(failure.exit_code) from failure
     except KeyboardInterrupt as interrupt:
         interrupts.told()
-        written = output and _identity(output) != before
-        console.error(f"interrupted; {output} is written" if written else interrupted(), INTERRUPTED)
+        written = [path for path, identity in before.items() if _identity(path) != identity]
+        console.error(f"interrupted; {written[0]} is written" if written else interrupted(), INTERRUPTED)
         raise typer.Exit(INTERRUPTED) from interrupt
+
+
+@contextlib.contextmanager
+def own_name(path: Path, named: object) -> Iterator[None]:
+    """Add to an OutputError about a file how to name another one, if it was not `named` by the user."""
+    try:
+        yield
+    except OutputError as failure:
+        if named:
+            raise
+        raise OutputError(f"{failure}; {path.name} is the name by default, give another with `output`") from failure
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

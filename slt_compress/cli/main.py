@@ -45,8 +45,7 @@ app.command(epilog=models.EXAMPLES)(models.models)
 
 
 def main() -> None:
-    """Run the command line, and end the process."""
-    interrupts.install()
+    """Run the command line, and end the process. Whoever calls it has installed `interrupts` before."""
     try:
         app()
     except SystemExit as ending:

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeAlias
 
@@ -177,13 +177,6 @@ def with_method_options(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=[*own, *brought])  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *brought)}
     return run
-
-
-def refuse_idle(given: Mapping[str, object], why: str) -> None:
-    """Raise UsageError for an option, by its name, that was given though it has no meaning; `why` ends the sentence."""
-    for name, value in given.items():
-        if value:
-            raise UsageError(f"`{name}` has no meaning {why}")
 
 
 def images_of(

@@ -9,18 +9,17 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes
+from slt_compress.cli.failures import exit_codes, own_name
 from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.comparison.results import exact, method_label
-from slt_compress.errors import SltError
-from slt_compress.methods import registry
+from slt_compress.errors import OutputError, SltError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
-    from slt_compress.pipeline.find import SearchResult, UnmeasuredError
+    from slt_compress.pipeline.find import SearchResult
     from slt_compress.ticket.ticket import Ticket
 
 EXAMPLES = (
@@ -106,8 +105,10 @@ def search(
     )
     folder = Path(f"{output}.ckpt")
     keeps = bool(checkpoint_every or resume)
-    with exit_codes(lambda: _how_to_resume(folder, keeps), output):
-        from slt_compress.config import dataset_folder
+    found: list[tuple[Ticket, SearchConfig]] = []  # what an interrupt must not lose
+    to = output
+    with exit_codes(lambda: _rescued(found, model, to, named=named) or _how_to_resume(folder, keeps), output):
+        from slt_compress.data import places
 
         config = shared.search_config(
             dataset=dataset,
@@ -134,17 +135,15 @@ def search(
             codec=codec,
             statistics=statistics,
         )
-        config.refuse_idle()
-        if not registry.METHODS[method].optimises:
-            idle = {"checkpoint_every": checkpoint_every, "resume": resume, "log": log, "tensorboard": tensorboard}
-            shared.refuse_idle(idle, f"for `method={method}`, which optimises nothing")
+        config.refuse_idle(checkpoint_every=checkpoint_every, resume=resume, log=log, tensorboard=tensorboard)
         outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
-        inputs = {"`data_dir`": data_dir, "`dataset`": dataset_folder(dataset), "the network": code_file(model)}
+        inputs = {**places.inputs(dataset, data_dir), "the network": code_file(model)}
         files.check_apart({**outputs, "`output`": output}, inputs)
-        files.check_writable(output)
-        if keeps:
-            files.check_folder(folder)
-        from slt_compress.pipeline.find import UnmeasuredError, find_ticket
+        with own_name(output, named):
+            files.check_writable(output)
+            if keeps:
+                files.check_folder(folder)
+        from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
 
@@ -161,9 +160,17 @@ def search(
                 checkpoints = replace(checkpoints, warn=printer.warn)
                 try:
                     result = find_ticket(network, config, printer, checkpoints=checkpoints, context=context)
+                except UnmeasuredInterrupt as interrupt:
+                    found.append((interrupt.ticket, config))
+                    raise
                 except UnmeasuredError as failure:
+                    found.append((failure.ticket, config))
                     output = _save(failure.ticket, output, printer, named=named)
-                    raise SltError(_how_to_measure(failure, model, config, output)) from failure
+                    raise SltError(
+                        f"the ticket was found, and is saved as {output}, but measuring it has failed: "
+                        f"{failure.reason}; {_how_to_measure(model, config, output, failure.__cause__)}"
+                    ) from failure
+            found.append((result.ticket, config))
             output = _save(result.ticket, output, printer, named=named)
             if keeps:  # another search's stays
                 checkpoints.remove()
@@ -233,21 +240,33 @@ def _save(ticket: "Ticket", output: Path, printer: "Printer", *, named: bool) ->
     if not named and (free := files.unused(output, ticket.to_bytes())) != output:
         printer.warn(f"{output} holds another result and stays as it is")
         output = free
-    ticket.save(output)
+    files.write_or_rescue(output, ticket.to_bytes())
     return output
 
 
-def _how_to_measure(failure: "UnmeasuredError", model: str, config: "SearchConfig", output: Path) -> str:
+def _rescued(found: list[tuple["Ticket", "SearchConfig"]], model: str, output: Path, *, named: bool) -> str:
+    """Save what was found before an interrupt, if there is something, and say so."""
+    from slt_compress.cli.console import Printer
+
+    for ticket, config in found:
+        try:
+            output = _save(ticket, output, Printer(), named=named)
+        except OutputError as failure:
+            return f"interrupted; {failure}"
+        measured = "" if ticket.provenance.metrics else f", not yet measured; {_how_to_measure(model, config, output)}"
+        return f"interrupted; the ticket was found, and is saved as {output}{measured}"
+    return ""
+
+
+def _how_to_measure(model: str, config: "SearchConfig", output: Path, cause: BaseException | None = None) -> str:
+    """Return how to measure a ticket that was found, after what has kept it from being measured."""
     from slt_compress.data.images import DamagedImagesError
 
     words: list[str | Path] = ["slt-compress", "evaluate", output, "--dataset", config.dataset]
     words += ["--data-dir", config.data_dir] if config.data_dir else []
     words += ["--source", model] if names_code(model) else []
-    words += ["--skip-unreadable"] if isinstance(failure.__cause__, DamagedImagesError) else []
-    return (
-        f"the ticket was found, and is saved as {output}, but measuring it has failed: {failure.reason}; later measure "
-        f"it with: {shell(*words)}"
-    )
+    words += ["--skip-unreadable"] if isinstance(cause, DamagedImagesError) or config.skip_unreadable else []
+    return f"later measure it with: {shell(*words)}"
 
 
 def _how_to_resume(folder: Path, checkpoints: bool) -> str:

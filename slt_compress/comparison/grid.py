@@ -118,6 +118,16 @@ class Plan:
         """Whether any cell makes optimiser steps."""
         return self.dense or any(registry.METHODS[one.method].optimises for one in self.contenders)
 
+    def refuse_idle(self, given: Mapping[str, object]) -> None:
+        """Raise UsageError for an argument of optimiser steps, by its name, that was given though no cell makes any."""
+        idle = [name for name, value in given.items() if value]
+        if idle and not self.optimises:
+            methods = ", ".join(one.label for one in self.contenders)
+            raise UsageError(
+                f"`{idle[0]}` has no meaning where nothing is optimised: `methods` names {methods} alone, and the "
+                "dense network is not trained"
+            )
+
     def cells(self) -> list["Cell"]:
         """Return all cells, seed by seed, so that an interrupted grid already compares something."""
         found = []

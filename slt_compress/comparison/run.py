@@ -27,12 +27,13 @@ from slt_compress.comparison.dense import DenseRecipe, recipe_for, train_dense
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
+from slt_compress.data import places
 from slt_compress.data.splits import count
 from slt_compress.errors import OutputError, SltError, UsageError, first_line
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
-from slt_compress.pipeline.find import UnmeasuredError, find_ticket
-from slt_compress.pipeline.prepare import Prepared, prepare
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
+from slt_compress.pipeline.prepare import Prepared, prepare, refuse_idle_batches
 from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.tasks.task import CLASSIFY
 from slt_compress.version import __version__
@@ -66,9 +67,13 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
     Raises UsageError if the folder holds cells of other settings, OutputError if it cannot be written.
     """
     files.check_folder(folder)
-    files.check_apart({"`output`": folder}, {"`data_dir`": plan.config.data_dir})
-    _refuse_idle_settings(plan, folder)
+    files.check_apart(outputs(folder), places.inputs(plan.config.dataset, plan.config.data_dir))
+    is_new = not any((folder / "cells").glob("*.json"))  # else such settings tell that they are the same as before
+    if is_new:
+        plan.refuse_idle(dict.fromkeys(plan.config.of_steps(), True))
     prepared = prepare(plan.model, plan.config, reporter)
+    if is_new and not plan.optimises:
+        refuse_idle_batches(prepared, plan.config)
     if prepared.run.task != CLASSIFY:
         raise UsageError(
             f"a comparison is one of accuracies; {plan.config.dataset} is for {prepared.run.task.record.name}"
@@ -122,6 +127,11 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         if result.is_complete:
             store.remove_locks(cells)
     return result
+
+
+def outputs(folder: Path) -> dict[str, Path]:
+    """Return what a comparison writes beside its cells, by names for `files.check_apart`."""
+    return {"`output`": folder, **{f"{name} in `output`": folder / name for name in (*TABLES, *PLOTS)}}
 
 
 class _Work:
@@ -183,9 +193,12 @@ class _Work:
         try:
             result = find_ticket(plan.model, cell.config(plan.config), self._progress, prepared=self._prepared)
         except UnmeasuredError as failure:
-            failure.ticket.save(path)
+            files.write_or_rescue(path, failure.ticket.to_bytes())
             raise SltError(f"found {path}, but measuring it has failed: {failure.reason}") from failure
-        result.ticket.save(path)
+        except UnmeasuredInterrupt as interrupt:
+            interrupt.ticket.save(path)
+            raise
+        files.write_or_rescue(path, result.ticket.to_bytes())
         return Row(
             method=cell.contender.method,
             recipe=cell.contender.recipe,
@@ -271,20 +284,6 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     }
     normalised: dict[str, Any] = json.loads(to_json_bytes(document))  # as it is read back: tuples are lists
     return normalised
-
-
-def _refuse_idle_settings(plan: Plan, folder: Path) -> None:
-    """Raise UsageError for settings of optimiser steps where no cell makes any.
-
-    Beside the cells of an earlier comparison they tell that these are the same settings.
-    """
-    idle = plan.config.of_steps()
-    if idle and not plan.optimises and not any((folder / "cells").glob("*.json")):
-        methods = ", ".join(one.label for one in plan.contenders)
-        raise UsageError(
-            f"`{idle[0]}` has no meaning where nothing is optimised: `methods` names {methods} alone, and the dense "
-            "network is not trained"
-        )
 
 
 def _check_writable(folder: Path, store: CellFolder, cells: Sequence[Cell]) -> None:

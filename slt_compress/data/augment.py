@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from slt_compress import prng
+from slt_compress.errors import UsageError
 
 _BORDER = 8  # the side of an image is so many times the border: 4 px for 32, as in He et al. (2016) for CIFAR-10
 
@@ -25,6 +26,11 @@ class Augmentation:
 
     name: str = "none"
     seed: int = 0
+
+    def check(self, size: int) -> None:
+        """Raise UsageError if nothing would be changed of images of a size, in px."""
+        if self.name == "crop" and size < _BORDER:
+            raise UsageError(f"`augment=crop` has no meaning for images of {size} px, an eighth of which is no pixel")
 
     def __call__(
         self, images: torch.Tensor, step: int, batch_size: int, shard: tuple[int, int] = (0, 1)

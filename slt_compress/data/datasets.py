@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from slt_compress.data.downloads import check_idx, check_sums
-from slt_compress.data.hub import HF, PREFIX, open_hub, parse
+from slt_compress.data.hub import open_hub
 from slt_compress.data.image_folder import open_image_folder
 from slt_compress.data.listing import open_listing
+from slt_compress.data.places import CSV
+from slt_compress.data.reference import HF, PREFIX, parse
 from slt_compress.data.splits import Dataset, IndexedSplit, Part, Reading, TensorSplit, Wanted, resize
 from slt_compress.errors import DataError, MissingDatasetError, UsageError, first_line
 from slt_compress.progress import ReportCount
 
 DEFAULT_FOLDER = Path("~/.cache/slt-compress")
-DIGITS, IMAGE_FOLDER, CSV = "digits", "imagefolder", "csv"
+DIGITS, IMAGE_FOLDER = "digits", "imagefolder"
 
 _DIGITS = tuple("0123456789")
 _RGB = 3
@@ -85,9 +87,10 @@ def open_dataset(name: str, folder: Path | None, reading: Reading = Reading(), w
             f"{folder} holds with `dataset`"
         )
     if folder is not None and not os.path.isdir(folder):  # noqa: PTH112, pathlib raises for some paths
-        raise DataError(
-            f"the data folder {folder} does not exist (make it first if {name} is to be downloaded into it)"
-        )
+        if os.path.exists(folder):  # noqa: PTH110
+            raise DataError(f"{folder} is no folder: `data_dir` names the folder that {name} is read from")
+        advice = "" if name == IMAGE_FOLDER else f" (make it first if {name} is to be downloaded into it)"
+        raise DataError(f"the data folder {folder} does not exist{advice}")
     if name != IMAGE_FOLDER and reading.asked_for:
         raise UsageError(f"`{reading.asked_for}` is for images in files or tables; {name} is read as a whole")
     if name == DIGITS:

@@ -9,6 +9,8 @@ Left out: profiles of RGB and grey images, and all frames but the first.
 import contextlib
 import io
 import os
+import re
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -36,14 +38,19 @@ _STEPS = {"L;2": 85, "L;4": 17}  # of greys that PIL has scaled to 8 bits
 _NO_PICTURES = {"EPS", "MPEG", "FITS"}
 _USUAL_GAMMA = 0.45455  # of a PNG whose values are shown as they are
 
+_warned: set[tuple[str, type[Warning]]] = set()  # what this process has passed on of PIL's warnings
+
 
 @contextlib.contextmanager
 def readable(name: str) -> Iterator[None]:
     """Raise DataError, naming the image, for whatever goes wrong with it: PIL's readers have errors of all types, and
-    their warnings are errors where the user has asked for that.
+    their warnings are errors where the user has asked for that. Other warnings come with the name of an image, too.
     """
     try:
-        yield
+        with warnings.catch_warnings(record=True) as told:
+            yield
+        for one in told:
+            _warn(name, str(one.message), one.category)
     except SltError:
         raise
     except Exception as error:
@@ -51,6 +58,14 @@ def readable(name: str) -> Iterator[None]:
         if isinstance(error, UnidentifiedImageError):  # whose words name the file once more, or an object in memory
             found = "its content is of no format that Pillow reads"
         raise DataError(f"cannot read the image {name}: {found}") from error
+
+
+def _warn(name: str, text: str, kind: type[Warning]) -> None:
+    """Pass a warning of PIL's on, once of each kind: there may be many such images."""
+    key = (re.sub("[0-9]+", "", text), kind)
+    if key not in _warned:
+        _warned.add(key)
+        warnings.warn(f"the image {name}: {text} (said of one image)", kind, stacklevel=2)
 
 
 @contextlib.contextmanager

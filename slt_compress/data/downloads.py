@@ -29,9 +29,10 @@ def check_idx(raw: Path, prefix: str, classes: int) -> None:
     """
     images, labels = raw / f"{prefix}-images-idx3-ubyte", raw / f"{prefix}-labels-idx1-ubyte"
     with _readable(raw):
-        if not (images.exists() and labels.exists()):
-            return
-    pictures, numbers = _check_shape(images, 3), _check_shape(labels, 1)
+        shapes = [_check_shape(path, axes) for path, axes in ((images, 3), (labels, 1)) if path.exists()]
+    if len(shapes) < 2:
+        return
+    pictures, numbers = shapes
     if pictures[1:] != (_SIDE, _SIDE):
         raise _damaged(images, f"images of {_SIDE}×{_SIDE} px", f"{pictures[1]}×{pictures[2]}")
     if pictures[0] != numbers[0]:

@@ -1,8 +1,7 @@
 """Image data sets of Hugging Face, from the hub or from a folder, through the library `datasets`.
 
-They are named hf:NAME, or hf:NAME#TRAIN,TEST,image=COLUMN,label=COLUMN,config=NAME,revision=NAME with as much behind
-the # as is needed. Without names, the splits are train with test, or with validation where there is no test. Of a
-single split, named or the only one, every fifth row is drawn for the test. Other splits are left out.
+How they are named is in `reference`. Without names, the splits are train with test, or with validation where there is
+no test. Of a single split, named or the only one, every fifth row is drawn for the test. Other splits are left out.
 
 Nothing that comes with a data set is run: since version 4 the library has no loading scripts.
 """
@@ -14,81 +13,23 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from slt_compress.data.images import as_dataset
 from slt_compress.data.labels import check_forms, check_known, draw_test, targets, task_for
+from slt_compress.data.reference import HF, PREFIX, Reference, parse
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.data.table import LabelType, Rows, Table, TableImages, image_column, label_column, read_rows
 from slt_compress.data.walk import is_litter
 from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError, first_line
 
-HF = "hf"
-PREFIX = f"{HF}:"
-
-_FORM = "hf:NAME#TRAIN,TEST,image=COLUMN,label=COLUMN,config=NAME,revision=NAME"
-_OPTIONS = ("image", "label", "config", "revision")
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _MAJOR = 4  # version of the library: the first that runs no code of a data set
 _AS_FOLDER = "a folder with a folder per class can be opened as imagefolder, which leaves out what is none"
 _TEST_NAMES = ("test", "validation", "val", "valid")
 _SAVED = ("dataset_dict.json", "state.json")  # files that `save_to_disk` writes into its folder
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A data set as it is named.
-
-    Attributes:
-        name: of the hub, or a folder or parquet file.
-        splits: none, one to draw test rows from, or those for training and test.
-        options: columns, config and revision, where they were given.
-    """
-
-    name: str
-    splits: tuple[str, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def path(self) -> Path:
-        return _expanded(self.name)
-
-
-def _expanded(text: str) -> Path:
-    """Return the path that ~ stands in. Raises UsageError if it stands for no folder."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"{text} begins with ~ and there is no home folder: give the whole path") from error
-
-
-def parse(text: str) -> Reference:
-    """Read hf:NAME and what may follow it. Raises UsageError for another form."""
-    whole = text.removeprefix(HF).removeprefix(":").strip()
-    if not whole:
-        raise UsageError(
-            f"{HF} needs a name: give `dataset` as hf:NAME, a data set of the Hugging Face hub, or as hf:FOLDER"
-        )
-    name, sign, rest = whole.rpartition("#")
-    if not sign or os.path.exists(_expanded(whole)):  # noqa: PTH110, pathlib raises for some names
-        return Reference(whole)
-    splits: list[str] = []
-    options: dict[str, str] = {}
-    for word in map(str.strip, rest.split(",")):
-        key, equals, value = map(str.strip, word.partition("="))
-        if equals and key in _OPTIONS and key not in options and value:
-            options[key] = value
-        elif word and not equals and not options and word not in splits:
-            splits.append(word)
-        else:
-            raise UsageError(f"cannot read {word!r} in {text}: expected {_FORM}")
-    if not name or len(splits) > len(("train", "test")):
-        raise UsageError(f"expected {_FORM}, got {text}")
-    return Reference(name, tuple(splits), options)
 
 
 def open_hub(text: str, reading: Reading = Reading(), wanted: Wanted | None = None) -> Dataset:

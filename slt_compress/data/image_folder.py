@@ -49,7 +49,7 @@ def open_image_folder(folder: Path, reading: Reading = Reading(), wanted: Wanted
         if empty:
             reading.warn(f"{root} has no images of {len(empty)} of the {len(classes)} classes: {few(empty)}")
         found[part] = _labelled(files, classes)
-    if str(left_out):
+    if left_out:
         reading.warn(f"left out of {folder}: {left_out}")
     return as_dataset(NAME, classes, found, reading=reading, wanted=wanted)
 
@@ -100,5 +100,7 @@ def _labelled(files: Mapping[str, Sequence[Path]], classes: Sequence[str]) -> tu
 
 
 def _without_images(place: Path, left_out: LeftOut) -> str:
-    there = str(left_out.within(place)) or "nothing else"
+    there = str(left_out.within(place))
+    if not there:
+        return f"{place} holds no images: put some into it, or remove it"
     return f"{place} holds no images in a format that Pillow can read, but {there}"

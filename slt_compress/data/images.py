@@ -204,6 +204,8 @@ def as_dataset(
         images, labels = parts[part]
         examples = _Decoded(images, labels, size, channels)
         streamed = len(images) * channels * size**2 > IN_MEMORY_BYTES
+        if not streamed:
+            workers.idle()
         everything: IndexedSplit
         if streamed:
             everything = StreamedSplit(examples, torch.arange(len(images)), workers)

@@ -11,56 +11,25 @@ there are none, and are left out otherwise. Without the column every fifth row i
 Every image is listed once: listed twice, it could be trained on and tested on.
 """
 
-import csv
-import io
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
 
+from slt_compress.data.csv_file import BETWEEN_LABELS, TEST, TRAIN, VALIDATION, Row, find_file, read_rows
 from slt_compress.data.images import ImageFiles, as_dataset
 from slt_compress.data.labels import check_forms, check_known, draw_test, targets, task_for
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.errors import DataError
 
-_DEFAULT_NAME = "labels.csv"  # where a folder holds several
-_PATH, _LABEL, _SPLIT = "path", "label", "split"
-_BETWEEN_LABELS = ";"
-_TRAIN, _TEST, _VALIDATION = "train", "test", "val"
-_SPLITS = {_TRAIN: _TRAIN, _TEST: _TEST, **dict.fromkeys(("val", "validation", "valid"), _VALIDATION)}
 _FEW = 3  # missing images that are named
-_LONGEST = 200  # characters of a header that are shown
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row of the file.
-
-    Attributes:
-        line: where it ends in the file, from 1.
-        image: absolute, or relative to the working folder.
-        cell: its labels, as written.
-        split: a value of `_SPLITS`, empty without that column.
-    """
-
-    line: int
-    image: Path
-    cell: str
-    split: str
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Each label once, in their order."""
-        names = (name.strip() for name in self.cell.split(_BETWEEN_LABELS))
-        return tuple(dict.fromkeys(name for name in names if name))
 
 
 class _ListedImages(ImageFiles):
     """Images that are called by the line that lists them, too."""
 
-    def __init__(self, file: Path, rows: Sequence[_Row]) -> None:
+    def __init__(self, file: Path, rows: Sequence[Row]) -> None:
         super().__init__([row.image for row in rows])
         self._file = file
         self._lines = [row.line for row in rows]
@@ -74,8 +43,8 @@ def open_listing(place: Path, reading: Reading = Reading(), wanted: Wanted | Non
 
     Raises DataError, with the line, for whatever is wrong with it, and for images that are not there.
     """
-    file = _find(place)
-    rows = list(_rows(file))
+    file = find_file(place)
+    rows = list(read_rows(file))
     _check_rows(file, rows)
     if not wanted and not reading.skip_unreadable:
         _check_images(file, rows)
@@ -89,10 +58,10 @@ def open_listing(place: Path, reading: Reading = Reading(), wanted: Wanted | Non
             _check_single(file, used)
         check_known("csv", (name for row in used for name in row.labels), classes)
     else:
-        several = any(_BETWEEN_LABELS in row.cell or not row.labels for row in rows)
+        several = any(BETWEEN_LABELS in row.cell or not row.labels for row in rows)
         classes = _classes(file, parts["train"], several=several)
 
-    def part(chosen: Sequence[_Row]) -> tuple[ImageFiles, torch.Tensor]:
+    def part(chosen: Sequence[Row]) -> tuple[ImageFiles, torch.Tensor]:
         labels = targets(
             [row.labels for row in chosen], classes, lambda index: f"{file}, line {chosen[index].line}", several=several
         )
@@ -102,7 +71,7 @@ def open_listing(place: Path, reading: Reading = Reading(), wanted: Wanted | Non
     return as_dataset("csv", classes, found, task_for(several), reading, wanted)
 
 
-def _classes(file: Path, train: Sequence[_Row], *, several: bool) -> list[str]:
+def _classes(file: Path, train: Sequence[Row], *, several: bool) -> list[str]:
     """Return the labels of the training rows, sorted. Raises DataError if there are too few."""
     classes = sorted({name for row in train for name in row.labels})
     check_forms(str(file), classes)
@@ -113,86 +82,14 @@ def _classes(file: Path, train: Sequence[_Row], *, several: bool) -> list[str]:
     return classes
 
 
-def _check_single(file: Path, rows: Sequence[_Row]) -> None:
+def _check_single(file: Path, rows: Sequence[Row]) -> None:
     """Raise DataError if an image has not one label, as a network needs that tells classes apart."""
     for row in rows:
         if len(row.labels) != 1:
             raise DataError(f"{file}, line {row.line}: expected one label, found {row.cell!r}")
 
 
-def _find(place: Path) -> Path:
-    """Return the file that was named, or the one in the folder that was named."""
-    if not os.path.isdir(place):  # noqa: PTH112, pathlib raises for some paths
-        if not os.path.isfile(place):  # noqa: PTH113
-            fault = "is no regular file" if os.path.exists(place) else "does not exist"  # noqa: PTH110
-            raise DataError(f"{place} {fault}, expected a CSV file with the columns path and label")
-        return place
-    try:
-        names = sorted(path for path in os.listdir(place) if not path.startswith("."))  # noqa: PTH208
-    except OSError as error:
-        raise DataError(f"cannot open the folder {place}: {error.strerror or error}") from error
-    found = [place / name for name in names if name.lower().endswith(".csv") and (place / name).is_file()]
-    named = [path for path in found if path.name == _DEFAULT_NAME]
-    if len(found) == 1 or named:
-        return (named or found)[0]
-    if not found:
-        raise DataError(f"{place} holds no CSV file")
-    shown = ", ".join(path.name for path in found[:_FEW])
-    raise DataError(f"{place} holds {len(found)} CSV files ({shown}): name one of them, or call it {_DEFAULT_NAME}")
-
-
-def _rows(file: Path) -> Iterator[_Row]:
-    """Yield the rows of the file, without blank lines. Raises DataError where it is not as expected."""
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        columns = {name: _column(file, header, name) for name in (_PATH, _LABEL)}
-        if _SPLIT in header:
-            columns[_SPLIT] = _column(file, header, _SPLIT)
-        for cells in reader:
-            if not cells:
-                continue
-            where = f"{file}, line {reader.line_num}"
-            if len(cells) != len(header):
-                raise DataError(
-                    f"{where}: the first line names {len(header)} columns, this one has {len(cells)}; a cell with a "
-                    'comma needs quotes, "a, b"'
-                )
-            path, cell = cells[columns[_PATH]].strip(), cells[columns[_LABEL]]
-            split = cells[columns[_SPLIT]].strip() if _SPLIT in columns else ""
-            if not path:
-                raise DataError(f"{where}: no path")
-            if _SPLIT in columns and split.lower() not in _SPLITS:
-                raise DataError(f"{where}: unknown split {split!r}, expected train, test or val")
-            yield _Row(reader.line_num, file.parent / path, cell, _SPLITS.get(split.lower(), ""))
-    except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: {error}") from error
-
-
-def _text(file: Path) -> str:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file}, line {line}: not UTF-8; save the file in this encoding") from error
-
-
-def _column(file: Path, header: Sequence[str], name: str) -> int:
-    """Return which cell of a row is in a column."""
-    if header.count(name) != 1:
-        problem = "two columns" if name in header else "no column"
-        found = ", ".join(map(repr, header))[:_LONGEST] or "nothing"
-        raise DataError(
-            f"{file}, line 1: {problem} {name!r}; expected a line path,label or path,label,split, found {found}"
-        )
-    return header.index(name)
-
-
-def _check_rows(file: Path, rows: Sequence[_Row]) -> None:
+def _check_rows(file: Path, rows: Sequence[Row]) -> None:
     """Raise DataError if there are no rows, or an image is listed twice."""
     if not rows:
         raise DataError(f"{file} lists no images")
@@ -202,15 +99,15 @@ def _check_rows(file: Path, rows: Sequence[_Row]) -> None:
         if first != row.line:
             raise DataError(
                 f"{file}, line {row.line}: {row.image} is on line {first} already; list an image once, its labels "
-                f"with {_BETWEEN_LABELS} between them"
+                f"with {BETWEEN_LABELS} between them"
             )
 
 
-def _check_images(file: Path, rows: Sequence[_Row]) -> None:
+def _check_images(file: Path, rows: Sequence[Row]) -> None:
     """Raise DataError for images that are missing, or are no files that can be read."""
     faults = {"missing": "paths are relative to the file's folder", "no file": "list the images one by one"}
     faults["not to be read"] = "give yourself permission"
-    found: dict[str, list[_Row]] = {fault: [] for fault in faults}
+    found: dict[str, list[Row]] = {fault: [] for fault in faults}
     for row in rows:
         if fault := _fault(row.image):
             found[fault].append(row)
@@ -229,12 +126,12 @@ def _fault(image: Path) -> str:
     return "no file" if os.path.exists(image) else "missing"  # noqa: PTH110
 
 
-def _parts(file: Path, rows: Sequence[_Row], wanted: Collection[Part]) -> dict[Part, list[_Row]]:
+def _parts(file: Path, rows: Sequence[Row], wanted: Collection[Part]) -> dict[Part, list[Row]]:
     """Return the training and the test rows, those that are wanted."""
     if rows[0].split:
-        train = [row for row in rows if row.split == _TRAIN]
-        test = [row for row in rows if row.split == _TEST] or [row for row in rows if row.split == _VALIDATION]
-        found: dict[Part, list[_Row]] = {"train": train, "test": test}
+        train = [row for row in rows if row.split == TRAIN]
+        test = [row for row in rows if row.split == TEST] or [row for row in rows if row.split == VALIDATION]
+        found: dict[Part, list[Row]] = {"train": train, "test": test}
         names: dict[Part, str] = {"train": "train", "test": "test or val"}
         for part in wanted:
             if not found[part]:

@@ -60,6 +60,9 @@ class LeftOut:
                     part.add(kind, path)
         return part
 
+    def __len__(self) -> int:
+        return sum(map(len, self._found.values()))
+
     def __str__(self) -> str:
         """How many of which kind, with the first few names; empty if nothing is left out."""
         return ", ".join(self._described(kind, paths) for kind, paths in self._found.items())

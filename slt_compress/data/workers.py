@@ -33,9 +33,16 @@ class Workers:
     """
 
     def __init__(self, wanted: int | None, warn: Callable[[str], None]) -> None:
+        self._asked = wanted
         self._wanted = min(_MOST, _cores()) if wanted is None else wanted
         self._warn = warn
         self._warned = False
+
+    def idle(self) -> None:
+        """Say, if processes were asked for, that images are read without them."""
+        if self._asked and not self._warned:
+            self._warned = True
+            self._warn(f"`workers={self._asked}` has no effect: the images fit into memory, and are decoded once")
 
     def count(self, batch_bytes: int) -> int:
         """Return how many processes there are, for batches of a size: 0 where shared memory has no room for one's."""

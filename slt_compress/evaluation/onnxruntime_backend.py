@@ -74,12 +74,13 @@ class OnnxClassifier:
             recorded = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # onnxruntime's errors share no base class
             raise VerificationError(f"onnxruntime cannot load {path}: {first_line(error)}") from error
+        if METADATA_KEY not in recorded:
+            raise VerificationError(f"{path} was not exported by slt-compress, or has lost what that records")
         try:
             self.record = NetworkRecord.from_json(json.loads(recorded[METADATA_KEY]))
-        except TicketError as error:
-            raise VerificationError(f"what slt-compress recorded in {path} was changed: {error}") from error
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise VerificationError(f"{path} was not exported by slt-compress: it records no preprocessing") from error
+        except (TicketError, ValueError, RecursionError) as error:
+            reason = error if isinstance(error, TicketError) else f"it is no JSON document ({first_line(error)})"
+            raise VerificationError(f"what slt-compress recorded in {path} was changed: {reason}") from error
         self.feed: Feed = as_pixels if self.record.input == PIXELS else self.record.preprocessing or as_given
         self._batch = self._fixed_batch()
         self._outputs = self._recorded_outputs()

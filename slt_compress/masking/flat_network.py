@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from slt_compress import prng
+from slt_compress.errors import UsageError
 from slt_compress.masking.parameters import freeze_ungated, scales
 from slt_compress.prng import Freeze
 
@@ -155,7 +156,10 @@ class FlatNetwork:
         self._rescale()
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Replace the effective weights by d loss / d (w·z), zero where the loss does not depend on a tensor."""
+        """Replace the effective weights by d loss / d (w·z), zero where the loss does not depend on a tensor.
+
+        Raises UsageError, with the tensor, if its gradient does not come as a whole.
+        """
         self._arrived.clear()
         loss.backward()  # type: ignore[no-untyped-call]
         for slot, part in zip(self.slots, self.split(self.grad), strict=True):
@@ -238,7 +242,11 @@ class _Balance:
 
 def _take_gradient(name: str, arrived: set[str], parameter: torch.Tensor) -> None:
     """Put the gradient of a tensor where the tensor lies: once it is complete, no layer needs the tensor again."""
-    assert name not in arrived
+    if name in arrived:
+        raise UsageError(
+            f"the gradient of {name} comes in several parts, as where reentrant activation checkpointing uses a layer "
+            "twice: call torch.utils.checkpoint.checkpoint with use_reentrant=False"
+        )
     assert parameter.grad is not None
     parameter.data.copy_(parameter.grad)
     parameter.grad = None

@@ -40,6 +40,11 @@ class NetworkSource:
     build: Callable[[], nn.Module]
     repeats: bool = True
 
+    @property
+    def is_named(self) -> bool:
+        """Whether this package can build it from its spec, without the user's code."""
+        return isinstance(self.spec, ModelSpec)
+
     def unsettled_buffers(self, module: nn.Module) -> list[str]:
         """Return the names of the floating-point buffers of a searched module, other than running statistics, that
         a new build does not have with the same values. A ticket has to store them.

@@ -20,7 +20,7 @@ from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
 from slt_compress.errors import UsageError, VerificationError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
-from slt_compress.files import check_writable, write_atomically
+from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
 from slt_compress.onnx_export.forms import FORMS, Form, Source
 from slt_compress.onnx_export.trace import prepend_preprocessing, trace
@@ -46,12 +46,15 @@ class ExportConfig:
         include_preprocessing: whether the graph takes pixels and normalises them itself.
         max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction; None stands for
             `MAX_ACCURACY_DROP`.
+        replace: whether another file of the same name is replaced; else the file gets the first free name with a
+            number, such as ticket-2.onnx.
     """
 
     weights: str = "compact"
     opset: int | None = None
     include_preprocessing: bool = False
     max_accuracy_drop: float | None = None
+    replace: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class ExportResult:
     """What was written, and how it compares.
 
     Attributes:
-        bytes: size of the file.
+        file: where it lies.
+        bytes: its size.
         opset: ONNX operator set.
         max_abs_difference: largest difference of an output from torch's, on a few examples.
         bit_identical_to_dense: whether these outputs equal those of the dense graph bit for bit.
@@ -69,6 +73,7 @@ class ExportResult:
         calibration_images: how many examples the ranges of activations come from.
     """
 
+    file: Path
     bytes: int
     opset: int
     max_abs_difference: float
@@ -154,8 +159,10 @@ def export(
         agreement = parity.compare(content, reference, test, counter)
         limit = MAX_ACCURACY_DROP if config.max_accuracy_drop is None else config.max_accuracy_drop
         _check_agreement(agreement, form, limit)
-    write_atomically(path, content)
+    file = path if config.replace else unused(path, content)
+    write_atomically(file, content)
     return ExportResult(
+        file=file,
         bytes=len(content),
         opset=opset,
         max_abs_difference=worst,

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,10 +24,9 @@ from slt_compress.masking.topk import count_to_open
 from slt_compress.methods import registry
 from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
-from slt_compress.models.spec import ModelSpec
-from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
+from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.prng import SeedRecipe, fixed_gates
-from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress
+from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import Provenance, SearchRecord
 from slt_compress.ticket.ticket import Ticket
@@ -91,6 +91,18 @@ class UnmeasuredError(SltError):
         )
 
 
+class UnmeasuredInterrupt(KeyboardInterrupt):
+    """Somebody has interrupted a search that had found a ticket and was measuring it.
+
+    Attributes:
+        ticket: what was found, without metrics, ready to be saved.
+    """
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        super().__init__("a ticket was found, and is not measured; this interrupt has it as its attribute")
+
+
 @lost_workers()
 def find_ticket(
     model: str | Given,
@@ -115,30 +127,41 @@ def find_ticket(
         checkpoints: the last one stays; delete it when the ticket is saved.
         context: the processes that share the search; all get the same ticket.
 
-    Raises UnmeasuredError, with the ticket, if it is found but cannot be measured: an image may turn out to be damaged.
+    Raises UnmeasuredError, with the ticket, if it is found but cannot be measured: an image may turn out to be damaged;
+    UnmeasuredInterrupt, likewise, if a KeyboardInterrupt comes then.
     """
-    _refuse_idle_checkpoints(config, checkpoints)
-    prepared = prepared or prepare(model, config, reporter, context, data=data, task=task)
+    if prepared is None:  # the runs of a comparison share settings that mean nothing for some of them
+        kept = checkpoints or Checkpoints(Path())
+        config.refuse_idle(checkpoint_every=kept.every, resume=kept.resume)
+        prepared = prepare(model, config, reporter, context, data=data, task=task)
+        if not registry.METHODS[config.method].optimises:
+            refuse_idle_batches(prepared, config)
     run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
     initialiser = config.initialiser or registry.initialiser(config.method, config.recipe)
     origin = SeedRecipe(config.seed, initialiser, config.freeze)
     module = prepared.source.build()
-    constants = {} if isinstance(prepared.source.spec, ModelSpec) else slopes(module)
+    constants = {} if prepared.source.is_named else slopes(module)
     network = FlatNetwork(module, config.seed, config.density, prepared.device, initialiser, config.freeze)
     set_constants(module, constants)
-    if not isinstance(prepared.source.spec, ModelSpec):
+    if not prepared.source.is_named:
         _rehearse(prepared)
         if frozen := _frozen(module):
             reporter.note(frozen)
     count_to_open(network, config.density)  # raises if fixed gates rule the sparsity out
-    _check_readable(network, config, prepared, origin, constants)
+    readable = _readable(network, config, prepared, origin, constants)
+    if config.statistics != "auto" and not readable.statistics:
+        raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
     reporter.note(_announcement(config, network, prepared, context))
     if checkpoints:
         if checkpoints.every:
             checkpoints.check()
+            if checkpoints.every >= run.budget.steps:
+                steps = f"{run.budget.steps:,} steps"
+                reporter.note(f"`checkpoint_every={checkpoints.every}` keeps nothing of a search of {steps}")
         checkpoints = replace(checkpoints, identity=_identity(config, prepared, initialiser, module))
         if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
-            reporter.note(f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it")
+            text = f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it"
+            warn(reporter, text)
         checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, reporter, context))
     history: list[TrainingProgress] = []
     with reporter.training_progress() as report:
@@ -154,6 +177,8 @@ def find_ticket(
         with lost_workers():
             ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
             test = _evaluate("test", ticket, prepared, reporter, context)  # once, after all is decided
+    except KeyboardInterrupt as interrupt:
+        raise UnmeasuredInterrupt(ticket) from interrupt
     except Exception as error:  # whatever it is, the search was long
         raise UnmeasuredError(ticket, error) from error
     name = test.metric_name
@@ -167,14 +192,6 @@ def find_ticket(
         images_per_second=found.images_per_second,
         history=tuple(history),
     )
-
-
-def _refuse_idle_checkpoints(config: SearchConfig, checkpoints: Checkpoints | None) -> None:
-    """Raise UsageError for checkpoints of a search that makes no steps."""
-    if checkpoints and not registry.METHODS[config.method].optimises:
-        for argument, given in (("checkpoint_every", checkpoints.every), ("resume", checkpoints.resume)):
-            if given:
-                raise UsageError(f"`{argument}` has no meaning for `method={config.method}`, which optimises nothing")
 
 
 def _announcement(config: SearchConfig, network: FlatNetwork, prepared: Prepared, context: DistributedContext) -> str:
@@ -200,21 +217,22 @@ def _rehearse(prepared: Prepared) -> None:
     prepared.source.unsettled_buffers(trained)
 
 
-def _check_readable(
+def _readable(
     network: FlatNetwork,
     config: SearchConfig,
     prepared: Prepared,
     origin: SeedRecipe,
     constants: Mapping[str, float],
-) -> None:
-    """Raise DataError, before the search, if a reader would refuse the ticket, such as for too many classes.
+) -> Ticket:
+    """Return a ticket of the network as a reader gets it, with all gates open.
 
-    Raises TicketError, with the name, for a part of a user's network that no ticket can hold.
+    Raises DataError, before the search, if a reader would refuse the ticket, such as for too many classes; TicketError,
+    with the name, for a part of a user's network that no ticket can hold.
     """
     try:
-        Ticket.from_bytes(_pack_open(network, config, prepared, origin, constants).to_bytes())
+        return Ticket.from_bytes(_pack_open(network, config, prepared, origin, constants).to_bytes())
     except TicketError as error:
-        if not isinstance(prepared.source.spec, ModelSpec):
+        if not prepared.source.is_named:
             raise
         raise DataError(f"no ticket can hold what the data names: {error}") from error
 
@@ -295,7 +313,7 @@ def _evaluate(
 ) -> Evaluation:
     """Evaluate the network that a reader of the ticket's file gets on the "held-out" or the "test" examples."""
     read, source, run = Ticket.from_bytes(ticket.to_bytes()), prepared.source, prepared.run
-    module = read.restore() if isinstance(source.spec, ModelSpec) else read.apply_to(source.build())
+    module = read.restore() if source.is_named else read.apply_to(source.build())
     classifier = torch_classifier(module, prepared.device)
     split = run.validation if name == "held-out" else prepared.test
     with reporter.counter(f"evaluating on {name} {prepared.examples}") as report:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, open_dataset
-from slt_compress.data.hub import HF
+from slt_compress.data.reference import HF
 from slt_compress.data.splits import IndexedSplit, Part, Reading, Wanted
 from slt_compress.errors import DataError, UsageError, few
 from slt_compress.progress import SILENT, ProgressReporter, warn

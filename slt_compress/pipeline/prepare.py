@@ -19,6 +19,7 @@ from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import Dataset, IndexedSplit, Part, Reading, Split, count, hold_out
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import DataError, UsageError
+from slt_compress.masking.parameters import statistic_names
 from slt_compress.models.registry import (
     build_model,
     check_model_input,
@@ -124,6 +125,16 @@ def prepare(
     return _prepare_own(own_source(model), data, config, device, task or CLASSIFY)
 
 
+def refuse_idle_batches(prepared: Prepared, config: SearchConfig) -> None:
+    """Raise UsageError for a `batch_size` where no steps are made and the network has no statistics to be measured."""
+    asked = prepared.preprocessing and config.batch_size != SearchConfig.batch_size  # loaders have a size of their own
+    if asked and not statistic_names(prepared.source.build()):
+        raise UsageError(
+            f"`batch_size` has no meaning where nothing is optimised and the network, {prepared.source.name}, has no "
+            "running statistics to measure"
+        )
+
+
 def _prepare_images(
     model: str | Given,
     config: SearchConfig,
@@ -138,10 +149,14 @@ def _prepare_images(
         reading = Reading(config.workers, config.skip_unreadable, partial(warn, reporter))
         dataset = open_dataset(config.dataset, config.data_dir, reading)
     source, size = _source_for(model, dataset, config)
+    if config.input_size not in (None, size):
+        warn(reporter, f"`input_size={config.input_size}` is too small for {source.name}: its images have {size} px")
     with context.one_of_each_machine_first():
         parts = _read(dataset, size, reporter)
     train, validation = (part.to(device) for part in hold_out(parts["train"]))
     test = parts["test"].to(device)
+    augmentation = Augmentation(config.augment, config.seed)
+    augmentation.check(size)
     budget = Budget.plan(len(train), config.batch_size, config.epochs, config.max_steps)
     _check_processes(context, budget, (validation, test))
     preprocessing = dataset.preprocessing(size, train)
@@ -161,7 +176,7 @@ def _prepare_images(
         feed=preprocessing,
         budget=budget,
         seed=config.seed,
-        augmentation=Augmentation(config.augment, config.seed),
+        augmentation=augmentation,
         precision=choose_precision(config.precision, device),
         task=chosen,
     )

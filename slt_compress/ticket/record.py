@@ -86,19 +86,18 @@ class NetworkRecord:
         return {name: value for name, value in fields.items() if name not in understood}
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "NetworkRecord":
+    def from_json(cls, fields: Any) -> "NetworkRecord":
         """Read what `to_json` wrote, now or before it recorded the geometry.
 
-        Raises KeyError or TypeError for other fields, TicketError for other values.
+        Raises TicketError, naming it, for a field that is missing, for another one, and for other values.
         """
+        _check_fields(fields)
         fields = dict(fields)
         preprocessing = fields["preprocessing"]
         geometry = GEOMETRY if preprocessing is None else fields.pop("geometry", GEOMETRY)
         if geometry != GEOMETRY:
             raise TicketError(f"its images become squares by the rule {geometry!r}, only {GEOMETRY!r} is known")
-        read: dict[str, Any] = {
-            "preprocessing": None if preprocessing is None else Preprocessing.from_json(preprocessing)
-        }
+        read: dict[str, Any] = {"preprocessing": None if preprocessing is None else _read_preprocessing(preprocessing)}
         if preprocessing is None or "task" in fields:
             read |= {
                 "inputs": read_tensors(fields["inputs"], "inputs"),
@@ -114,8 +113,6 @@ class NetworkRecord:
         images = self.preprocessing
         texts = {"dataset": self.dataset, "model": self.model, "ticket": self.ticket}
         wrong = [name for name, value in texts.items() if not isinstance(value, str)]
-        if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
-            wrong.append("classes")
         if not whole(self.seed, 0, MAX_SEED):
             wrong.append("seed")
         if type(self.sparsity) not in (int, float) or not 0 <= self.sparsity <= 1:
@@ -131,3 +128,30 @@ class NetworkRecord:
                 wrong.append("preprocessing")
         if wrong:
             raise TicketError(f"it should not have {getattr(self, wrong[0])!r} as {wrong[0]!r}")
+
+
+def _check_fields(fields: Any) -> None:
+    """Raise TicketError unless the fields are those that `to_json` writes, and the classes are names.
+
+    `input` and `geometry` may be missing.
+    """
+    if not isinstance(fields, dict):
+        raise TicketError(f"it should be an object, found {str(fields)[:40]!r}")
+    images = fields.get("preprocessing", {}) is not None
+    further = {"inputs", "outputs", "task"}
+    needed = ["dataset", "classes", "preprocessing", "model", "seed", "sparsity", "ticket"]
+    needed += sorted(further) if not images or further & set(fields) else []
+    if missing := [name for name in needed if name not in fields]:
+        raise TicketError(f"it lacks {missing[0]!r}")
+    if unknown := sorted(set(fields) - {*needed, "input", *(["geometry"] if images else [])}):
+        raise TicketError(f"it should not have {unknown[0]!r}")
+    classes = fields["classes"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise TicketError(f"it should not have {classes!r} as 'classes'")
+
+
+def _read_preprocessing(fields: Any) -> Preprocessing:
+    try:
+        return Preprocessing.from_json(fields)
+    except TypeError as error:
+        raise TicketError(f"its preprocessing should be size, channels, mean and std, found {fields!r}") from error

@@ -101,6 +101,10 @@ class Checkpoints:
         if self.folder.is_dir():
             files.check_writable(self.file)
 
+    def holds_other(self) -> bool:
+        """Return whether a file is there that this search neither reads nor was asked to replace."""
+        return self.every is None and not self.resume and self.file.exists()
+
     def save(self, state: State, step: int, seconds: float) -> None:
         """Write the state after `step` steps that took `seconds`."""
         files.make_folder(self.folder)

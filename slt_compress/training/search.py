@@ -4,6 +4,8 @@ The loss is the task's, of the gated network, plus the method's penalty. No weig
 method's flat tensor. Choices are made on held-out training examples; the test split is never seen here.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +13,8 @@ import torch
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.batches import Tensors, length
-from slt_compress.errors import OutputError
+from slt_compress.data.workers import lost_workers
+from slt_compress.errors import DataError, OutputError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
@@ -116,21 +119,27 @@ def search(
         learning_rate=config.learning_rate,
     )
     order, clock, settings = run.order(), Clock(), {}
+    keeper = _Keeper(None, None, clock)
     if optimises:
         settings = {"recipe": config.recipe, **run.unusual_settings(), **method.settings()}
         state = State(method, method.optimiser(), generator, network.module)
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
         clock = Clock(spent)
+        keeper = _Keeper(checkpoints if context.is_main_process else None, state, clock, first)
         trainer = GateTrainer(network, method, state.optimiser, run.budget.batch_size, run.precision, run.task, context)
-        saved = True
-        for done in optimise(trainer, run, clock, report, order=order, first=first, shard=context.shard):
-            if context.is_main_process and checkpoints and checkpoints.due(done, steps):
-                saved = _save(checkpoints, state, done, clock.seconds(), tell=saved)
+        with keeper.rescuing():
+            for done in optimise(trainer, run, clock, report, order=order, first=first, shard=context.shard):
+                keeper.keep(done, steps)
+            if first == steps:
+                next(run.batches(order, steps - 1, context.shard))  # leaves the order as the last step has left it
         context.check_equal(method.parameter, "the gates")
+    drawn = generator.get_state()
     mask = method.mask()
+    generator.set_state(drawn)  # whoever resumes from here draws the same mask
     seconds = clock.seconds()
     network.set_gate(mask)
-    recalibrate(network.module, run.train, run.feed, run.budget.batch_size, order)
+    with keeper.rescuing():
+        recalibrate(network.module, run.train, run.feed, run.budget.batch_size, order)
     return FoundMask(
         masks={
             slot.name: part.view(slot.shape).cpu()
@@ -143,12 +152,46 @@ def search(
     )
 
 
-def _save(checkpoints: Checkpoints, state: State, step: int, seconds: float, *, tell: bool) -> bool:
-    """Save the state, and return whether that was possible: a full disk does not end a search. `tell`: warn of it."""
-    try:
-        checkpoints.save(state, step, seconds)
-    except OutputError as error:
-        if tell:
-            checkpoints.warn(f"no checkpoint after step {step:,}, the search goes on: {error}")
-        return False
-    return True
+class _Keeper:
+    """Keeps the state of a search after the steps where that is due, and where the data can no longer be read.
+
+    Without checkpoints it keeps nothing. `done` is the number of steps that are behind the state.
+    """
+
+    def __init__(self, checkpoints: Checkpoints | None, state: State | None, clock: Clock, done: int = 0) -> None:
+        self._checkpoints = checkpoints
+        self._state = state
+        self._clock = clock
+        self._done = done
+        self._told = False
+
+    def keep(self, done: int, steps: int) -> None:
+        """Save the state after `done` steps if that is due: a full disk does not end a search, and is told once."""
+        self._done = done
+        if not (self._checkpoints and self._state and self._checkpoints.due(done, steps)):
+            return
+        try:
+            self._checkpoints.save(self._state, done, self._clock.seconds())
+            self._told = False
+        except OutputError as error:
+            if not self._told:
+                self._checkpoints.warn(f"no checkpoint after step {done:,}, the search goes on: {error}")
+            self._told = True
+
+    @contextlib.contextmanager
+    def rescuing(self) -> Iterator[None]:
+        """Save the state if the block raises DataError, asked for or not, and add to the message how to go on."""
+        try:
+            with lost_workers():
+                yield
+        except DataError as error:
+            if not (self._checkpoints and self._state and self._done) or self._checkpoints.holds_other():
+                raise
+            try:
+                self._checkpoints.save(self._state, self._done, self._clock.seconds())
+            except OutputError:
+                raise error from None
+            raise DataError(
+                f"{error}; the search is kept in {self._checkpoints.folder}: once its data can be read, `resume` "
+                f"continues after step {self._done:,} (with images left out it starts afresh)"
+            ) from error

@@ -188,3 +188,26 @@ def test_a_log_names_the_cell(cli: Run, tmp_path: Path) -> None:
         *(("dense-0", 1), ("dense-0", 2)) * 3,  # learning rates
     ]
     assert sorted(path.name for path in (tmp_path / "board").iterdir()) == ["crbg-0.5-0", "dense-0"]
+
+
+def test_a_comparison_writes_over_nothing_that_it_reads(invoke: Run, tmp_path: Path) -> None:
+    for name in ("images/train/a/0.png", "out/results.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("path,label\n../images/train/a/0.png,a\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    listed = ("--dataset", "csv", "--data-dir", "out/results.csv", "--output")
+    folder = ("--dataset", "imagefolder", "--data-dir", "images", "--output")
+    for words, message in (
+        (
+            (*listed, "other", "--log", "out/results.csv"),
+            "--log would replace out/results.csv, one of the files",
+        ),
+        ((*listed, "other", "--log", "images/train/a/0.png"), "one of the files in --data-dir: give another --log"),
+        ((*listed, "out"), "results.csv in --output would replace out/results.csv, one of the files in --data-dir"),
+        ((*folder, "images"), "--data-dir and --output are the same file"),
+        ((*folder, "other", "--log", "images/train/a/0.png"), "one of the files in --data-dir: give another --log"),
+        ((*folder, "other", "--tensorboard", "images"), "--data-dir and --tensorboard are the same file"),
+    ):
+        answer = document(invoke("compare", "lenet-5", *words, "--json"), 2)
+        assert message in answer["error"]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from slt_compress.data import images
+from slt_compress.data import images, splits
 from tests.support.commands import document, refused
 from tests.support.pictures import COLOURS, picture, save_picture, write_folder, write_listing
 from tests.support.process import Run
@@ -173,6 +174,36 @@ def test_a_stream_that_breaks_after_the_search_leaves_its_ticket(
         measured = document(invoke(*advice, "--json"))
         assert (measured["samples"], measured["sparsity"]) == (15, found["sparsity"])
         (tmp_path / "t.safetensors").unlink()
+
+
+def test_a_stream_that_breaks_in_the_search_leaves_its_checkpoint(
+    invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image whose header is fine, once for each way that the message names."""
+    write_folder(tmp_path / "data", 20, 8)
+    monkeypatch.setattr(images, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(splits, "_STATISTICS_SAMPLE", 4)  # of few images, all are read before the search
+    search = ("search", "lenet-5", *FOLDER, *SHORT, "--workers", 0, "--batch-size", 4, "--max-steps", 12)
+    found = document(invoke(*search))
+    undisturbed = (tmp_path / "t.safetensors").read_bytes()
+    (tmp_path / "t.safetensors").unlink()
+    broken = tmp_path / "data" / "train" / "red" / "5.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    done = invoke(*search)
+    refused_but_said(done, "--skip-unreadable leaves it out; the search is kept in t.safetensors.ckpt: once its data ")
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(r"--resume continues after step [0-9]+ \(with images left out it starts afresh\)$", done.stderr)
+    refused_but_said(invoke(*search, "--resume"), "cannot read the image data/train/red/5.png")  # still kept
+    done = invoke(*search, "--resume", "--skip-unreadable")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 2)
+    assert "belongs to another search: its " in done.stderr
+    broken.write_bytes(whole)
+    document(invoke(*search, "--resume"))
+    assert (tmp_path / "t.safetensors").read_bytes() == undisturbed
+    assert not (tmp_path / "t.safetensors.ckpt").exists()
+    broken.write_bytes(whole[:60])
+    assert document(invoke(*search, "--skip-unreadable"))["sparsity"] == found["sparsity"]
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="mounting needs root and unshare")

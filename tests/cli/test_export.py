@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.commands import Searched, document, refused
 from tests.support.process import Run
+from tests.support.tickets import make_ticket
 
 EXPORT_KEYS = {
     *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
@@ -125,6 +126,20 @@ def test_a_ticket_is_never_replaced_by_its_export(searched: Searched, invoke: Ru
     assert ticket.read_bytes() == searched[0].read_bytes()
 
 
+def test_an_export_writes_over_no_image_that_it_is_checked_on(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    for name in ("lists/list.csv", "far/0.png", "set/data.arrow"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("path,label\n../far/0.png,a\n")
+    for output, images, argument in (
+        ("far/0.png", ("--dataset", "csv", "--data-dir", "lists"), "--data-dir"),
+        ("set/data.arrow", ("--dataset", "hf:~/set"), "--dataset"),
+    ):
+        done = invoke("export", searched[0], "--output", output, *images, "--json", HOME=str(tmp_path))
+        words = f"--output would replace {output}, one of the files in {argument}: give another --output"
+        assert document(done, 2)["error"] == words
+        assert (tmp_path / output).read_text().startswith("path,label")
+
+
 def test_the_default_name_is_that_of_the_ticket_and_another_file(
     searched: Searched, invoke: Run, tmp_path: Path
 ) -> None:
@@ -133,7 +148,31 @@ def test_the_default_name_is_that_of_the_ticket_and_another_file(
         shutil.copy(searched[0], tmp_path / ticket)
         assert document(invoke("export", ticket, "--json"))["onnx"] == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, *names.values()])
-    assert "run-0.9.onnx will be replaced" in invoke("export", "run-0.9").stderr
+
+
+def test_a_default_name_replaces_nothing_else(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    """Two tickets may have one, and a file of a user's, too; the same export again has nothing to lose."""
+    other = make_ticket("lenet-5", 0.5, seed=7)
+    shutil.copy(searched[0], tmp_path / "run-0.9")
+    other.save(tmp_path / "run-0.9.safetensors")
+    (tmp_path / "run-0.9-2.onnx").write_bytes(b"mine")
+    for ticket, expected in (
+        *(("run-0.9", "run-0.9.onnx"), ("run-0.9.safetensors", "run-0.9-3.onnx"), ("run-0.9", "run-0.9.onnx")),
+        ("run-0.9.safetensors", "run-0.9-3.onnx"),
+    ):
+        done = invoke("export", ticket, "--json")
+        assert document(done)["onnx"] == expected
+        assert (done.stderr == "run-0.9.onnx holds something else and stays as it is\n") == ("-3" in expected)
+    assert (tmp_path / "run-0.9-2.onnx").read_bytes() == b"mine"
+    assert other.digest.encode() in (tmp_path / "run-0.9-3.onnx").read_bytes()
+    assert document(invoke("export", "run-0.9", "--output", "run-0.9-2.onnx", "--json"))["onnx"] == "run-0.9-2.onnx"
+    assert (tmp_path / "run-0.9-2.onnx").read_bytes() == (tmp_path / "run-0.9.onnx").read_bytes()
+
+
+def test_a_default_name_that_is_too_long_comes_with_advice(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    shutil.copy(searched[0], tmp_path / ("x" * 252))
+    words = f"File name too long; {'x' * 252}.onnx is the name by default, give another with --output"
+    refused(invoke("export", "x" * 252), 1, words, tmp_path)
 
 
 def test_a_device_is_not_replaced(searched: Searched, invoke: Run, tmp_path: Path) -> None:

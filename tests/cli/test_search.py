@@ -1,10 +1,13 @@
 """`search`: what it reports and writes, what it refuses, how it shows its progress and ends when interrupted."""
 
+import itertools
 import json
 import os
 import pty
 import re
 import select
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from slt_compress import Ticket, files
 from slt_compress.cli.console import Printer
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError
+from slt_compress.evaluation import accuracy
 from slt_compress.pipeline import find
 from slt_compress.prng import Freeze
 from slt_compress.training import logs
@@ -347,6 +353,65 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
     assert out.startswith("accuracy")
 
 
+def test_a_default_name_that_is_too_long_comes_with_advice(invoke: Run, tmp_path: Path) -> None:
+    name = f"{'x' * 230}-build-digits-0.9-0.safetensors"
+    words = f"File name too long; {name} is the name by default, give another with --output"
+    refused(invoke("search", f"{'x' * 230}.py:build", "--json"), 1, words, tmp_path)
+    name = f"{'x' * 220}-build-digits-0.9-0.safetensors"  # which leaves no room for its checkpoint
+    words = f"{name} is the name by default, give another with --output"
+    refused(invoke("search", f"{'x' * 220}.py:build", "--checkpoint-every", 1), 1, words, tmp_path)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("when", ["measuring", "saving"])
+def test_an_interrupt_after_the_search_leaves_its_ticket(
+    invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, named: bool
+) -> None:
+    name = "t.safetensors" if named else "lenet-300-100-digits-0.9-0-2.safetensors"
+    (tmp_path / "lenet-300-100-digits-0.9-0.safetensors").write_bytes(b"another result")
+    search = ("search", "lenet-300-100", "--max-steps", 3, "--json", *(["--output", name] if named else []))
+    found = document(invoke(*search))
+    whole = Ticket.load(tmp_path / name)
+    (tmp_path / name).unlink()
+    module, attribute = (find, "evaluate") if when == "measuring" else (files, "write_or_rescue")
+    real, calls = getattr(module, attribute), itertools.count()
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, attribute, interrupted)
+    done = invoke(*search)
+    answer = document(done, 130)
+    assert answer["error"].startswith(f"interrupted; the ticket was found, and is saved as {name}")
+    assert done.stderr.splitlines()[-1] == f"error: {answer['error']}"
+    kept = Ticket.load(tmp_path / name)
+    assert all(np.array_equal(kept.mask(layer.name), whole.mask(layer.name)) for layer in whole.layers)
+    assert bool(kept.provenance.metrics) == (when == "saving")
+    if when == "measuring":
+        advice = shlex.split(answer["error"].partition("not yet measured; later measure it with: slt-compress ")[2])
+        assert document(invoke(*advice, "--json"))["accuracy"] == found["accuracy"]
+
+
+def test_a_ticket_that_cannot_be_written_is_saved_elsewhere(
+    invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder has been full, or gone, since the search began. Its checkpoint stays."""
+    (tmp_path / "out").mkdir()
+    real = accuracy.evaluate
+
+    def remove(*arguments: Any, **options: Any) -> Any:
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(find, "evaluate", remove)
+    done = invoke("search", "lenet-300-100", "--max-steps", 3, "--output", "out/t.safetensors", "--json")
+    words = f"the folder out does not exist; so that it is not lost, it is saved as {tmp_path / 't.safetensors'}"
+    assert words in document(done, 1)["error"]
+    assert Ticket.load(tmp_path / "t.safetensors").provenance.metrics
+
+
 def test_tickets_that_name_themselves_never_replace_another_result(invoke: Run, tmp_path: Path) -> None:
     wanted = {
         (): "lenet-300-100-digits-0.9-0",
@@ -374,22 +439,23 @@ def test_a_search_writes_over_nothing_that_it_reads(invoke: Run, tmp_path: Path)
     picture = tmp_path / "images" / "train" / "a" / "0.png"
     picture.parent.mkdir(parents=True)
     Image.new("L", (8, 8)).save(picture)
-    (tmp_path / "list.csv").write_text("path,label\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "list.csv").write_text("path,label\n../images/train/a/0.png,a\n")
     (tmp_path / "net.py").write_text("def build():\n    pass\n")
+    listed = ("--dataset", "csv", "--data-dir")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     images = ("--dataset", "imagefolder", "--data-dir", "images")
     for words, message in (
         (("net.py:build", "--output", "net.py"), "the network and --output are the same file, net.py"),
         (("net.py:build", "--log", "./net.py"), "the network and --log are the same file, net.py"),
-        (
-            ("lenet-5", "--dataset", "csv", "--data-dir", "list.csv", "--output", "list.csv"),
-            "--data-dir and --output are",
-        ),
-        (("lenet-5", "--dataset", "csv", "--data-dir", ".", "--output", "list.csv"), "--output would replace list.csv"),
+        (("lenet-5", *listed, "lists/list.csv", "--output", "lists/list.csv"), "--output would replace lists/list.csv"),
+        (("lenet-5", *listed, "lists", "--log", "lists/list.csv"), "--log would replace lists/list.csv, one of the"),
+        (("lenet-5", *listed, "lists", "--output", picture), "one of the files in --data-dir: give another --output"),
+        (("lenet-5", "--dataset", "hf:~/images", "--output", picture), "one of the files in --dataset: give another"),
         (("lenet-5", *images, "--output", picture), "one of the files in --data-dir"),
         (("lenet-5", *images, "--tensorboard", "images"), "--data-dir and --tensorboard are the same file"),
     ):
-        answer = document(invoke("search", *words, "--json"), 2)
+        answer = document(invoke("search", *words, "--json", HOME=str(tmp_path)), 2)
         assert message in answer["error"]
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

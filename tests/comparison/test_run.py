@@ -596,3 +596,24 @@ def test_names_that_are_no_text_are_no_reason_to_lose_the_tables(copy: Path) -> 
     run.compare(PLAN, copy, "slt-compress --output '\udcff'", Printer(quiet=True))
     assert "\\udcff" in (copy / "results.md").read_text(encoding="utf-8")
     assert json.loads((copy / "results.json").read_text())["command"].endswith("'\udcff'")
+
+
+def test_a_comparison_without_steps_or_statistics_takes_no_size_of_a_batch(tmp_path: Path) -> None:
+    config = replace(WITHOUT_STEPS, batch_size=64)
+    plan = replace(plan_of("random", "0.5", 1, config=config), model="test_vit")
+    with pytest.raises(UsageError, match=r"^`batch_size` has no meaning where nothing is optimised and the network, "):
+        run.compare(plan, tmp_path / "new", "command", Printer(quiet=True))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_ticket_that_is_found_outlives_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(find, "evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.compare(
+            plan_of("random", "0.5", 1, config=WITHOUT_STEPS), tmp_path / "grid", "command", Printer(quiet=True)
+        )
+    assert Ticket.load(tmp_path / "grid" / "tickets" / "random-0.5-0.safetensors").sparsity == 0.5
+    assert not list((tmp_path / "grid" / "cells").iterdir())

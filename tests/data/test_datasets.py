@@ -160,3 +160,14 @@ def test_cifar_asks_for_the_files_of_one_part(tmp_path: Path, monkeypatch: pytes
     dataset = open_dataset("cifar10", tmp_path, wanted=wanted)
     assert dataset.classes == ("plane", "car")
     assert next(dataset.read(part, 32).batches(9))[1].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["mnist", "imagefolder"])
+def test_a_file_where_a_folder_belongs_is_told_from_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match=rf"file is no folder: `data_dir` names the folder that {name} is read from$"):
+        open_dataset(name, tmp_path / "file")
+    with pytest.raises(
+        DataError, match="the data folder .*none does not exist" + ("$" if name == "imagefolder" else "")
+    ):
+        open_dataset(name, tmp_path / "none")

@@ -393,7 +393,7 @@ def test_the_edge_example_decodes_by_the_same_words() -> None:
 
     ours = definitions(inspect.getsource(decoding))
     theirs = definitions((ROOT / "examples" / "edge" / "classify.py").read_text())
-    own = {"readable", "opened", "is_grey", "pixels", "image_suffixes", "_formats", "_NO_PICTURES"}
+    own = {"readable", "_warn", "opened", "is_grey", "pixels", "image_suffixes", "_formats", "_NO_PICTURES"}
     assert set(ours) - set(theirs) == own
     for name in set(ours) & set(theirs):
         assert theirs[name] == ours[name], name
@@ -451,3 +451,19 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="there is no such file"), opened(tmp_path / "pipe.png", "pipe.png"):
         pass
+
+
+def test_a_warning_of_pillows_names_an_image_and_is_passed_on_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_warned", set())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for name, side in (("a", 8), ("b", 11), ("c", 12)):
+        Image.new("L", (side, side)).save(tmp_path / f"{name}.png")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for name in "abcb":
+            with opened(tmp_path / f"{name}.png", f"{name}.png") as image:
+                image.load()
+    (one,) = told
+    assert str(one.message).startswith("the image b.png: Image size (121 pixels) exceeds limit of 100 pixels")

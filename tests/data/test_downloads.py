@@ -64,8 +64,12 @@ CHANGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 @pytest.mark.parametrize("kind", CHANGES)
 @pytest.mark.parametrize("file", ["images-idx3", "labels-idx1"])
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_a_damaged_mnist_file_is_named(tmp_path: Path, raw: Path, kind: str, file: str, part: str) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_damaged_mnist_file_is_named(tmp_path: Path, raw: Path, kind: str, file: str, part: str, alone: bool) -> None:
     path = raw / f"{'train' if part == 'train' else 't10k'}-{file}-ubyte"
+    for other in raw.iterdir() if alone else ():
+        if other != path:
+            other.unlink()
     change, words = CHANGES[kind]
     path.write_bytes(change(path.read_bytes()))
     text = message(tmp_path, "mnist", part)

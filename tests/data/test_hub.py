@@ -17,7 +17,7 @@ from datasets import ClassLabel, DatasetDict, Features, List, Value
 
 from slt_compress.data import hub, images
 from slt_compress.data.datasets import open_dataset
-from slt_compress.data.hub import Reference, open_hub, parse
+from slt_compress.data.hub import open_hub
 from slt_compress.data.images import StreamedSplit
 from slt_compress.data.splits import IndexedSplit, Wanted
 from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError
@@ -51,24 +51,6 @@ def saved(folder: Path, **splits: Any) -> str:
 
 def labels(split: IndexedSplit) -> Any:
     return next(split.batches(1000))[1].tolist()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("hf:mnist", Reference("mnist")),
-        ("hf:user/some-set", Reference("user/some-set")),
-        ("hf:x#train,validation", Reference("x", ("train", "validation"))),
-        ("hf:x#all", Reference("x", ("all",))),
-        ("hf:x# a , b , image = photo ", Reference("x", ("a", "b"), {"image": "photo"})),
-        (
-            "hf:/a/b#label=kind,config=small,revision=v1",
-            Reference("/a/b", (), {"label": "kind", "config": "small", "revision": "v1"}),
-        ),
-    ],
-)
-def test_names_are_read(text: str, expected: Reference) -> None:
-    assert parse(text) == expected
 
 
 @pytest.mark.parametrize("text", ["hf", "hf:", "hf: "])

@@ -1,19 +1,26 @@
 """Folders of images: layout, sizes, statistics, streaming, and clear words when something is wrong."""
 
+import os
 import re
 import shutil
+import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
 from PIL import Image
 
 from slt_compress.data import images
+from slt_compress.data.decoding import image_suffixes
 from slt_compress.data.image_folder import open_image_folder
-from slt_compress.data.images import StreamedSplit
+from slt_compress.data.images import DamagedImagesError, StreamedSplit
 from slt_compress.data.splits import Reading, Wanted
+from slt_compress.data.walk import is_litter
 from slt_compress.errors import DataError
+from tests.support.trees import ENTRIES, Entry, build, open_all, plain_classes
 
 
 def write_image(path: Path, size: tuple[int, int], value: int, mode: str = "RGB") -> None:
@@ -82,7 +89,13 @@ def test_grey_images_have_one_channel_and_val_stands_in_for_test(tmp_path: Path)
 def test_an_empty_class_is_named(folder: Path) -> None:
     for path in (folder / "test" / "dog").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=re.escape(f"{folder / 'test' / 'dog'} holds no images")):
+    place = folder / "test" / "dog"
+    with pytest.raises(DataError, match=f"^{re.escape(str(place))} holds no images: put some into it, or remove it$"):
+        open_image_folder(folder)
+    (place / "notes.txt").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"holds no images in a format that Pillow can read, but 1 \.txt \(notes\.txt\)$"
+    ):
         open_image_folder(folder)
 
 
@@ -241,3 +254,63 @@ def test_an_image_may_be_linked_twice_within_its_class(folder: Path) -> None:
     image = sorted(first.iterdir())[0]
     (first / f"again{image.suffix}").symlink_to(image)
     assert open_image_folder(folder).classes
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_images_with_alpha_serve_networks_of_either_kind(tmp_path: Path, channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 2), np.uint8)
+    for suffix in ("png", "tif"):
+        (tmp_path / "test" / suffix).mkdir(parents=True)
+        Image.fromarray(pixels, "LA").save(tmp_path / "test" / suffix / f"0.{suffix}")
+    dataset = open_image_folder(tmp_path, wanted=Wanted("test", ("png", "tif"), several=False, channels=channels))
+    found, _ = next(dataset.read("test", 8).batches(2))
+    grey, alpha = pixels[..., 0].astype(float), pixels[..., 1].astype(float)
+    on_white = torch.from_numpy((grey * alpha + 255 * (255 - alpha)) / 255)
+    assert found.shape == (2, channels, 8, 8)
+    assert (found.double() - on_white).abs().max() <= 0.5
+
+
+def plain_data_set(root: str) -> dict[str, dict[str, set[tuple[str, str]]]] | None:
+    """Return the images of each class of each part by the rules as a person reads them; None where they refuse it."""
+    found, used = {}, dict[str, tuple[str, str]]()
+    for part, names in (("train", ["train"]), ("test", ["test", "val"])):
+        folders = [f"{root}/{name}" for name in names if (Path(root) / name).is_dir()]
+        if not folders:
+            return None
+        found[part] = plain_classes(folders[0], image_suffixes(), is_litter)
+        for name, pictures in found[part].items():
+            for place, file in pictures:
+                if used.setdefault(os.path.realpath(f"{place}/{file}"), (part, name)) != (part, name):
+                    return None  # one image in two classes, or in both parts
+    classes = list(found["train"])
+    texts = {unicodedata.normalize("NFC", name) for name in classes}
+    readable = all(os.fsencode(name).decode(errors="replace") == name for part in found.values() for name in part)
+    if len(classes) < 2 or len(texts) < len(classes) or not readable or set(found["test"]) - set(classes):
+        return None
+    complete = all(found[part].get(name) for part in found for name in classes)
+    return found if complete else None
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(entries=ENTRIES)
+def test_any_tree_is_the_data_set_that_a_plain_rule_finds_or_refused(entries: list[Entry]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        places = [f"{part}/{name}" for part in ("train", "test") for name in ("a", "b")]
+        build(root, [Entry(1 + index, "0.png", "file", 0) for index in range(4)] + entries, (*places,))
+        told: list[str] = []
+        expected = None
+        try:
+            expected = plain_data_set(root)
+            dataset = open_image_folder(Path(root), Reading(warn=told.append))
+        except (DataError, PermissionError):  # root may open what is closed
+            assert expected is None or os.geteuid() != 0
+        else:
+            assert expected is not None
+            assert dataset.classes == tuple(sorted(expected["train"]))
+            assert len(told) <= 1
+            for part in ("train", "test"):
+                with pytest.raises(DamagedImagesError) as caught:
+                    dataset.read("train" if part == "train" else "test", 8)
+                assert len(caught.value.reasons) == sum(map(len, expected[part].values()))
+        finally:
+            open_all(root)

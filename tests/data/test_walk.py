@@ -1,12 +1,16 @@
 """Folders of images: links, litter and special files, each followed or counted."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
-from slt_compress.data.walk import LeftOut, class_folders, image_files
+from slt_compress.data.decoding import image_suffixes
+from slt_compress.data.walk import LeftOut, class_folders, image_files, is_litter
 from slt_compress.errors import DataError
+from tests.support.trees import ENTRIES, Entry, build, open_all, plain_folders, plain_images
 
 
 def write(path: Path) -> Path:
@@ -163,3 +167,27 @@ def test_what_lies_in_a_folder_is_counted_by_itself(tmp_path: Path) -> None:
     left_out = LeftOut(tmp_path)
     image_files(tmp_path, left_out, skip_unreadable=False)
     assert str(left_out.within(tmp_path / "a")) == "1 .txt (1.txt)"
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(entries=ENTRIES)
+def test_of_any_tree_the_images_are_found_that_a_plain_rule_finds(entries: list[Entry]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        build(root, entries)
+        try:
+            left_out = LeftOut(Path(root))
+            try:
+                files = image_files(Path(root), left_out, skip_unreadable=False)
+                expected = plain_images(root, image_suffixes(), is_litter)
+            except (DataError, PermissionError):  # a closed folder, which root can open
+                assert os.geteuid() != 0
+                return
+            assert {(os.path.realpath(file.parent), file.name) for file in files} == expected
+            assert len(files) == len(expected)
+            assert files == sorted(files)
+            folders = plain_folders(root, image_suffixes(), is_litter)
+            there = sum(len(list(Path(folder).iterdir())) for folder in folders)
+            assert len(files) + len(left_out) + len(folders) - 1 == there
+            assert str(left_out).isprintable()
+        finally:
+            open_all(root)

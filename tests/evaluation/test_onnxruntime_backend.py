@@ -58,11 +58,26 @@ def test_a_file_that_is_not_onnx_is_named(tmp_path: Path) -> None:
         OnnxClassifier(path)
 
 
-@pytest.mark.parametrize("metadata", [None, "no JSON", "[]", "{}", '{"dataset": "digits"}', '{"preprocessing": {}}'])
-def test_a_foreign_model_is_named(tmp_path: Path, metadata: str | None) -> None:
-    doubling(tmp_path / "foreign.onnx", metadata)
+def test_a_foreign_model_is_named(tmp_path: Path) -> None:
+    doubling(tmp_path / "foreign.onnx", None)
     with pytest.raises(VerificationError, match=r"foreign\.onnx was not exported by slt-compress"):
         OnnxClassifier(tmp_path / "foreign.onnx")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ("no JSON", "it is no JSON document"),
+        ("[" * 100_000, "it is no JSON document"),
+        ("[]", r"it should be an object, found '\[\]'$"),
+        ("{}", "it lacks 'dataset'$"),
+        ('{"dataset": "digits"}', "it lacks 'classes'$"),
+    ],
+)
+def test_a_changed_record_is_told_from_none(tmp_path: Path, metadata: str, words: str) -> None:
+    doubling(tmp_path / "t.onnx", metadata)
+    with pytest.raises(VerificationError, match=rf"^what slt-compress recorded in .*t\.onnx was changed: {words}"):
+        OnnxClassifier(tmp_path / "t.onnx")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Searches from names: what is measured is what a reader of the file gets."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -319,6 +320,40 @@ def test_classes_that_no_reader_would_accept_are_known_before_the_search(
         named = replace(prepared, classes=(*classes,))
         with pytest.raises(DataError, match="a reader accepts 4,194,304: there are too many classes, or their names"):
             find_ticket(LENET, config, prepared=named)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "words"),
+    [
+        (LENET, {"statistics": "fp16"}, ""),
+        (LENET, {"batch_size": 64}, ""),
+        ("test_vit", {}, ""),
+        (
+            "test_vit",
+            {"batch_size": 64},
+            r"^`batch_size` has no meaning where nothing is optimised and the network, ",
+        ),
+        (
+            "test_vit",
+            {"statistics": "fp32"},
+            r"^`statistics` has no meaning for test_vit, which has none",
+        ),
+    ],
+)
+def test_settings_of_statistics_need_a_network_that_has_some(model: str, given: dict[str, Any], words: str) -> None:
+    config = SearchConfig(method="random", sparsity=0.5, **given)
+    with pytest.raises(UsageError, match=words) if words else contextlib.nullcontext():
+        find_ticket(model, config)
+
+
+def test_what_has_no_effect_is_said_where_a_size_decides(tmp_path: Path) -> None:
+    reporter = RecordingReporter()
+    config = SearchConfig(max_steps=2, batch_size=16, input_size=4)
+    find_ticket("lenet-5", config, reporter, checkpoints=Checkpoints(tmp_path / "ckpt", every=2))
+    assert "`input_size=4` is too small for lenet-5: its images have 12 px" in reporter.notes
+    assert "`checkpoint_every=2` keeps nothing of a search of 2 steps" in reporter.notes
+    with pytest.raises(UsageError, match=r"^`augment=crop` has no meaning for images of 7 px, an eighth of which"):
+        prepare("lenet-300-100", SearchConfig(input_size=7, augment="crop"))
 
 
 @pytest.mark.parametrize("given", [{"every": 2}, {"resume": True}])

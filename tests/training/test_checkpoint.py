@@ -7,19 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from slt_compress.config import SearchConfig
-from slt_compress.errors import CheckpointError, OutputError, UsageError
+from slt_compress.data.splits import Batch, IndexedSplit
+from slt_compress.errors import CheckpointError, DataError, OutputError, UsageError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.methods import registry
 from slt_compress.models.registry import build_model, resolve_model
 from slt_compress.training.checkpoint import Checkpoints, State
+from slt_compress.training.loop import TrainingRun
 from slt_compress.training.search import search
 from tests.support.digits import CPU, lenet_for, training_run
 from tests.support.gates import make_target
@@ -33,7 +36,11 @@ class Stop(BaseException):
 
 
 def find(
-    checkpoints: Checkpoints | None = None, method: str = "crbg", recipe: str = "default", stop_at: int | None = None
+    checkpoints: Checkpoints | None = None,
+    method: str = "crbg",
+    recipe: str = "default",
+    stop_at: int | None = None,
+    run: TrainingRun | None = None,
 ) -> dict[str, torch.Tensor]:
     """Search 23 steps of 256 of 1,294 images, five a pass; raise Stop in the step after `stop_at`."""
     config = SearchConfig(method=method, recipe=recipe, sparsity=0.9, initialiser="signed-constant")
@@ -45,7 +52,7 @@ def find(
             raise Stop
 
     network.module.register_forward_pre_hook(stop)
-    found = search(network, training_run(23), config, checkpoints=checkpoints)
+    found = search(network, run or training_run(23), config, checkpoints=checkpoints)
     return found.masks | dict(network.module.named_buffers())
 
 
@@ -59,6 +66,54 @@ def test_a_stopped_search_ends_as_if_it_had_not_been(method: str, recipe: str, s
     resumed = find(replace(kept, resume=True), method, recipe)
     for name, values in find(None, method, recipe).items():
         assert torch.equal(values, resumed[name])
+
+
+class Unreadable(IndexedSplit):
+    """Training images of which a number can be read, and no more."""
+
+    def __init__(self, whole: IndexedSplit, left: "Iterator[int]") -> None:
+        self._whole = whole
+        self._left = left
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def batches(self, *arguments: Any, **options: Any) -> Iterator[Batch]:
+        for batch in self._whole.batches(*arguments, **options):
+            if next(self._left, None) is None:
+                raise DataError("cannot read the image 7.png")
+            yield batch
+
+    def take(self, indices: torch.Tensor) -> IndexedSplit:
+        return Unreadable(self._whole.take(indices), self._left)
+
+    def to(self, device: torch.device) -> IndexedSplit:
+        return Unreadable(self._whole.to(device), self._left)
+
+
+@pytest.mark.parametrize("readable", [3, 5, 22, 23, 25])
+def test_data_that_can_no_longer_be_read_ends_no_search_for_good(readable: int, tmp_path: Path) -> None:
+    """Neither in a step nor, after the last, where the statistics are measured: nobody has asked for checkpoints."""
+    kept = Checkpoints(tmp_path / "ckpt")
+    whole = training_run(23)
+    broken = replace(whole, train=Unreadable(cast(IndexedSplit, whole.train), iter(range(readable))))
+    words = rf"^cannot read the image 7\.png; the search is kept in .*ckpt: .*after step {min(readable, 23)} "
+    with pytest.raises(DataError, match=words):
+        find(kept, run=broken)
+    resumed = find(replace(kept, resume=True))
+    for name, values in find(None).items():
+        assert torch.equal(values, resumed[name])
+
+
+def test_a_checkpoint_that_nobody_asked_for_replaces_none(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "ckpt")
+    kept.folder.mkdir()
+    kept.file.write_bytes(b"of another search")
+    whole = training_run(23)
+    broken = replace(whole, train=Unreadable(cast(IndexedSplit, whole.train), iter(range(3))))
+    with pytest.raises(DataError, match=r"^cannot read the image 7\.png$"):
+        find(kept, run=broken)
+    assert kept.file.read_bytes() == b"of another search"
 
 
 def test_saving_has_no_influence(tmp_path: Path) -> None:
