@@ -199,12 +199,12 @@ def export(
             might have to be downloaded. Training images have to be there only if they are calibrated on.
         workers, skip_unreadable: how these are read, as in `SearchConfig`.
         test: data of your own to check the file on, as in `search`.
-        train: data of your own to calibrate int8 weights on, which can be read in any order.
+        train: data of your own to calibrate 8-bit values on, which can be read in any order.
         loss, metric: as in `evaluate`.
         source: as in `evaluate`.
         reporter: who is told how the export is going.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing` and
-            `max_accuracy_drop`; or of `CExportConfig`: `layout` and `main`.
+            `max_accuracy_drop`; or of `CExportConfig`: `layout`, `arithmetic`, `main` and `max_accuracy_drop`.
 
     Raises UsageError for settings out of range, UnreachableError if the network cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.
@@ -217,7 +217,7 @@ def export(
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     if isinstance(chosen, CExportConfig):
         c_export.check(opened, path, chosen)
-        exact, what = True, "`format=c`"
+        exact, what = chosen.exact, f"`arithmetic={chosen.arithmetic}`"
     else:
         onnx_export.check(opened, chosen)
         exact, what = FORMS[chosen.weights].exact, f"`weights={chosen.weights}`"
@@ -238,7 +238,9 @@ def export(
     task = CLASSIFY if split is None else recorded_task(opened.provenance.task, loss, metric)
     if isinstance(chosen, CExportConfig):
         reporter.note(f"exporting C with the layout {chosen.layout}")
-        written = c_export.export(module, opened, path, chosen, test=split, task=task, counter=reporter.counter)
+        written = c_export.export(
+            module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
+        )
         if written.compiler is None:
             reporter.note("no C compiler here (cc, gcc or clang): the file has not been compiled and run")
         return written

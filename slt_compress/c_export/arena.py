@@ -20,7 +20,7 @@ class Life:
 
     Attributes:
         name: of the tensor.
-        size: elements.
+        size: words.
         first: index of the step that writes it.
         last: index of the last step that reads it.
     """
@@ -40,9 +40,9 @@ class Plan:
     """Where tensors lie.
 
     Attributes:
-        offsets: by name, in elements.
-        size: elements of the whole block.
-        bound: the most elements that live at one step: no plan is smaller.
+        offsets: by name, in words.
+        size: words of the whole block.
+        bound: the most words that live at one step: no plan is smaller.
     """
 
     offsets: dict[str, int]
@@ -50,27 +50,30 @@ class Plan:
     bound: int
 
 
-def lives(network: Network) -> tuple[list[Life], dict[str, str]]:
-    """Return the tensors that a network needs places for, and which take the place of which.
+def lives(network: Network, *, in_bytes: bool = False, outside: bool = True) -> tuple[list[Life], dict[str, str]]:
+    """Return the tensors that a network needs places for, in words of four bytes, and which take the place of which.
 
-    The input and the output lie in the memory of the caller. A layer sums a channel in a plane of its own if its result
-    is pooled, or takes a place from which the layer has still to read.
+    The input lies in the memory of the caller, and if it is `outside`, so does the output. Values take a word, or a
+    byte if they are `in_bytes`. Sums take a word. A layer sums a channel in a plane of its own if values are in bytes,
+    if its result is pooled, or if that takes a place from which the layer has still to read.
     """
-    last, target = network.last_reader(), network.root(network.target)
+    last, target = network.last_reader(), network.root(network.target) if outside else ""
     found: list[Life] = []
     shared: dict[str, str] = {}
     for index, step in enumerate(network.steps):
         pooled = isinstance(step, Layer) and step.pooling is not None
+        words = -(-size(step.result) // 4) if in_bytes else size(step.result)
         if step.output != target:
             here = {life.name: life for life in found}
             for name in map(network.root, _replaceable(step)):
                 reading = [network.root(one) for one in step.inputs]
-                dies = name in here and last[name] == index and here[name].size >= size(step.result)
+                dies = name in here and last[name] == index and here[name].size >= words
                 if dies and (reading.count(name) == 1 or not isinstance(step, Layer)):
                     shared[step.output] = name
                     break
-            found.append(Life(step.output, size(step.result), index, last.get(step.output, index)))
-        if isinstance(step, Layer) and not step.linear and (pooled or step.output in shared):
+            end = len(network.steps) if step.output == network.root(network.target) else index
+            found.append(Life(step.output, words, index, last.get(step.output, end)))
+        if isinstance(step, Layer) and not step.linear and (in_bytes or pooled or step.output in shared):
             found.append(Life(PLANE + step.output, size(step.sums[1:]), index, index))
     return found, shared
 

@@ -12,10 +12,9 @@ from string import Template
 
 TYPES = """
 typedef struct { /* a layer with weights */
-    uint32_t code;      /* where its codes begin in slt_codes */
-    uint32_t constants; /* where its factors and offsets begin */
-    uint32_t rows;      /* output channels */
-    uint32_t columns;   /* weights of one of them */
+    uint32_t code;    /* where its codes begin in slt_codes */
+    uint32_t rows;    /* output channels */
+    uint32_t columns; /* weights of one of them */
 $fields} slt_layer;
 """
 
@@ -33,7 +32,7 @@ typedef struct { /* how windows of a pooling slide, as in slt_window */
     uint16_t kernel[2], stride[2], before[2];
     uint8_t mean;  /* else the largest value */
     uint8_t whole; /* whether a mean counts the padding */
-} slt_pooling;
+$fields} slt_pooling;
 """
 
 MIX = """
@@ -220,9 +219,9 @@ static void slt_linear_pixels(const slt_layer *layer, const uint8_t *image, floa
 }
 """
 
-# A row of the input, added to a row of the sums; `$load` is element i.
+# A row of the input, added to a row of the sums.
 ADD_ROW = """
-static void slt_$verb$of(float *restrict sums, const $input *restrict x, int32_t count, int32_t step$arguments)
+static void slt_$verb$of($sum *restrict sums, const $input *restrict x, int32_t count, int32_t step$arguments)
 {
     if (step == 1)
         for (int32_t i = 0; i < count; i++)
@@ -234,15 +233,15 @@ static void slt_$verb$of(float *restrict sums, const $input *restrict x, int32_t
 """
 
 CONVOLUTION = """
-static void slt_convolution$of(const slt_layer *layer, const slt_window *window, const $input *x, const float *added,
-                            float *plane, float *y$pooling_argument)
+static void slt_convolution$of(const slt_layer *layer, ${output_argument}const slt_window *window, const $input *x,
+                            const $value *added, $sum *plane, $value *y$pooling_argument)
 {
     slt_walk walk = slt_begin(layer);
     const uint32_t taps = (uint32_t)window->kernel[0] * window->kernel[1];
     const uint32_t area = (uint32_t)window->result[0] * window->result[1];
     uint32_t start = 0;
     for (uint32_t row = 0; row < layer->rows; row++, start += layer->columns) {
-        float *sums = plane ? plane : y + row * area;
+        $sum *sums = $sums;
         for (uint32_t i = 0; i < area; i++)
             sums[i] = 0;
         for (; walk.place < start + layer->columns; slt_next(&walk)) {
@@ -263,7 +262,7 @@ static void slt_convolution$of(const slt_layer *layer, const slt_window *window,
                 continue;
 $weight            for (int32_t i = first[0]; i < end[0]; i++) {
                 const int32_t above = i * window->stride[0] + move[0];
-                float *to = sums + i * window->result[1] + first[1];
+                $sum *to = sums + i * window->result[1] + first[1];
                 const $input *from = x + $from;
 $call            }
         }
@@ -353,10 +352,10 @@ typedef struct { /* {channels, rows, columns} */
 """
 
 PLACE = """
-static void slt_place(const slt_grid *grid, const float *x, float *y) /* every n-th value, within zeros */
+static void slt_place(const slt_grid *grid, const $value *x, $value *y$argument) /* every n-th value, within zeros */
 {
     for (uint32_t i = 0; i < (uint32_t)grid->result[0] * grid->result[1] * grid->result[2]; i++)
-        y[i] = 0;
+        y[i] = $zero;
     for (uint32_t c = 0; c < grid->grid[0]; c++)
         for (uint32_t i = 0; i < grid->grid[1]; i++)
             for (uint32_t j = 0; j < grid->grid[2]; j++) {

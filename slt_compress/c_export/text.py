@@ -4,6 +4,7 @@ Names come from a ticket, so from anywhere: they are written as escaped strings,
 end no comment.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 from slt_compress import prng
 from slt_compress.c_export.calls import Calls, number
+from slt_compress.c_export.fixed import Grid
+from slt_compress.c_export.fixed_calls import FixedCalls
 from slt_compress.c_export.kernels import fill
 from slt_compress.c_export.network import Network, size
 from slt_compress.tasks.record import CLASSIFICATION
@@ -36,6 +39,7 @@ class Content:
         main: whether the file has a program that reads one input from standard input.
         name: of the file, without its suffix.
         expected: outputs for `probes`, float32 (PROBES, outputs).
+        grids: what the bytes of each tensor stand for, None where values are float32.
     """
 
     network: Network
@@ -45,6 +49,7 @@ class Content:
     main: bool
     name: str
     expected: npt.NDArray[np.float32]
+    grids: Mapping[str, Grid] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,12 @@ def probes(ticket: Ticket, record: NetworkRecord) -> npt.NDArray[Any]:
 
 def write(content: Content) -> Code:
     """Return the text of a network."""
-    calls = Calls(content.network, content.ticket, content.layout, content.record.preprocessing)
+    given = content.network, content.ticket, content.layout, content.record.preprocessing
+    calls = FixedCalls(*given, content.grids) if content.grids else Calls(*given)
     arena = calls.places
     code = Code("", _header(content, 4 * arena.size), 4 * arena.size, 4 * arena.bound, calls.table_bytes)
     includes = "#include <stdio.h>\n\n" if content.main else ""
-    kept = f"static float slt_arena[{arena.size}];\n" if arena.size else ""
+    kept = f"static {'int32_t' if content.grids else 'float'} slt_arena[{arena.size}];\n" if arena.size else ""
     lines = "".join(f"    {line}\n" for line in calls.lines)
     run = f"void slt_run(const {_input(content)} *input, float *outputs)\n{{\n{lines}}}\n"
     classify = fill(_CLASSIFY, input=_input(content)) if classifies(content.record) else ""
@@ -135,6 +141,7 @@ def _comment(content: Content, code: Code) -> str:
             " *",
             f" * {code.arena_bytes} bytes of static memory are written to; {code.bound_bytes} have to be kept at once.",
             f" * {code.table_bytes} bytes of tables: {how[content.layout]}.",
+            f" * Values are {'bytes, sums are whole numbers' if content.grids else 'single-precision numbers'}.",
             " * No heap, no library. One call at a time: the memory is shared by all of them.",
             " */",
         ]

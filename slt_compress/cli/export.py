@@ -27,6 +27,7 @@ EXAMPLES = (
 
 FormatName = Literal["onnx", "c"]
 FormName = Literal["compact", "dense", "int2", "int8"]
+ArithmeticName = Literal["float", "fixed"]
 LayoutName = Literal["rice", "gap", "signs"]
 _ONNX, _C = "ONNX", "C"  # panels of the help
 
@@ -67,6 +68,13 @@ def export(
             rich_help_panel=_C,
         ),
     ] = None,
+    arithmetic: Annotated[
+        ArithmeticName | None,
+        typer.Option(
+            help="fixed: values in 8 bits and sums in 32, calibrated on training images. \\[default: float]",
+            rich_help_panel=_C,
+        ),
+    ] = None,
     main: Annotated[
         bool,
         typer.Option("--main", help="Add a program that reads an image from standard input.", rich_help_panel=_C),
@@ -83,7 +91,7 @@ def export(
         typer.Option(
             min=0,
             max=1,
-            help="int8: exit with 3 if the test accuracy falls by more than this fraction. \\[default: 0.01]",
+            help="int8 and fixed: exit with 3 if the test accuracy falls by more than this fraction. \\[default: 0.01]",
         ),
     ] = None,
     source: shared.Source = None,
@@ -112,6 +120,7 @@ def export(
             "include_preprocessing": include_preprocessing or None,
             "max_accuracy_drop": max_accuracy_drop,
             "layout": layout,
+            "arithmetic": arithmetic,
             "main": main or None,
         }
         given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
@@ -134,7 +143,8 @@ def export(
                 **given,
             )
             if isinstance(result, CExportResult):
-                _render_c(printer, result, output, layout or "rice", main)
+                kind: dict[str, str] = {"layout": layout or "rice", "arithmetic": arithmetic or "float"}
+                _render_c(printer, result, output, kind, main)
                 return
             origin = ticket.provenance
             recorded = origin.dataset if origin.preprocessing else ""
@@ -173,7 +183,7 @@ def _render(
     )
 
 
-def _render_c(printer: "Printer", result: "CExportResult", output: Path, layout: str, main: bool) -> None:
+def _render_c(printer: "Printer", result: "CExportResult", output: Path, kind: dict[str, str], main: bool) -> None:
     from slt_compress.cli.console import size
 
     agreement = result.agreement
@@ -184,18 +194,21 @@ def _render_c(printer: "Printer", result: "CExportResult", output: Path, layout:
     else:
         parity = f"outputs within {result.max_abs_difference:.1e} of torch's{_same_predictions(agreement)}"
         lines.append(("parity", parity))
+    if agreement and kind["arithmetic"] == "fixed":
+        lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
     printer.result(
         {
             "c": str(output),
             "header": str(result.header),
             "bytes": result.bytes,
-            "layout": layout,
+            **kind,
             "table_bytes": result.table_bytes,
             "arena_bytes": result.arena_bytes,
             "arena_bound_bytes": result.bound_bytes,
             "compiler": result.compiler,
             "max_abs_difference": result.max_abs_difference,
             **_measured(agreement),
+            "calibration_pictures": result.calibration_images,
         },
         lines,
         advice=f"next: {shell('cc', '-O2', *(('-o', output.with_suffix('')) if main else ('-c',)), output)}",

@@ -1,5 +1,6 @@
 """C files compute what torch does for all layers, layouts and initialisers, or are not written."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from slt_compress.c_export import kernels, proof, text
 from slt_compress.c_export.export import LAYOUTS, CExportConfig, check, export
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import TensorSplit
-from slt_compress.errors import OutputError, UnreachableError, UsageError, VerificationError
+from slt_compress.errors import MissingPackageError, OutputError, UnreachableError, UsageError, VerificationError
 from slt_compress.prng import Freeze
+from slt_compress.tasks.task import recorded_task
 from slt_compress.ticket.ticket import Ticket
 from tests.support.c_code import NETWORKS, SANITISED, Everything, Sequence, compiled_file, needs_compiler, ticket_of
 from tests.support.digits import DIGITS
@@ -158,6 +160,41 @@ def test_what_cannot_be_done_is_refused_before_any_work(ticket: Ticket, tmp_path
         export(nn.Flatten(), ticket, tmp_path / "no" / "t.c")
 
 
+def test_whole_numbers_need_one_magnitude_images_and_a_compiler(
+    ticket: Ticket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, config = tmp_path / "t.c", CExportConfig(arithmetic="fixed")
+    with pytest.raises(UsageError, match="`arithmetic` must be one of float, fixed, got 'int4'"):
+        check(ticket, path, CExportConfig(arithmetic="int4"))
+    with pytest.raises(UsageError, match="`max_accuracy_drop` has no meaning for `arithmetic=float`"):
+        check(ticket, path, CExportConfig(max_accuracy_drop=0.1))
+    uniform = make_ticket("lenet-300-100", 0.1, size=8, initialiser="uniform")
+    with pytest.raises(UnreachableError, match="`arithmetic=fixed` needs weights of one magnitude"):
+        check(uniform, path, config)
+    monkeypatch.setattr(proof, "compiler", lambda: "cc")
+    with pytest.raises(UsageError, match="`arithmetic=fixed` needs data.*give `data_dir`"):
+        export(ticket.restore(), ticket, path, config)
+    monkeypatch.setattr(proof, "compiler", lambda: None)
+    with pytest.raises(MissingPackageError, match=r"needs a C compiler \(cc, gcc, clang\)"):
+        check(ticket, path, config)
+
+
+@needs_compiler
+def test_what_whole_numbers_lose_is_measured_and_limited(ticket: Ticket, tmp_path: Path) -> None:
+    test, train = DIGITS.read("test", 8), DIGITS.read("train", 8)
+    for limit, written in ((-0.5, False), (None, True)):
+        config = CExportConfig(arithmetic="fixed", max_accuracy_drop=limit)
+        with (
+            contextlib.nullcontext() if written else pytest.raises(VerificationError, match="lowers the accuracy from")
+        ):
+            exported = export(ticket.restore(), ticket, tmp_path / "t.c", config, test=test, calibration=train)
+        assert (tmp_path / "t.c").exists() == written
+    assert exported.arena_bytes < 500
+    program = compiled_file(tmp_path / "t.c", tmp_path / "sanitised", SANITISED)
+    images = next(iter(test.batches(20)))[0]
+    assert np.isfinite(program.run(images.permute(0, 2, 3, 1).numpy())).all()
+
+
 def test_several_inputs_are_refused(tmp_path: Path) -> None:
     ticket = ticket_of(Sequence(), Sequence.shape)
     several = replace(ticket, provenance=replace(ticket.provenance, inputs=ticket.provenance.inputs * 2))
@@ -179,3 +216,25 @@ def test_colours_are_read_as_cameras_have_them(tmp_path: Path) -> None:
     exported = export(module, ticket, tmp_path / "t.c", test=split)
     assert exported.agreement
     assert exported.agreement.metric_onnx == 1.0
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_whole_numbers_come_close_on_networks_of_ones_own(tmp_path: Path, kind: type[Everything]) -> None:
+    torch.manual_seed(0)
+    module = kind()
+    ticket = ticket_of(module, kind.shape)
+    restored = ticket.apply_to(module)
+    inputs = torch.randn(64, *kind.shape)
+    with torch.no_grad():
+        split = TensorSplit(inputs, restored(inputs))
+    task = recorded_task(ticket.provenance.task)
+    config = CExportConfig(arithmetic="fixed", layout="signs", max_accuracy_drop=0.02)
+    exported = export(restored, ticket, tmp_path / "own.c", config, test=split, calibration=split, task=task)
+    assert exported.agreement
+    assert exported.agreement.metric_torch == pytest.approx(1.0)
+    assert exported.calibration_images == 64
+    program = compiled_file(tmp_path / "own.c", tmp_path / "sanitised", SANITISED)
+    program.selftest()
+    found = program.run(10 * inputs.numpy())  # far out of the measured ranges, nothing overflows
+    assert np.isfinite(found).all()

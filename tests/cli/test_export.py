@@ -145,8 +145,9 @@ def test_a_device_is_not_replaced(searched: Searched, invoke: Run, tmp_path: Pat
 
 
 C_KEYS = {
-    *("c", "header", "bytes", "layout", "table_bytes", "arena_bytes", "arena_bound_bytes", "compiler"),
+    *("c", "header", "bytes", "layout", "arithmetic", "table_bytes", "arena_bytes", "arena_bound_bytes", "compiler"),
     *("max_abs_difference", "pictures", "predictions_equal", "accuracy_before", "accuracy_after"),
+    "calibration_pictures",
 }
 
 
@@ -159,6 +160,18 @@ def test_a_c_file_is_proven_and_described(searched: Searched, invoke: Run, tmp_p
     assert found["header"] == "t.h"
     assert found["arena_bytes"] == found["arena_bound_bytes"] == 1600
     assert found["pictures"] == found["predictions_equal"] == 360
+
+
+@needs_compiler
+def test_a_c_file_in_whole_numbers_is_calibrated_and_measured(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    found = document(invoke("export", searched[0], "--output", "t.c", "--arithmetic", "fixed", "--json"))
+    assert found["arithmetic"] == "fixed"
+    assert found["arena_bytes"] < 500  # bytes, not words
+    assert found["calibration_pictures"] == 256
+    assert found["predictions_equal"] >= 350
+    assert abs(found["accuracy_after"] - found["accuracy_before"]) <= 0.01
+    done = invoke("export", searched[0], "--output", "t.c", "--arithmetic", "fixed", "--max-accuracy-drop", 1)
+    assert f"{found['accuracy_before']:.2%} before, {found['accuracy_after']:.2%} after" in done.stdout
 
 
 @needs_compiler
@@ -198,6 +211,12 @@ def test_a_program_tells_the_class_of_an_image(searched: Searched, invoke: Run, 
         (("--output", "t.c", "--include-preprocessing"), 2, "--include-preprocessing has no meaning for --format c"),
         (("--output", "t.onnx", "--layout", "gap"), 2, "--layout has no meaning for --format onnx"),
         (("--format", "onnx", "--output", "t.c", "--main"), 2, "--main has no meaning for --format onnx"),
+        (("--output", "t.onnx", "--arithmetic", "fixed"), 2, "--arithmetic has no meaning for --format onnx"),
+        (
+            ("--output", "t.c", "--max-accuracy-drop", 0.1),
+            2,
+            "--max-accuracy-drop has no meaning for --arithmetic float",
+        ),
         (("--format", "c", "--output", "t.h"), 2, "are the same file, t.h"),
         (("--format", "c", "--output", "t"), 2, "--output must be a name such as ticket.c"),
     ],
