@@ -172,7 +172,7 @@ def test_whole_numbers_need_one_magnitude_images_and_a_compiler(
     with pytest.raises(UnreachableError, match="`arithmetic=fixed` needs weights of one magnitude"):
         check(uniform, path, config)
     monkeypatch.setattr(proof, "compiler", lambda: "cc")
-    with pytest.raises(UsageError, match="`arithmetic=fixed` needs data.*give `data_dir`"):
+    with pytest.raises(UsageError, match=r"`arithmetic=fixed` needs data.*give `data_dir`"):
         export(ticket.restore(), ticket, path, config)
     monkeypatch.setattr(proof, "compiler", lambda: None)
     with pytest.raises(MissingPackageError, match=r"needs a C compiler \(cc, gcc, clang\)"):

@@ -166,6 +166,7 @@ def test_a_c_file_is_proven_and_described(searched: Searched, invoke: Run, tmp_p
 def test_a_c_file_in_whole_numbers_is_calibrated_and_measured(searched: Searched, invoke: Run, tmp_path: Path) -> None:
     found = document(invoke("export", searched[0], "--output", "t.c", "--arithmetic", "fixed", "--json"))
     assert found["arithmetic"] == "fixed"
+    assert found["bytes"] == (tmp_path / "t.c").stat().st_size
     assert found["arena_bytes"] < 500  # bytes, not words
     assert found["calibration_pictures"] == 256
     assert found["predictions_equal"] >= 350
