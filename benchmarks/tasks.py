@@ -95,7 +95,12 @@ def main() -> None:
         assert first
         with tempfile.TemporaryDirectory() as folder:
             exported = slt_compress.export(
-                first.ticket, Path(folder) / "net.onnx", source=example.build, test=test, metric=example.metric
+                first.ticket,
+                Path(folder) / "net.onnx",
+                format="onnx",
+                source=example.build,
+                test=test,
+                metric=example.metric,
             )
         size = sum(parameter.nbytes for parameter in example.build().parameters())
         print(

@@ -16,6 +16,7 @@ from slt_compress.version import __version__
 
 if TYPE_CHECKING:
     from slt_compress.api import compare, evaluate, export, search
+    from slt_compress.c_export.export import CExportConfig, CExportResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
 
 __all__ = [
+    "CExportConfig",
+    "CExportResult",
     "ComparisonResult",
     "Evaluation",
     "ExportConfig",
@@ -47,6 +50,8 @@ __all__ = [
 # Name -> module that it lies in. `slt-compress --help` imports this package, so torch, numpy and safetensors wait until
 # one of these is used.
 _LAZY = {
+    "CExportConfig": "slt_compress.c_export.export",
+    "CExportResult": "slt_compress.c_export.export",
     "ComparisonResult": "slt_compress.comparison.results",
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",

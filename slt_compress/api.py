@@ -22,18 +22,18 @@ long work is going.
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 
+from slt_compress.c_export import export as c_export
+from slt_compress.c_export.export import CExportConfig, CExportResult
 from slt_compress.comparison.grid import Plan
 from slt_compress.comparison.results import ComparisonResult
 from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig
 from slt_compress.data import places
-from slt_compress.data.datasets import DIGITS
 from slt_compress.data.own import as_split, first_batch
-from slt_compress.data.reference import HF
 from slt_compress.data.splits import IndexedSplit, Reading, Split
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
@@ -43,18 +43,11 @@ from slt_compress.evaluation.networks import Network, module_of, open_network
 from slt_compress.files import check_apart
 from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.source import Given
-from slt_compress.onnx_export.export import (
-    CALIBRATION_IMAGES,
-    EXACT_IMAGES,
-    MEASURED_IMAGES,
-    ExportConfig,
-    ExportResult,
-    check,
-)
-from slt_compress.onnx_export.export import export as write_onnx
+from slt_compress.onnx_export import export as onnx_export
+from slt_compress.onnx_export.export import ExportConfig, ExportResult
 from slt_compress.onnx_export.forms import FORMS
 from slt_compress.pipeline.find import SearchResult, find_ticket
-from slt_compress.pipeline.images import images_for
+from slt_compress.pipeline.images import CALIBRATION_IMAGES, images_for, images_to_check
 from slt_compress.pipeline.prepare import OwnData
 from slt_compress.pipeline.trial import records
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
@@ -65,7 +58,8 @@ from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 
-_Config = TypeVar("_Config", SearchConfig, ExportConfig)
+AnyTicket = Ticket | str | Path  # a ticket, or the file of one
+_Config = TypeVar("_Config", SearchConfig, ExportConfig, CExportConfig)
 
 
 @torch_defaults()
@@ -165,13 +159,22 @@ def evaluate(
         return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task)
 
 
+@overload
+def export(ticket: AnyTicket, output: str | Path, *, format: Literal["c"], **options: Any) -> CExportResult: ...
+@overload
+def export(ticket: AnyTicket, output: str | Path, *, format: Literal["onnx"], **options: Any) -> ExportResult: ...
+@overload
+def export(
+    ticket: AnyTicket, output: str | Path, *, format: str | None = None, **options: Any
+) -> ExportResult | CExportResult: ...
 @torch_defaults()
 @lost_workers()
 def export(
-    ticket: Ticket | str | Path,
+    ticket: AnyTicket,
     output: str | Path,
     *,
-    config: ExportConfig | None = None,
+    format: str | None = None,  # noqa: A002, the name of the option
+    config: ExportConfig | CExportConfig | None = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -183,60 +186,72 @@ def export(
     source: Given | None = None,
     reporter: ProgressReporter = SILENT,
     **settings: Any,
-) -> ExportResult:
-    """Write a ticket as ONNX, once onnxruntime has been shown to compute what torch does.
+) -> ExportResult | CExportResult:
+    """Write a ticket as ONNX or as C, once the file has been shown to compute what torch does.
 
     Args:
         ticket: a ticket, or the file of one.
-        output: file to write.
+        output: file to write; a C file gets a header beside it.
+        format: "onnx" or "c"; if none is given, "c" for an output that ends in .c, or a `CExportConfig`.
         config: what kind of file.
         dataset: whose test images the file is checked on; the ticket's own data set if none is given.
         data_dir: folder of these images. Without it, and without `dataset`, only the embedded digits are used: others
             might have to be downloaded. Training images have to be there only if they are calibrated on.
         workers, skip_unreadable: how these are read, as in `SearchConfig`.
         test: data of your own to check the file on, as in `search`.
-        train: data of your own to calibrate int8 weights on, which can be read in any order.
+        train: data of your own to calibrate 8-bit values on, which can be read in any order.
         loss, metric: as in `evaluate`.
         source: as in `evaluate`.
         reporter: who is told how the export is going.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
+            `max_accuracy_drop` and `replace`; or of `CExportConfig`: `layout`, `arithmetic`, `main`,
             `max_accuracy_drop` and `replace`.
 
-    Raises UsageError for settings out of range, UnreachableError if the weights cannot have this form, OutputError if
+    Raises UsageError for settings out of range, UnreachableError if the network cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.
     """
+    path = Path(output)
+    chosen = _export_config(format, path, config, settings)
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     recorded, _, _ = opened.provenance.dataset.partition(":")  # a ticket leads to no place by itself
-    file = None if isinstance(ticket, Ticket) else Path(ticket)
-    check_apart({"`output`": Path(output)}, {"the ticket": file, **places.inputs(dataset or recorded, _path(data_dir))})
-    chosen = _with(config or ExportConfig(), settings)
-    check(opened, chosen)
-    if train is not None and FORMS[chosen.weights].exact:
-        raise UsageError(f"`train` has no meaning for `weights={chosen.weights}`, which needs no calibration")
+    header = path.with_suffix(".h") if isinstance(chosen, CExportConfig) else None
+    inputs = {"the ticket": None if isinstance(ticket, Ticket) else Path(ticket)}
+    check_apart(
+        {"`output`": path, "the header of `output`": header},
+        {**inputs, **places.inputs(dataset or recorded, _path(data_dir))},
+    )
+    if isinstance(chosen, CExportConfig):
+        c_export.check(opened, path, chosen)
+        exact, what = chosen.exact, f"`arithmetic={chosen.arithmetic}`"
+    else:
+        onnx_export.check(opened, chosen)
+        exact, what = FORMS[chosen.weights].exact, f"`weights={chosen.weights}`"
+    if train is not None and exact:
+        raise UsageError(f"`train` has no meaning for {what}, which needs no calibration")
     module = module_of(opened, source)
-    own = test is not None or train is not None
-    if own:
+    if test is not None or train is not None:
         _one_kind_of_data(dataset, data_dir, workers, skip_unreadable)
         split, calibration = _own_data_to_check(test, train)
         for part in (split, calibration):
             if part is not None:
                 _check_inputs(NetworkRecord.of(opened), part)
     else:
-        reading = _reading(workers, skip_unreadable)
-        split, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter, reading)
+        record, reading = NetworkRecord.of(opened), _reading(workers, skip_unreadable)
+        split, calibration = images_to_check(record, dataset, _path(data_dir), reporter, exact=exact, reading=reading)
     if split is None and (loss is not None or metric is not None):
         raise UsageError("`loss` and `metric` have no meaning without data to measure: give `test`, or a `dataset`")
     task = CLASSIFY if split is None else recorded_task(opened.provenance.task, loss, metric)
+    if isinstance(chosen, CExportConfig):
+        reporter.note(f"exporting C with the layout {chosen.layout}")
+        written = c_export.export(
+            module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
+        )
+        if written.compiler is None:
+            reporter.note("no C compiler here (cc, gcc or clang): the file has not been compiled and run")
+        return written
     reporter.note(f"exporting with {chosen.weights} weights")
-    return write_onnx(
-        module,
-        opened,
-        Path(output),
-        chosen,
-        test=split,
-        calibration=calibration,
-        task=task,
-        counter=reporter.counter,
+    return onnx_export.export(
+        module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
     )
 
 
@@ -288,6 +303,32 @@ def _search_config(config: SearchConfig | None, dataset: str | None, settings: d
     return _with(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})
 
 
+def _export_config(
+    format_name: str | None, output: Path, config: ExportConfig | CExportConfig | None, settings: dict[str, Any]
+) -> ExportConfig | CExportConfig:
+    """Return the config of the format, with these fields changed.
+
+    Raises UsageError for an unknown format, and for a config or field of another one.
+    """
+    kinds: dict[str, type[ExportConfig] | type[CExportConfig]] = {"onnx": ExportConfig, "c": CExportConfig}
+    if format_name is None:
+        is_c = isinstance(config, CExportConfig) or (config is None and output.suffix.lower() == ".c")
+        format_name = "c" if is_c else "onnx"
+    if format_name not in kinds:
+        raise UsageError(f"`format` must be one of {', '.join(kinds)}, got {format_name!r}")
+    kind = kinds[format_name]
+    if config is not None and not isinstance(config, kind):
+        raise UsageError(f"`config` must be a {kind.__name__} for `format={format_name}`")
+    own = {field.name for field in fields(kind)}
+    others = {field.name for one in kinds.values() for field in fields(one)} - own
+    for name in settings:
+        if name in others:
+            raise UsageError(f"`{name}` has no meaning for `format={format_name}`")
+    if isinstance(config, CExportConfig) or kind is CExportConfig:
+        return _with(config if isinstance(config, CExportConfig) else CExportConfig(), settings)
+    return _with(config or ExportConfig(), settings)
+
+
 def _with(config: _Config, settings: dict[str, Any]) -> _Config:
     """Return the config with these fields changed. Raises UsageError for an unknown one."""
     known = [field.name for field in fields(config)]
@@ -297,41 +338,6 @@ def _with(config: _Config, settings: dict[str, Any]) -> _Config:
     if "data_dir" in settings:
         settings = {**settings, "data_dir": _path(settings["data_dir"])}
     return replace(config, **settings)
-
-
-def _images_to_check(
-    ticket: Ticket,
-    config: ExportConfig,
-    dataset: str | None,
-    data_dir: Path | None,
-    reporter: ProgressReporter,
-    reading: Reading,
-) -> tuple[IndexedSplit | None, IndexedSplit | None]:
-    """Return the test images that an export is checked on, and the training images that it is calibrated on.
-
-    None where they might have to be downloaded, or are not needed.
-    """
-    record = NetworkRecord.of(ticket)
-    name = dataset or record.dataset
-    reads = bool(dataset or data_dir or (record.preprocessing and name == DIGITS))
-    if not reads:
-        if reading.asked_for:
-            raise UsageError(
-                f"`{reading.asked_for}` has no meaning where no images are read: name their folder with `data_dir`"
-            )
-        if record.preprocessing is None:
-            reporter.note("no data to check the file on but random inputs: give `test`")
-        else:
-            where = "name them with `dataset=hf:NAME`" if name == HF else "name their folder with `data_dir`"
-            reporter.note(f"no images of {name} to check the file on; {where}")
-        return None, None
-    exact = FORMS[config.weights].exact
-    most = EXACT_IMAGES if exact else MEASURED_IMAGES
-    test = images_for(record, dataset, data_dir, reporter, most=most, reading=reading)
-    if exact:
-        return test, None
-    train = images_for(record, dataset, data_dir, reporter, part="train", most=CALIBRATION_IMAGES, reading=reading)
-    return test, train
 
 
 def _own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnData | None:

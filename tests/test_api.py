@@ -58,7 +58,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -
 
 def test_a_ticket_its_file_and_its_export_are_measured_alike(result: slt_compress.SearchResult, tmp_path: Path) -> None:
     result.ticket.save(tmp_path / "t.safetensors")
-    exported = slt_compress.export(result.ticket, tmp_path / "t.onnx", weights="compact")
+    exported = slt_compress.export(result.ticket, tmp_path / "t.onnx", format="onnx", weights="compact")
     assert exported.bytes == (tmp_path / "t.onnx").stat().st_size
     assert exported.bit_identical_to_dense
     assert exported.agreement
@@ -71,7 +71,9 @@ def test_a_ticket_its_file_and_its_export_are_measured_alike(result: slt_compres
 
 def test_int8_is_calibrated_on_training_images(result: slt_compress.SearchResult, tmp_path: Path) -> None:
     config = slt_compress.ExportConfig(weights="int8")
-    exported = slt_compress.export(result.ticket, tmp_path / "t.onnx", config=config, max_accuracy_drop=1.0)
+    exported = slt_compress.export(
+        result.ticket, tmp_path / "t.onnx", format="onnx", config=config, max_accuracy_drop=1.0
+    )
     assert exported.calibration_images == 256
 
 

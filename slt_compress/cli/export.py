@@ -1,7 +1,7 @@
-"""`slt-compress export`: write a ticket as ONNX."""
+"""`slt-compress export`: write a ticket as ONNX or as C."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,43 +13,79 @@ from slt_compress.cli.streams import shell
 from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
+    from slt_compress.c_export.export import CExportResult
     from slt_compress.cli.console import Printer
     from slt_compress.onnx_export.export import ExportResult
+    from slt_compress.onnx_export.parity import Agreement
 
 EXAMPLES = (
     "Examples:\n\n"
     "slt-compress export ticket.safetensors --output ticket.onnx\n\n"
-    "slt-compress export ticket.safetensors --weights int8 --include-preprocessing --data-dir images"
+    "slt-compress export ticket.safetensors --weights int8 --include-preprocessing --data-dir images\n\n"
+    "slt-compress export ticket.safetensors --output ticket.c --main"
 )
 
+FormatName = Literal["onnx", "c"]
 FormName = Literal["compact", "dense", "int2", "ternary8", "int8"]
+ArithmeticName = Literal["float", "fixed"]
+LayoutName = Literal["rice", "gap", "signs"]
+_ONNX, _C = "ONNX", "C"  # panels of the help
 
 
 def export(
     ticket_file: shared.TicketFile,
     output: Annotated[
-        Path | None, typer.Option(help="ONNX file to write. \\[default: the ticket's name with .onnx]")
+        Path | None, typer.Option(help="File to write. \\[default: the ticket's name with .onnx, or .c]")
+    ] = None,
+    format: Annotated[  # noqa: A002, the name of the option
+        FormatName | None,
+        typer.Option(help="onnx, or c: a C99 file and its header. \\[default: c if --output ends in .c, else onnx]"),
     ] = None,
     weights: Annotated[
-        FormName,
+        FormName | None,
         typer.Option(
             help="compact: seed and masks, regenerated while onnxruntime loads the file; dense: fp32; int2: 2-bit "
             "constants; ternary8: 8-bit constants, for other runtimes; int8: seed and masks, computed in 8 bits, "
-            "calibrated on training images."
+            "calibrated on training images. \\[default: compact]",
+            rich_help_panel=_ONNX,
         ),
-    ] = "compact",
+    ] = None,
     opset: Annotated[
-        int | None, typer.Option(help="ONNX operator set. \\[default: 20, for dense and ternary8 18, for int2 25]")
+        int | None,
+        typer.Option(
+            help="ONNX operator set. \\[default: 20, for dense and ternary8 18, for int2 25]", rich_help_panel=_ONNX
+        ),
     ] = None,
     include_preprocessing: Annotated[
         bool,
         typer.Option(
-            "--include-preprocessing", help="Let the graph take raw pixels, uint8 (batch, height, width, channels)."
+            "--include-preprocessing",
+            help="Let the graph take raw pixels, uint8 (batch, height, width, channels).",
+            rich_help_panel=_ONNX,
         ),
+    ] = False,
+    layout: Annotated[
+        LayoutName | None,
+        typer.Option(
+            help="rice: the fewest bytes; gap: a byte for each gap between kept weights, faster; signs: with the sign "
+            "in that byte, the fastest. \\[default: rice]",
+            rich_help_panel=_C,
+        ),
+    ] = None,
+    arithmetic: Annotated[
+        ArithmeticName | None,
+        typer.Option(
+            help="fixed: values in 8 bits and sums in 32, calibrated on training images. \\[default: float]",
+            rich_help_panel=_C,
+        ),
+    ] = None,
+    main: Annotated[
+        bool,
+        typer.Option("--main", help="Add a program that reads an image from standard input.", rich_help_panel=_C),
     ] = False,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Images to check the file on and to calibrate int8. \\[default: what the ticket records]"),
+        typer.Option(help="Images to check the file on and to calibrate with. \\[default: what the ticket records]"),
     ] = None,
     data_dir: shared.DataDir = None,
     workers: shared.Workers = None,
@@ -59,49 +95,67 @@ def export(
         typer.Option(
             min=0,
             max=1,
-            help="int8: exit with 3 if the test accuracy falls by more than this fraction. \\[default: 0.01]",
+            help="int8 and fixed: exit with 3 if the test accuracy falls by more than this fraction. \\[default: 0.01]",
         ),
     ] = None,
     source: shared.Source = None,
     json: shared.Json = False,
 ) -> None:
-    """Write a ticket as ONNX and check that onnxruntime computes what torch does."""
-    named, output = output, output or files.named_after(ticket_file, ".onnx")
+    """Write a ticket as ONNX or as C, and check that it computes what torch does."""
+    is_c = format == "c" if format else output is not None and output.suffix.lower() == ".c"
+    named, output = output, output or files.named_after(ticket_file, ".c" if is_c else ".onnx")
     with exit_codes(output=output):
         require_file(ticket_file)
         from slt_compress import api
+        from slt_compress.c_export.export import CExportResult
         from slt_compress.cli.console import Printer
-        from slt_compress.onnx_export.export import ExportConfig
         from slt_compress.ticket.ticket import Ticket
 
         inputs = {
             "the ticket": ticket_file,
             "`source`": code_file(source),
         }  # `export` itself checks those of its images
-        files.check_apart({"`output`": output}, inputs)
+        written = {"`output`": output, "the header of `output`": output.with_suffix(".h") if is_c else None}
+        files.check_apart(written, inputs)
         with own_name(output, named):
-            files.check_writable(output)
-        config = ExportConfig(weights, opset, include_preprocessing, max_accuracy_drop, replace=bool(named))
+            for file in filter(None, written.values()):
+                files.check_writable(file)
+        settings = {
+            "weights": weights,
+            "opset": opset,
+            "include_preprocessing": include_preprocessing or None,
+            "max_accuracy_drop": max_accuracy_drop,
+            "layout": layout,
+            "arithmetic": arithmetic,
+            "main": main or None,
+        }
+        given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
             ticket = Ticket.load(ticket_file)
             result = api.export(
                 ticket,
                 output,
-                config=config,
+                format="c" if is_c else "onnx",
                 dataset=dataset,
                 data_dir=data_dir,
                 workers=workers,
                 skip_unreadable=skip_unreadable,
                 source=own,
                 reporter=printer,
+                replace=bool(named),
+                **given,
             )
             if result.file != output:
                 printer.warn(f"{output} holds something else and stays as it is")
+            if isinstance(result, CExportResult):
+                kind: dict[str, str] = {"layout": layout or "rice", "arithmetic": arithmetic or "float"}
+                _render_c(printer, result, kind, main)
+                return
             origin = ticket.provenance
             recorded = origin.dataset if origin.preprocessing else ""
             images = shared.images_of(recorded, dataset, data_dir, skip_unreadable)
-            _render(printer, weights, result, images)
+            _render(printer, weights or "compact", result, images)
 
 
 def _render(printer: "Printer", weights: str, result: "ExportResult", images: list[str | Path] | None) -> None:
@@ -109,14 +163,10 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", images: li
     from slt_compress.onnx_export.forms import FORMS
 
     agreement = result.agreement
-    metric = agreement.metric_name if agreement else TaskRecord().metric
     parity = f"logits within {result.max_abs_difference:.1e} of torch's"
     if result.bit_identical_to_dense:
         parity += ", identical to the dense graph's"
-    if agreement:
-        one_each = agreement.predictions == agreement.samples
-        parity += ", the same class for " if one_each else ", the same prediction in "
-        parity += f"{agreement.equal:,} of {agreement.predictions:,} {'test images' if one_each else 'cases'}"
+    parity += _same_predictions(agreement)
     lines = [("onnx", f"{result.file}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
     if agreement and not FORMS[weights].exact:
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
@@ -129,12 +179,61 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", images: li
             "max_abs_difference": result.max_abs_difference,
             "bit_identical_to_dense": result.bit_identical_to_dense,
             "bit_identical_to_plain": result.bit_identical_to_plain,
-            "pictures": agreement.samples if agreement else 0,
-            "predictions_equal": agreement.equal if agreement else None,
-            f"{metric}_before": agreement.metric_torch if agreement else None,
-            f"{metric}_after": agreement.metric_onnx if agreement else None,
+            **_measured(agreement),
             "calibration_pictures": result.calibration_images,
         },
         lines,
         advice="" if images is None else f"next: {shell('slt-compress', 'evaluate', result.file, *images)}",
     )
+
+
+def _render_c(printer: "Printer", result: "CExportResult", kind: dict[str, str], main: bool) -> None:
+    from slt_compress.cli.console import size
+
+    agreement = result.agreement
+    memory = f"{size(result.arena_bytes)} of static memory, {size(result.table_bytes)} of tables"
+    lines = [("c", f"{result.file}, {result.header}"), ("memory", memory)]
+    if result.max_abs_difference is None:
+        lines.append(("parity", "not checked: there is no C compiler here"))
+    else:
+        parity = f"outputs within {result.max_abs_difference:.1e} of torch's{_same_predictions(agreement)}"
+        lines.append(("parity", parity))
+    if agreement and kind["arithmetic"] == "fixed":
+        lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
+    printer.result(
+        {
+            "c": str(result.file),
+            "header": str(result.header),
+            "bytes": result.bytes,
+            **kind,
+            "table_bytes": result.table_bytes,
+            "arena_bytes": result.arena_bytes,
+            "arena_bound_bytes": result.bound_bytes,
+            "compiler": result.compiler,
+            "max_abs_difference": result.max_abs_difference,
+            **_measured(agreement),
+            "calibration_pictures": result.calibration_images,
+        },
+        lines,
+        advice=f"next: {shell('cc', '-O2', *(('-o', result.file.with_suffix('')) if main else ('-c',)), result.file)}",
+    )
+
+
+def _same_predictions(agreement: "Agreement | None") -> str:
+    """Return how many predictions are those of torch, to be added to a sentence."""
+    if not agreement:
+        return ""
+    one_each = agreement.predictions == agreement.samples
+    what = ", the same class for " if one_each else ", the same prediction in "
+    return f"{what}{agreement.equal:,} of {agreement.predictions:,} {'test images' if one_each else 'cases'}"
+
+
+def _measured(agreement: "Agreement | None") -> dict[str, Any]:
+    """Return what a document says of a test split."""
+    metric = agreement.metric_name if agreement else TaskRecord().metric
+    return {
+        "pictures": agreement.samples if agreement else 0,
+        "predictions_equal": agreement.equal if agreement else None,
+        f"{metric}_before": agreement.metric_torch if agreement else None,
+        f"{metric}_after": agreement.metric_onnx if agreement else None,
+    }

@@ -29,9 +29,6 @@ from slt_compress.tasks.task import CLASSIFY, Task
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 
-EXACT_IMAGES = 2_000  # test images that are enough to check a form whose predictions must all be the same
-MEASURED_IMAGES = 10_000  # test images to measure the accuracy that a form loses
-CALIBRATION_IMAGES = 256  # training images to calibrate a form with
 MAX_ACCURACY_DROP = 0.01  # what a form that is not exact may lose, unless another limit is given
 _ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
 

@@ -1,4 +1,4 @@
-"""The images to measure a finished network on."""
+"""The images to measure a finished network on, and those to calibrate an exported one with."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,13 +6,17 @@ from pathlib import Path
 
 import torch
 
-from slt_compress.data.datasets import DATASET_NAMES, open_dataset
+from slt_compress.data.datasets import DATASET_NAMES, DIGITS, open_dataset
 from slt_compress.data.reference import HF
 from slt_compress.data.splits import IndexedSplit, Part, Reading, Wanted
 from slt_compress.errors import DataError, UsageError, few
 from slt_compress.progress import SILENT, ProgressReporter, warn
 from slt_compress.tasks.record import MULTI_LABEL
 from slt_compress.ticket.record import NetworkRecord
+
+EXACT_IMAGES = 2_000  # test images that are enough to check an export whose predictions must all be the same
+MEASURED_IMAGES = 10_000  # test images to measure the accuracy that an export loses
+CALIBRATION_IMAGES = 256  # training images to calibrate one with
 
 
 def images_for(
@@ -61,3 +65,37 @@ def images_for(
     if most is not None and most < len(split):
         split = split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:most])
     return split
+
+
+def images_to_check(
+    record: NetworkRecord,
+    name: str | None,
+    folder: Path | None,
+    reporter: ProgressReporter = SILENT,
+    *,
+    exact: bool,
+    reading: Reading = Reading(),
+) -> tuple[IndexedSplit | None, IndexedSplit | None]:
+    """Return the test images that an export is checked on and the training images that it is calibrated with.
+
+    An `exact` export needs fewer images, and none to calibrate. Both are None where they might have to be downloaded,
+    or are not known. Raises as `images_for` does.
+    """
+    recorded = name or record.dataset
+    if not (name or folder or (record.preprocessing and recorded == DIGITS)):
+        if reading.asked_for:
+            raise UsageError(
+                f"`{reading.asked_for}` has no meaning where no images are read: name their folder with `data_dir`"
+            )
+        if record.preprocessing is None:
+            reporter.note("no data to check the file on but random inputs: give `test`")
+        else:
+            where = "name them with `dataset=hf:NAME`" if recorded == HF else "name their folder with `data_dir`"
+            reporter.note(f"no images of {recorded} to check the file on; {where}")
+        return None, None
+    most = EXACT_IMAGES if exact else MEASURED_IMAGES
+    test = images_for(record, name, folder, reporter, most=most, reading=reading)
+    if exact:
+        return test, None
+    train = images_for(record, name, folder, reporter, part="train", most=CALIBRATION_IMAGES, reading=reading)
+    return test, train

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.support.c_code import needs_compiler
 from tests.support.commands import Searched, document, refused
 from tests.support.process import Run
 from tests.support.tickets import make_ticket
@@ -180,3 +181,94 @@ def test_a_device_is_not_replaced(searched: Searched, invoke: Run, tmp_path: Pat
     for output in ("null", "/dev/null"):
         done = invoke("export", searched[0], "--output", output)
         refused(done, 1, f"cannot write {output}: it is a device, expected a regular file", tmp_path)
+
+
+C_KEYS = {
+    *("c", "header", "bytes", "layout", "arithmetic", "table_bytes", "arena_bytes", "arena_bound_bytes", "compiler"),
+    *("max_abs_difference", "pictures", "predictions_equal", "accuracy_before", "accuracy_after"),
+    "calibration_pictures",
+}
+
+
+@needs_compiler
+def test_a_c_file_is_proven_and_described(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    found = document(invoke("export", searched[0], "--output", "t.c", "--layout", "signs", "--json"))
+    assert set(found) == C_KEYS
+    assert found["layout"] == "signs"
+    assert found["bytes"] == (tmp_path / "t.c").stat().st_size
+    assert found["header"] == "t.h"
+    assert found["arena_bytes"] == found["arena_bound_bytes"] == 1600
+    assert found["pictures"] == found["predictions_equal"] == 360
+
+
+@needs_compiler
+def test_a_c_file_in_whole_numbers_is_calibrated_and_measured(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    found = document(invoke("export", searched[0], "--output", "t.c", "--arithmetic", "fixed", "--json"))
+    assert found["arithmetic"] == "fixed"
+    assert found["bytes"] == (tmp_path / "t.c").stat().st_size
+    assert found["arena_bytes"] < 500  # bytes, not words
+    assert found["calibration_pictures"] == 256
+    assert found["predictions_equal"] >= 350
+    assert abs(found["accuracy_after"] - found["accuracy_before"]) <= 0.01
+    done = invoke("export", searched[0], "--output", "t.c", "--arithmetic", "fixed", "--max-accuracy-drop", 1)
+    assert f"{found['accuracy_before']:.2%} before, {found['accuracy_after']:.2%} after" in done.stdout
+
+
+@needs_compiler
+def test_a_program_tells_the_class_of_an_image(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    """It follows the advice that the command gives, and reads what image software writes."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    shutil.copy(searched[0], tmp_path / "digits.safetensors")
+    done = invoke("export", "digits.safetensors", "--format", "c", "--main")
+    assert done.returncode == 0
+    assert "1.6 KB of static memory" in done.stdout
+    command = re.findall(r"next: (cc .*)", done.stdout)[0].split()
+    subprocess.run(command, cwd=tmp_path, check=True)
+    digits = load_digits()
+    right = 0
+    for index in range(20):
+        pixels = np.rint(digits.images[index] * (255 / 16)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "digit.pgm")
+        image = (tmp_path / "digit.pgm").read_bytes().replace(b"P5\n", b"P5\n# a comment 8 8\n", 1)
+        answer = subprocess.run([tmp_path / "digits"], input=image, capture_output=True, check=True).stdout.split()
+        assert len(answer) == 12
+        assert answer[0] == answer[1]  # the class, and its name
+        right += int(answer[0]) == digits.target[index]
+    assert right >= 18
+    for wrong in (b"", b"P5 9 8 255\n" + bytes(72), image[:-1], image.replace(b"P5", b"P6", 1)):
+        refusal = subprocess.run([tmp_path / "digits"], input=wrong, capture_output=True, check=False)
+        assert refusal.returncode == 2
+        assert b"expected a binary PGM image of 8 x 8 pixels with 255 levels" in refusal.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--output", "t.c", "--weights", "dense"), 2, "--weights has no meaning for --format c"),
+        (("--output", "t.c", "--opset", 20), 2, "--opset has no meaning for --format c"),
+        (("--output", "t.c", "--include-preprocessing"), 2, "--include-preprocessing has no meaning for --format c"),
+        (("--output", "t.onnx", "--layout", "gap"), 2, "--layout has no meaning for --format onnx"),
+        (("--format", "onnx", "--output", "t.c", "--main"), 2, "--main has no meaning for --format onnx"),
+        (("--output", "t.onnx", "--arithmetic", "fixed"), 2, "--arithmetic has no meaning for --format onnx"),
+        (
+            ("--output", "t.c", "--max-accuracy-drop", 0.1),
+            2,
+            "--max-accuracy-drop has no meaning for --arithmetic float",
+        ),
+        (("--format", "c", "--output", "t.h"), 2, "are the same file, t.h"),
+        (("--format", "c", "--output", "t"), 2, "--output must be a name such as ticket.c"),
+    ],
+)
+def test_wrong_ways_to_export_c(
+    searched: Searched, invoke: Run, tmp_path: Path, options: tuple[object, ...], code: int, words: str
+) -> None:
+    refused(invoke("export", searched[0], *options), code, words, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_header_replaces_no_ticket(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    shutil.copy(searched[0], tmp_path / "t.h")
+    refused(invoke("export", "t.h", "--output", "t.c"), 2, "are the same file", tmp_path)
+    assert (tmp_path / "t.h").read_bytes() == searched[0].read_bytes()

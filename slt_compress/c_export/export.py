@@ -1,0 +1,312 @@
+"""Write a ticket's network as a C file and its header, once it is shown that it computes what the network does.
+
+The network is traced as for ONNX. `graph` makes steps of it, `text` a file of the steps, and `proof` compiles and runs
+it where there is a C compiler. The files are written last, so that one that fails a check leaves nothing behind.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from slt_compress.c_export import fixed, graph, proof, text
+from slt_compress.c_export.network import Layer, Network, Prepare, prepared
+from slt_compress.data.batches import Feed, as_given
+from slt_compress.data.preprocessing import as_pixels
+from slt_compress.data.splits import IndexedSplit, Split
+from slt_compress.errors import MissingPackageError, UnreachableError, UsageError, VerificationError
+from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.files import check_writable, write_atomically
+from slt_compress.onnx_export.export import MAX_ACCURACY_DROP
+from slt_compress.onnx_export.parity import Agreement
+from slt_compress.onnx_export.trace import trace
+from slt_compress.progress import SILENT, Counter
+from slt_compress.tasks.task import CLASSIFY, Task
+from slt_compress.ticket.record import PIXELS, NetworkRecord
+from slt_compress.ticket.ticket import Ticket
+
+LAYOUTS = ("rice", "gap", "signs")
+ARITHMETICS = ("float", "fixed")
+_OPSET = 20
+_CALIBRATION_BATCH = 32  # examples
+_ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
+
+
+@dataclass(frozen=True)
+class CExportConfig:
+    """What kind of C file to write.
+
+    Attributes:
+        arithmetic: "float", or "fixed": values in 8 bits and sums in 32, which loses some accuracy and needs a compiler
+            and images.
+        layout: how masks are coded: "rice" takes the fewest bytes; "gap", a byte for each gap, is faster; "signs", a
+            byte for each kept weight with its sign, is the fastest.
+        main: whether the file has a program that reads one input from standard input.
+        max_accuracy_drop: how much of the accuracy "fixed" may lose, as a fraction; None stands for
+            `MAX_ACCURACY_DROP`.
+        replace: as in `ExportConfig`, of the C file and its header.
+    """
+
+    layout: str = "rice"
+    main: bool = False
+    arithmetic: str = "float"
+    max_accuracy_drop: float | None = None
+    replace: bool = True
+
+    @property
+    def exact(self) -> bool:
+        """Whether all predictions must be those of torch."""
+        return self.arithmetic == "float"
+
+
+@dataclass(frozen=True)
+class CExportResult:
+    """What was written, and how it compares.
+
+    Attributes:
+        file, header: what was written.
+        bytes: size of the C file, which is text.
+        table_bytes: constants of the compiled code: codes, factors and tables.
+        arena_bytes: static memory that the compiled code writes to.
+        bound_bytes: the most of it that has to be kept at once.
+        max_abs_difference: largest difference of an output from torch's on the inputs of the self-test; None if there
+            was no compiler.
+        agreement: what torch and the compiled code make of a test split, None where there was none, or no compiler.
+        compiler: that the file was proven with, None where there is none.
+        calibration_images: how many examples the ranges of values come from.
+    """
+
+    file: Path
+    header: Path
+    bytes: int
+    table_bytes: int
+    arena_bytes: int
+    bound_bytes: int
+    max_abs_difference: float | None
+    agreement: Agreement | None
+    compiler: str | None
+    calibration_images: int
+
+
+def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
+    """Return the file of the header, before any long work.
+
+    Raises UsageError for an unknown layout or a name that a C file cannot have, UnreachableError if the weights cannot
+    be regenerated so.
+    """
+    if config.layout not in LAYOUTS:
+        raise UsageError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {config.layout!r}")
+    if config.arithmetic not in ARITHMETICS:
+        raise UsageError(f"`arithmetic` must be one of {', '.join(ARITHMETICS)}, got {config.arithmetic!r}")
+    if config.exact and config.max_accuracy_drop is not None:
+        raise UsageError("`max_accuracy_drop` has no meaning for `arithmetic=float`, which loses nothing")
+    if not output.name.isprintable() or set(output.name) & set('"\\') or output.suffix in ("", ".h"):
+        raise UsageError(f"`output` must be a name such as ticket.c, got {output.name!r}")
+    if config.layout == "signs" and ticket.initialiser != "signed-constant":
+        raise UnreachableError(
+            f"`layout=signs` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
+            "`layout=gap`"
+        )
+    if not config.exact and ticket.initialiser != "signed-constant":
+        raise UnreachableError(
+            f"`arithmetic=fixed` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
+            "`arithmetic=float`"
+        )
+    if not config.exact and not proof.compiler():
+        raise MissingPackageError(
+            f"`arithmetic=fixed` needs a C compiler ({', '.join(proof.COMPILERS)}), to measure what is lost; use "
+            "`arithmetic=float`"
+        )
+    wrong = [layer.name for layer in ticket.layers if not layer.simple]
+    if wrong:
+        raise UnreachableError(
+            f"`format=c` regenerates weights of one scale, those of {wrong[0]} have several coats or are stored; use "
+            "`format=onnx` with `weights=dense`"
+        )
+    inputs = ticket.provenance.inputs
+    if len(inputs) != 1 or inputs[0].dtype != "float32":
+        described = ", ".join(f"{one.dtype} {one.shape}" for one in inputs)
+        raise UnreachableError(f"`format=c` is for networks with one input of float32, this one takes {described}")
+    return output.with_suffix(".h")
+
+
+def export(
+    module: nn.Module,
+    ticket: Ticket,
+    path: Path,
+    config: CExportConfig = CExportConfig(),
+    *,
+    test: Split | None = None,
+    calibration: IndexedSplit | None = None,
+    task: Task = CLASSIFY,
+    counter: Counter = SILENT.counter,
+) -> CExportResult:
+    """Write the module restored from a ticket as a C file, and its header beside it.
+
+    The header says how to call it. A network for images takes pixels, uint8 (size, size, channels), others float32
+    numbers; the outputs are float32. Where there is a C compiler, the outputs for the self-test are compared with
+    torch's, and on `test` all predictions.
+
+    `calibration`, examples that the network was trained on, sets the ranges of 8-bit values; "fixed" needs it and
+    `test`.
+
+    Raises what `check` raises, UsageError if images are missing, UnreachableError for a layer that has no form in C,
+    OutputError if a file cannot be written, and VerificationError if the code does not compile, does not compute what
+    torch does, or loses more than `max_accuracy_drop`.
+    """
+    header = check(ticket, path, config)
+    if not (config.exact or (test and calibration)):
+        raise UsageError(
+            "`arithmetic=fixed` needs data, to measure ranges of values and what is lost; "
+            + (
+                "give `data_dir`, the folder of the data set that the ticket was searched on"
+                if ticket.provenance.preprocessing
+                else "give `test` and `train`"
+            )
+        )
+    for file in (path, header):
+        check_writable(file)
+    module = module.cpu().eval()
+    record = NetworkRecord.of(ticket, PIXELS)
+    network, grids = _network(module, ticket, record), None
+    if not config.exact:
+        assert calibration
+        network = prepared(network) if not isinstance(network.steps[0], Prepare) else network
+        grids = fixed.grids(network, _unscaled(module, ticket), _batches(calibration, record))
+    inputs = text.probes(ticket, record)
+    expected = _torch_outputs(module, record, inputs)
+    content = text.Content(network, ticket, record, config.layout, config.main, path.stem, expected, grids)
+    code = text.write(content)
+    found = proof.compiler()
+    worst = agreement = None
+    if found:
+        kind = "uint8_t" if record.preprocessing else "float"
+        with proof.work_folder() as folder:
+            program = proof.compiled(code, path.stem, kind, network.outputs, Path(folder))
+            outputs = program.run(inputs)
+            worst = float(np.abs(outputs - expected).max(initial=0.0))
+            if not config.exact:  # its own outputs are what it has to compute elsewhere
+                content = replace(content, expected=outputs)
+                code = text.write(content)
+                program = proof.compiled(code, path.stem, kind, network.outputs, Path(folder))
+            elif not worst <= text.TOLERANCE * (largest := max(1.0, float(np.abs(expected).max(initial=0.0)))):
+                raise VerificationError(
+                    f"the C code differs from torch by {worst:.2g} on outputs up to {largest:.2g}: nothing was written"
+                )
+            program.selftest()
+            if test:
+                agreement = _compare(module, program, record, test, task, counter)
+                _check(agreement, config)
+    file, code = (path, code) if config.replace else _free(path, content, code)
+    write_atomically(file.with_suffix(header.suffix), code.header.encode())
+    write_atomically(file, code.source.encode())
+    return CExportResult(
+        file=file,
+        header=file.with_suffix(header.suffix),
+        bytes=len(code.source.encode()),
+        table_bytes=code.table_bytes,
+        arena_bytes=code.arena_bytes,
+        bound_bytes=code.bound_bytes,
+        max_abs_difference=worst,
+        agreement=agreement,
+        compiler=found,
+        calibration_images=len(calibration) if calibration and grids else 0,
+    )
+
+
+def _free(path: Path, content: text.Content, code: text.Code) -> tuple[Path, text.Code]:
+    """Return `path` if neither it nor its header holds anything else, otherwise the first such name with a number, and
+    the code under that name.
+    """
+    file, number = path, 1
+    while any(
+        os.path.exists(place) and not (place.is_file() and place.read_bytes() == written.encode())  # noqa: PTH110
+        for place, written in ((file, code.source), (file.with_suffix(".h"), code.header))
+    ):
+        number += 1
+        file = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        code = text.write(replace(content, name=file.stem))
+    return file, code
+
+
+def _network(module: nn.Module, ticket: Ticket, record: NetworkRecord) -> Network:
+    """Return the steps of a network; its pixels are normalised as they are read if only layers read them."""
+    scales = {layer.name: layer.scale for layer in ticket.layers}
+    network = graph.read(trace(module, record, _OPSET), scales)
+    source = network.source
+    readers = [step for step in network.steps if source in map(network.root, step.inputs)]
+    direct = all(isinstance(step, Layer) and source not in map(network.root, step.inputs[1:]) for step in readers)
+    return network if direct or not record.preprocessing else prepared(network)
+
+
+def _unscaled(module: nn.Module, ticket: Ticket) -> dict[str, torch.Tensor]:
+    """Return the generated values of each gated tensor where they are kept: ±1, and 0 elsewhere."""
+    return {layer.name: module.get_parameter(layer.name).detach().sign() for layer in ticket.layers}
+
+
+def _batches(calibration: IndexedSplit, record: NetworkRecord) -> Iterator[torch.Tensor]:
+    """Yield the examples as the network takes them."""
+    feed: Feed = record.preprocessing or as_given
+    for inputs, _ in calibration.batches(_CALIBRATION_BATCH):
+        yield feed(inputs)
+
+
+@torch.no_grad()
+def _torch_outputs(module: nn.Module, record: NetworkRecord, inputs: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return what torch computes for the inputs of the self-test, float32 (n, outputs)."""
+    given = torch.from_numpy(inputs)
+    if record.preprocessing:
+        given = record.preprocessing(given.permute(0, 3, 1, 2))
+    outputs: npt.NDArray[np.float32] = module(given).reshape(len(inputs), -1).numpy()
+    return outputs
+
+
+def _compare(
+    module: nn.Module, program: proof.Program, record: NetworkRecord, test: Split, task: Task, counter: Counter
+) -> Agreement:
+    """Measure a test split with torch and with the compiled code."""
+    pixels = record.preprocessing
+    feed: Feed = pixels or as_given
+    shape = record.outputs[0].shape
+    with counter("running the test split with torch") as report:
+        expected = evaluate(torch_classifier(module, torch.device("cpu")), test, feed, report, task=task)
+    with counter("running the test split with the C code") as report:
+        found = evaluate(
+            lambda inputs: program(inputs).reshape(-1, *shape),
+            test,
+            as_pixels if pixels else as_given,
+            report,
+            task=task,
+        )
+    predictions = equal = 0
+    if expected.predictions is not None and found.predictions is not None:
+        predictions = expected.predictions.numel()
+        equal = int((expected.predictions == found.predictions).sum())
+    return Agreement(found.samples, predictions, equal, expected.metric, found.metric, found.metric_name)
+
+
+def _check(agreement: Agreement, config: CExportConfig) -> None:
+    name, before, after = agreement.metric_name, agreement.metric_torch, agreement.metric_onnx
+    if not config.exact:
+        limit = MAX_ACCURACY_DROP if config.max_accuracy_drop is None else config.max_accuracy_drop
+        if before - after > limit:
+            raise VerificationError(
+                f"`arithmetic=fixed` lowers the {name} from {before:.4f} to {after:.4f}, by more than "
+                f"`max_accuracy_drop={limit:g}`: nothing was written; use `arithmetic=float`"
+            )
+        return
+    different = agreement.predictions - agreement.equal
+    several = agreement.predictions > agreement.samples
+    if different > (_ON_THE_BORDER * agreement.predictions if several else 0):
+        raise VerificationError(
+            f"the C code decides otherwise than torch in {different} of {agreement.predictions} cases: nothing was "
+            "written"
+        )
+    if not agreement.predictions and not np.isclose(before, after, text.TOLERANCE, text.TOLERANCE):
+        raise VerificationError(f"{name} is {before:.4f} under torch and {after:.4f} here: nothing was written")

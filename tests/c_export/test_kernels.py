@@ -1,0 +1,15 @@
+"""Templates say what they need."""
+
+import pytest
+
+from slt_compress.c_export import kernels
+
+
+def test_a_missing_value_is_an_error() -> None:
+    assert "int32_t pixels = 0" in kernels.fill(kernels.LINEAR_PIXELS, term="pixel", sum="int32_t")
+    with pytest.raises(KeyError, match="term"):
+        kernels.fill(kernels.LINEAR_PIXELS, sum="int32_t")
+
+
+def test_layouts_have_the_same_parts() -> None:
+    assert kernels.NEXT.keys() == kernels.WALK_FIELDS.keys() == {"rice", "gap", "signs"}
