@@ -15,7 +15,9 @@ from slt_compress.errors import SltError
 from slt_compress.version import __version__
 
 if TYPE_CHECKING:
-    from slt_compress.api import compare, evaluate, export, search
+    from slt_compress.api import bench, compare, evaluate, export, search
+    from slt_compress.benchmark.config import BenchConfig
+    from slt_compress.benchmark.results import BenchResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
 
 __all__ = [
+    "BenchConfig",
+    "BenchResult",
     "ComparisonResult",
     "Evaluation",
     "ExportConfig",
@@ -38,6 +42,7 @@ __all__ = [
     "TrainingProgress",
     "UnmeasuredError",
     "__version__",
+    "bench",
     "compare",
     "evaluate",
     "export",
@@ -47,6 +52,8 @@ __all__ = [
 # Name -> module that it lies in. `slt-compress --help` imports this package, so torch, numpy and safetensors wait until
 # one of these is used.
 _LAZY = {
+    "BenchConfig": "slt_compress.benchmark.config",
+    "BenchResult": "slt_compress.benchmark.results",
     "ComparisonResult": "slt_compress.comparison.results",
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
@@ -57,6 +64,7 @@ _LAZY = {
     "Ticket": "slt_compress.ticket.ticket",
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
+    "bench": "slt_compress.api",
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",

@@ -1,4 +1,4 @@
-"""The front door for Python: search, evaluate, export and compare.
+"""The front door for Python: search, evaluate, export, bench and compare.
 
 By the names that the command line knows:
 
@@ -7,6 +7,7 @@ By the names that the command line knows:
 >>> result.ticket.save("resnet18.safetensors")
 >>> slt_compress.evaluate("resnet18.safetensors").accuracy
 >>> slt_compress.export("resnet18.safetensors", "resnet18.onnx")
+>>> slt_compress.bench(["resnet18.safetensors"]).rows[0].ratio["latency_seconds"]
 
 With a network, data and a task of your own:
 
@@ -26,6 +27,10 @@ from typing import Any, TypeVar
 
 import torch
 
+from slt_compress.benchmark.candidates import File
+from slt_compress.benchmark.config import BenchConfig
+from slt_compress.benchmark.results import BenchResult
+from slt_compress.benchmark.run import bench as run_bench
 from slt_compress.comparison.grid import Plan
 from slt_compress.comparison.results import ComparisonResult
 from slt_compress.comparison.run import compare as run_comparison
@@ -64,7 +69,7 @@ from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 
-_Config = TypeVar("_Config", SearchConfig, ExportConfig)
+_Config = TypeVar("_Config", SearchConfig, ExportConfig, BenchConfig)
 
 
 @torch_defaults()
@@ -238,6 +243,35 @@ def export(
         task=task,
         counter=reporter.counter,
     )
+
+
+@torch_defaults()
+def bench(
+    files: Sequence[File],
+    *,
+    config: BenchConfig | None = None,
+    source: Given | None = None,
+    reporter: ProgressReporter = SILENT,
+    **settings: Any,
+) -> BenchResult:
+    """Measure what files cost when onnxruntime runs them, each beside the dense export of the same network.
+
+    Args:
+        files: tickets, files of them, and `.onnx` files, whether exported here or not. A ticket stands for its compact
+            export. Files that were not exported here are compared with the first one.
+        config: how they are measured.
+        source: as in `evaluate`.
+        reporter: who is told how the measurement is going.
+        settings: fields of `BenchConfig` that differ from `config`: `batch`, `threads`, `rounds`, `runs`, `provider`
+            and `dims`.
+
+    Raises UsageError for settings out of range, or a file whose inputs cannot be made; TicketError or VerificationError
+    if a file is not what it should be, or onnxruntime refuses it; UnreachableError if a ticket cannot be exported; and
+    LostProcessError if a process that measures is killed, as where memory runs out.
+    """
+    if isinstance(files, str | Path | Ticket):
+        raise UsageError(f"`files` must be a list, got {type(files).__name__}")
+    return run_bench(files, _with(config or BenchConfig(), settings), source, reporter)
 
 
 @torch_defaults()
