@@ -7,7 +7,6 @@ By the names that the command line knows:
 >>> result.ticket.save("resnet18.safetensors")
 >>> slt_compress.evaluate("resnet18.safetensors").accuracy
 >>> slt_compress.export("resnet18.safetensors", "resnet18.onnx")
->>> slt_compress.bench(["resnet18.safetensors"]).rows[0].ratio["latency_seconds"]
 
 With a network, data and a task of your own:
 
@@ -37,7 +36,7 @@ from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig, dataset_folder
 from slt_compress.data.datasets import DIGITS
 from slt_compress.data.hub import HF
-from slt_compress.data.own import as_split, first_batch
+from slt_compress.data.own import as_split
 from slt_compress.data.splits import IndexedSplit, Reading, Split
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
@@ -58,11 +57,9 @@ from slt_compress.onnx_export.export import (
 from slt_compress.onnx_export.export import export as write_onnx
 from slt_compress.onnx_export.forms import FORMS
 from slt_compress.pipeline.find import SearchResult, find_ticket
-from slt_compress.pipeline.images import images_for
+from slt_compress.pipeline.images import check_inputs, images_for
 from slt_compress.pipeline.prepare import OwnData
-from slt_compress.pipeline.trial import records
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
-from slt_compress.tasks.record import TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -165,7 +162,7 @@ def evaluate(
     else:
         _one_kind_of_data(dataset, data_dir, workers, skip_unreadable)
         split, _ = as_split(test, "test", BATCH_SIZE)
-        _check_inputs(opened.record, split)
+        check_inputs(opened.record, split)
     with reporter.counter("evaluating") as report:
         return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task)
 
@@ -225,7 +222,7 @@ def export(
         split, calibration = _own_data_to_check(test, train)
         for part in (split, calibration):
             if part is not None:
-                _check_inputs(NetworkRecord.of(opened), part)
+                check_inputs(NetworkRecord.of(opened), part)
     else:
         reading = _reading(workers, skip_unreadable)
         split, calibration = _images_to_check(opened, chosen, dataset, _path(data_dir), reporter, reading)
@@ -257,20 +254,13 @@ def bench(
     """Measure what files cost when onnxruntime runs them, each beside the dense export of the same network.
 
     Args:
-        files: tickets, files of them, and `.onnx` files, whether exported here or not. A ticket stands for its compact
-            export. Files that were not exported here are compared with the first one.
-        config: how they are measured.
-        source: as in `evaluate`.
-        reporter: who is told how the measurement is going.
-        settings: fields of `BenchConfig` that differ from `config`: `batch`, `threads`, `rounds`, `runs`, `provider`
-            and `dims`.
+        files: tickets, which stand for their compact exports, and any `.onnx` files.
+        config: how they are measured; `settings` are fields of it that differ, such as `batch`, `threads` or `rounds`.
+        source, reporter: as in `evaluate`.
 
-    Raises UsageError for settings out of range, or a file whose inputs cannot be made; TicketError or VerificationError
-    if a file is not what it should be, or onnxruntime refuses it; UnreachableError if a ticket cannot be exported; and
-    LostProcessError if a process that measures is killed, as where memory runs out.
+    Raises UsageError for settings out of range or inputs that cannot be made, TicketError, VerificationError or
+    UnreachableError if a file is not what it should be, and LostProcessError if memory runs out.
     """
-    if isinstance(files, str | Path | Ticket):
-        raise UsageError(f"`files` must be a list, got {type(files).__name__}")
     return run_bench(files, _with(config or BenchConfig(), settings), source, reporter)
 
 
@@ -392,19 +382,6 @@ def _one_kind_of_data(dataset: str | None, data_dir: object, workers: int | None
         raise UsageError("give a `dataset` by name, or `test`, not both")
     if option := Reading(workers, skip_unreadable).asked_for:
         raise UsageError(f"`{option}` is for images of a `dataset`; `test` is read as it is")
-
-
-def _check_inputs(record: NetworkRecord, split: Split) -> None:
-    """Raise UsageError, with both shapes, if a user's data is not what a network takes."""
-    found = records(first_batch(split, "test")[0])
-    if record.preprocessing:  # pixels, which it is given as whole numbers
-        found = tuple(replace(one, dtype="float32") if one.dtype == "uint8" else one for one in found)
-    if found != record.inputs:
-        raise UsageError(f"the network takes {_described(record.inputs)}, the data has {_described(found)}")
-
-
-def _described(tensors: Sequence[TensorRecord]) -> str:
-    return ", ".join(f"{one.dtype} {one.shape}" for one in tensors)
 
 
 def _own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:

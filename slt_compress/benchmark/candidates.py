@@ -22,6 +22,7 @@ from slt_compress.onnx_export.export import ExportConfig, check, export
 from slt_compress.progress import ProgressReporter
 from slt_compress.ticket.ticket import Ticket
 
+COMPACT, DENSE = "compact", "dense"  # of `onnx_export.forms`
 _AS_DENSE = 0.98  # of the bytes of a folded graph: a file of this size has its weights as constants, too
 
 File = Ticket | str | Path
@@ -55,12 +56,36 @@ class Candidates:
     found: list[Candidate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, file: str, measured: str, path: Path) -> int:
-        """Add an ONNX file and return its place; it is compared with itself."""
+    def add(self, file: str, measured: str, graph: Graph) -> int:
+        """Add an ONNX file, which is compared with itself so far, and return its place."""
         place = len(self.found)
-        label = file if measured else str(path)
-        self.found.append(Candidate(file, measured, read_graph(path, label), place))
+        self.found.append(Candidate(file, measured, graph, place))
         return place
+
+
+@dataclass
+class _Exporter:
+    """Exports tickets into a folder.
+
+    Attributes:
+        folder: where to.
+        source: builds the network of tickets of a user's own.
+        reporter: who is told.
+    """
+
+    folder: Path
+    source: Given | None
+    reporter: ProgressReporter
+
+    def export(self, ticket: Ticket, name: str, form: str) -> Graph:
+        """Return the graph of an export in a form; `name` is that of the ticket in messages."""
+        self.reporter.note(f"exporting {name} with {form} weights")
+        path = self.folder / f"{len(list(self.folder.iterdir()))}-{form}.onnx"
+        try:
+            export(module_of(ticket, self.source if _is_own(ticket) else None), ticket, path, ExportConfig(form))
+        except (UnreachableError, VerificationError) as error:
+            raise type(error)(f"{name} cannot be exported: {error}") from error
+        return read_graph(path, name)
 
 
 def candidates(files: Sequence[File], folder: Path, source: Given | None, reporter: ProgressReporter) -> Candidates:
@@ -69,46 +94,56 @@ def candidates(files: Sequence[File], folder: Path, source: Given | None, report
     `source` builds the network of tickets of a user's own. Raises UsageError, TicketError, VerificationError or
     UnreachableError if a file is not what it should be or cannot be exported.
     """
+    opened = [_open(file) for file in files]  # all of them before any export: that takes long
+    tickets = {place: one for place, one in enumerate(opened) if isinstance(one, Ticket)}
+    if source is not None and not any(map(_is_own, tickets.values())):
+        raise UsageError("`source` has no meaning without a ticket of a network of your own")
+    exporter = _Exporter(folder, source, reporter)
     result = Candidates()
-    tickets: dict[int, Ticket] = {}
-    for place, file in enumerate(files):
-        if not isinstance(file, Ticket) and is_onnx(file):
-            result.add(str(file), "", Path(file))
+    for file, one in zip(files, opened, strict=True):
+        if isinstance(one, Graph):
+            result.add(str(file), "", one)
             continue
-        tickets[place] = ticket = file if isinstance(file, Ticket) else Ticket.load(file)
-        name = f"the ticket of {ticket.provenance.model.title}" if isinstance(file, Ticket) else str(file)
-        form = "compact"
-        try:
-            check(ticket, ExportConfig(form))
-        except UnreachableError:
-            form = "dense"
+        name = f"the ticket of {one.provenance.model.title}" if isinstance(file, Ticket) else str(file)
+        form = _form(one)
+        if form == DENSE:
             result.notes.append(
                 f"{name}: its weights cannot be regenerated in a graph, so its dense export is measured"
             )
-        result.add(name, f"{form} export", _exported(ticket, name, form, folder, source, reporter))
-    if source is not None and not any(map(_is_own, tickets.values())):
-        raise UsageError("`source` has no meaning without a ticket of a network of your own")
-    references = _of_tickets(tickets, result, folder, source, reporter)
+        result.add(name, f"{form} export", exporter.export(one, name, form))
+    references = _of_tickets(tickets, result, exporter)
     for place in range(len(files)):
-        graph = result.found[place].graph
-        if graph.ticket is not None and graph.ticket not in references:
-            references[graph.ticket] = _of_exports(graph.ticket, result, folder)
-        result.found[place].reference = references.get(graph.ticket, 0)
+        digest = result.found[place].graph.ticket
+        if digest is not None and digest not in references:
+            references[digest] = _of_exports(digest, result, folder)
+        result.found[place].reference = references.get(digest, 0)
     return result
 
 
-def _of_tickets(
-    tickets: dict[int, Ticket], result: Candidates, folder: Path, source: Given | None, reporter: ProgressReporter
-) -> dict[str | None, int]:
+def _open(file: File) -> Ticket | Graph:
+    if isinstance(file, Ticket):
+        return file
+    return read_graph(Path(file), str(file)) if is_onnx(file) else Ticket.load(file)
+
+
+def _form(ticket: Ticket) -> str:
+    """Return the form that a ticket is measured in."""
+    try:
+        check(ticket, ExportConfig(COMPACT))
+    except UnreachableError:
+        return DENSE
+    return COMPACT
+
+
+def _of_tickets(tickets: dict[int, Ticket], result: Candidates, exporter: _Exporter) -> dict[str | None, int]:
     """Return the places of the dense exports of tickets, by their digests."""
     references: dict[str | None, int] = {}
     for place, ticket in tickets.items():
-        one = result.found[place]
-        if one.measured == "dense export":
+        if _form(ticket) == DENSE:
             references[ticket.digest] = place
         elif ticket.digest not in references:
-            path = _exported(ticket, one.file, "dense", folder, source, reporter)
-            references[ticket.digest] = result.add(one.file, "dense export", path)
+            name = result.found[place].file
+            references[ticket.digest] = result.add(name, f"{DENSE} export", exporter.export(ticket, name, DENSE))
     return references
 
 
@@ -126,21 +161,9 @@ def _of_exports(digest: str, result: Candidates, folder: Path) -> int:
     first = result.found[in_full[0]]
     target = folder / f"{len(result.found)}-constants.onnx"
     write_dense(first.graph.path, target)
-    limit = _AS_DENSE * target.stat().st_size
-    dense = [place for place in in_full if result.found[place].graph.bytes >= limit]
-    return dense[0] if dense else result.add(first.file, "weights as constants", target)
-
-
-def _exported(
-    ticket: Ticket, name: str, form: str, folder: Path, source: Given | None, reporter: ProgressReporter
-) -> Path:
-    reporter.note(f"exporting {name} with {form} weights")
-    path = folder / f"{len(list(folder.iterdir()))}-{form}.onnx"
-    try:
-        export(module_of(ticket, source if _is_own(ticket) else None), ticket, path, ExportConfig(form))
-    except (UnreachableError, VerificationError) as error:
-        raise type(error)(f"{name} cannot be exported: {error}") from error
-    return path
+    dense = read_graph(target, first.file)
+    same = [place for place in in_full if result.found[place].graph.bytes >= _AS_DENSE * dense.bytes]
+    return same[0] if same else result.add(first.file, "weights as constants", dense)
 
 
 def _is_own(ticket: Ticket) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 from slt_compress.errors import LostProcessError, SltError, VerificationError
 
 _WORKER = Path(__file__).with_name("worker.py")
+_NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")  # how onnxruntime says so
+_LONGEST = 300  # characters of what onnxruntime says
 
 
 @dataclass
@@ -85,11 +87,14 @@ def _above(peak: int | None, base: int | None) -> int | None:
 
 
 def _refused(report: dict[str, Any], label: str) -> SltError:
-    text, batch = " ".join(report["error"].split())[:300], report["batch"]
-    if report["type"] == "MemoryError":
-        return LostProcessError(f"there is not enough memory for {label} at batch {batch}: {text}")
+    text, batch = " ".join(report["error"].split()), report["batch"]
     at = f" at batch {batch}" if batch else ""
-    return VerificationError(f"onnxruntime cannot {'run' if batch else 'load'} {label}{at}: {text}")
+    if report["type"] == "MemoryError" or any(words in text for words in _NO_MEMORY):
+        return LostProcessError(
+            f"there is not enough memory for {label}{at}" + (": give a smaller `batch`" if at else "")
+        )
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+    return VerificationError(f"onnxruntime cannot {'run' if batch else 'load'} {label}{at}: {shown}")
 
 
 def _working_on(sample: Sample, request: dict[str, Any]) -> str:

@@ -98,7 +98,8 @@ class Measured:
         return sorted(self.samples[0].run_seconds)
 
 
-_OF_ROUNDS = ("latency_seconds", "latency_p95_seconds", "session_seconds", "session_peak_bytes", "peak_bytes")
+_OF_SESSIONS = ("session_seconds", "session_peak_bytes")
+_OF_ROUNDS = ("latency_seconds", "latency_p95_seconds", *_OF_SESSIONS, "peak_bytes")
 
 
 def rows(measured: Sequence[Measured]) -> tuple[Row, ...]:
@@ -108,8 +109,9 @@ def rows(measured: Sequence[Measured]) -> tuple[Row, ...]:
 
 def _row(one: Measured, reference: Measured, batch: int) -> Row:
     values = {name: _by_round(one, batch, name) for name in (*_OF_ROUNDS, "base_bytes")}
-    others = {name: _by_round(reference, batch, name) for name in _OF_ROUNDS} if batch in reference.batches else {}
-    ratio = {name: _ratio(values[name], others.get(name, [])) for name in _OF_ROUNDS}
+    common = _OF_ROUNDS if batch in reference.batches else _OF_SESSIONS
+    ratio: dict[str, float | None] = dict.fromkeys(_OF_ROUNDS)
+    ratio |= {name: _ratio(values[name], _by_round(reference, batch, name)) for name in common}
     latency = float(np.median(values["latency_seconds"]))  # type: ignore[arg-type]
     found: dict[str, Any] = {name: _median(each) for name, each in values.items()}
     found |= {"images_per_second": batch / latency, "bytes": one.candidate.graph.bytes, "macs": one.macs}
@@ -145,5 +147,5 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 def _ratio(values: Sequence[float | None], others: Sequence[float | None]) -> float | None:
     """Return the median over the rounds of the ratio of two values."""
-    pairs = zip(values, others, strict=False)  # there are no others where the batch was not measured
+    pairs = zip(values, others, strict=True)
     return _median([value / other for value, other in pairs if value is not None and other])

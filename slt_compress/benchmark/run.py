@@ -22,6 +22,7 @@ from slt_compress.benchmark.results import BenchResult, Measured, rows
 from slt_compress.errors import UsageError
 from slt_compress.models.source import Given
 from slt_compress.progress import ProgressReporter
+from slt_compress.ticket.ticket import Ticket
 from slt_compress.version import __version__
 
 Batches = list[tuple[int, list[Entry]]]  # batch sizes in ascending order, with the inputs of each
@@ -33,6 +34,8 @@ def bench(files: Sequence[File], config: BenchConfig, source: Given | None, repo
     Raises UsageError for a provider that onnxruntime does not list or inputs that cannot be made, and what
     `candidates` and `processes.run_process` raise.
     """
+    if isinstance(files, str | Path | Ticket):
+        raise UsageError(f"expected a list of files, got {files!r}")
     if not files:
         raise UsageError("there is no file to measure")
     known = onnxruntime.get_available_providers()
@@ -49,8 +52,8 @@ def bench(files: Sequence[File], config: BenchConfig, source: Given | None, repo
 
 
 def plan(chosen: Candidates, config: BenchConfig) -> list[Batches]:
-    """Return what each candidate runs: the batch sizes asked for, or the only one that it takes, which is noted; and
-    those of the files that are compared with it.
+    """Return what each candidate runs: the batch sizes asked for and those that others take alone; or the only one that
+    it takes, which is noted.
 
     Raises UsageError for inputs that cannot be made, and for a dimension that no input has.
     """
@@ -58,22 +61,22 @@ def plan(chosen: Candidates, config: BenchConfig) -> list[Batches]:
     unknown = [name for name in config.dims if name not in named]
     if unknown:
         raise UsageError(f"`dims` sets {unknown[0]}, which is no dimension of an input")
-    sizes = [{one.graph.fixed_batch} if one.graph.fixed_batch else set(config.batch) for one in chosen.found]
+    fixed = {one.graph.fixed_batch for one in chosen.found}
+    batches = []
     for one in chosen.found:
-        fixed = one.graph.fixed_batch
-        if fixed and config.batch != (fixed,):
-            chosen.notes.append(f"{one.label} takes batches of {fixed} alone")
-        if fixed and not chosen.found[one.reference].graph.fixed_batch:
-            sizes[one.reference].add(fixed)
-    return [
-        [(size, one.graph.entries(one.label, size, config.dims)) for size in sorted(filter(None, taken))]
-        for one, taken in zip(chosen.found, sizes, strict=True)
-    ]
+        alone = one.graph.fixed_batch
+        if alone and config.batch != (alone,):
+            chosen.notes.append(f"{one.label} takes batches of {alone} alone")
+        sizes = [alone] if alone else sorted({*config.batch, *filter(None, fixed)})
+        batches.append([(size, one.graph.entries(one.label, size, config.dims)) for size in sizes])
+    return batches
 
 
 def order(count: int, turn: int) -> list[int]:
-    """Return the places 0 … count - 1 as a round takes them: each round begins one further, every other backwards."""
-    places = [(turn + step) % count for step in range(count)]
+    """Return the places 0 … count - 1 as a round takes them: every other round goes back the way of the one before,
+    which began one further than the last.
+    """
+    places = [(turn // 2 + step) % count for step in range(count)]
     return places[::-1] if turn % 2 else places
 
 
@@ -83,7 +86,7 @@ def _measured(
     _check_memory(chosen, batches)
     samples: list[list[Sample]] = [[] for _ in chosen.found]
     total = config.rounds * len(chosen.found)
-    reporter.note(f"measuring in {total} processes")
+    reporter.note(f"measuring, files: {len(chosen.found)}, rounds: {config.rounds}")
     with reporter.counter("measuring") as report:
         for turn in range(config.rounds):
             for step, place in enumerate(order(len(chosen.found), turn)):

@@ -106,14 +106,18 @@ def _render(printer: "Printer", result: "BenchResult", files: Sequence[Path], so
         ("software", f"onnxruntime {result.versions['onnxruntime']}, Python {result.versions['python']}"),
         *(("note", note) for note in result.notes),
     ]
-    printer.result(result.to_json(), lines, advice=_advice(files, source))
+    printer.result(result.to_json(), lines, advice=_advice(result, files, source))
 
 
-def _advice(files: Sequence[Path], source: str | None) -> str:
-    """Return the next command for the first ticket."""
+def _advice(result: "BenchResult", files: Sequence[Path], source: str | None) -> str:
+    """Return the command that writes what was measured of the first ticket."""
     tickets = [file for file in files if file.suffix.lower() != ".onnx"]
-    options = ["--source", source] if source else []
-    return f"next: {shell('slt-compress', 'export', tickets[0], *options)}" if tickets else ""
+    if not tickets:
+        return ""
+    measured = next(row.measured for row in result.rows if row.file == str(tickets[0]))
+    options = ["--weights", "dense"] if measured == "dense export" else []
+    options += ["--source", source] if source else []
+    return f"next: {shell('slt-compress', 'export', tickets[0], *options)}"
 
 
 def _label(row: "Row") -> str:

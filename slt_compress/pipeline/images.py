@@ -1,5 +1,6 @@
-"""The images to measure a finished network on."""
+"""What to measure a finished network on: images, or data of a user's own."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,10 +9,12 @@ import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, open_dataset
 from slt_compress.data.hub import HF
-from slt_compress.data.splits import IndexedSplit, Part, Reading, Wanted
+from slt_compress.data.own import first_batch
+from slt_compress.data.splits import IndexedSplit, Part, Reading, Split, Wanted
 from slt_compress.errors import DataError, UsageError, few
+from slt_compress.pipeline.trial import records
 from slt_compress.progress import SILENT, ProgressReporter, warn
-from slt_compress.tasks.record import MULTI_LABEL
+from slt_compress.tasks.record import MULTI_LABEL, TensorRecord
 from slt_compress.ticket.record import NetworkRecord
 
 
@@ -61,3 +64,16 @@ def images_for(
     if most is not None and most < len(split):
         split = split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:most])
     return split
+
+
+def check_inputs(record: NetworkRecord, split: Split) -> None:
+    """Raise UsageError, with both shapes, if a user's data is not what a network takes."""
+    found = records(first_batch(split, "test")[0])
+    if record.preprocessing:  # pixels, which it is given as whole numbers
+        found = tuple(replace(one, dtype="float32") if one.dtype == "uint8" else one for one in found)
+    if found != record.inputs:
+        raise UsageError(f"the network takes {_described(record.inputs)}, the data has {_described(found)}")
+
+
+def _described(tensors: Sequence[TensorRecord]) -> str:
+    return ", ".join(f"{one.dtype} {one.shape}" for one in tensors)
