@@ -15,7 +15,9 @@ from slt_compress.errors import SltError
 from slt_compress.version import __version__
 
 if TYPE_CHECKING:
-    from slt_compress.api import compare, evaluate, export, search
+    from slt_compress.api import bench, compare, evaluate, export, search
+    from slt_compress.benchmark.config import BenchConfig
+    from slt_compress.benchmark.results import BenchResult
     from slt_compress.c_export.export import CExportConfig, CExportResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
 
 __all__ = [
+    "BenchConfig",
+    "BenchResult",
     "CExportConfig",
     "CExportResult",
     "ComparisonResult",
@@ -41,6 +45,7 @@ __all__ = [
     "TrainingProgress",
     "UnmeasuredError",
     "__version__",
+    "bench",
     "compare",
     "evaluate",
     "export",
@@ -50,6 +55,8 @@ __all__ = [
 # Name -> module that it lies in. `slt-compress --help` imports this package, so torch, numpy and safetensors wait until
 # one of these is used.
 _LAZY = {
+    "BenchConfig": "slt_compress.benchmark.config",
+    "BenchResult": "slt_compress.benchmark.results",
     "CExportConfig": "slt_compress.c_export.export",
     "CExportResult": "slt_compress.c_export.export",
     "ComparisonResult": "slt_compress.comparison.results",
@@ -62,6 +69,7 @@ _LAZY = {
     "Ticket": "slt_compress.ticket.ticket",
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
+    "bench": "slt_compress.api",
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",

@@ -1,4 +1,4 @@
-"""The front door for Python: search, evaluate, export and compare.
+"""The front door for Python: search, evaluate, export, bench and compare.
 
 By the names that the command line knows:
 
@@ -26,6 +26,10 @@ from typing import Any, Literal, TypeVar, overload
 
 import torch
 
+from slt_compress.benchmark.candidates import File
+from slt_compress.benchmark.config import BenchConfig
+from slt_compress.benchmark.results import BenchResult
+from slt_compress.benchmark.run import bench as run_bench
 from slt_compress.c_export import export as c_export
 from slt_compress.c_export.export import CExportConfig, CExportResult
 from slt_compress.comparison.grid import Plan
@@ -33,7 +37,7 @@ from slt_compress.comparison.results import ComparisonResult
 from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig
 from slt_compress.data import places
-from slt_compress.data.own import as_split, first_batch
+from slt_compress.data.own import as_split
 from slt_compress.data.splits import IndexedSplit, Reading, Split
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
@@ -47,11 +51,9 @@ from slt_compress.onnx_export import export as onnx_export
 from slt_compress.onnx_export.export import ExportConfig, ExportResult
 from slt_compress.onnx_export.forms import FORMS
 from slt_compress.pipeline.find import SearchResult, find_ticket
-from slt_compress.pipeline.images import CALIBRATION_IMAGES, images_for, images_to_check
+from slt_compress.pipeline.images import CALIBRATION_IMAGES, check_inputs, images_for, images_to_check
 from slt_compress.pipeline.prepare import OwnData
-from slt_compress.pipeline.trial import records
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
-from slt_compress.tasks.record import TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -59,7 +61,7 @@ from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 
 AnyTicket = Ticket | str | Path  # a ticket, or the file of one
-_Config = TypeVar("_Config", SearchConfig, ExportConfig, CExportConfig)
+_Config = TypeVar("_Config", SearchConfig, ExportConfig, CExportConfig, BenchConfig)
 
 
 @torch_defaults()
@@ -154,7 +156,7 @@ def evaluate(
     else:
         _one_kind_of_data(dataset, data_dir, workers, skip_unreadable)
         split, _ = as_split(test, "test", BATCH_SIZE)
-        _check_inputs(opened.record, split)
+        check_inputs(opened.record, split)
     with reporter.counter("evaluating") as report:
         return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task)
 
@@ -234,7 +236,7 @@ def export(
         split, calibration = _own_data_to_check(test, train)
         for part in (split, calibration):
             if part is not None:
-                _check_inputs(NetworkRecord.of(opened), part)
+                check_inputs(NetworkRecord.of(opened), part)
     else:
         record, reading = NetworkRecord.of(opened), _reading(workers, skip_unreadable)
         split, calibration = images_to_check(record, dataset, _path(data_dir), reporter, exact=exact, reading=reading)
@@ -253,6 +255,28 @@ def export(
     return onnx_export.export(
         module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
     )
+
+
+@torch_defaults()
+def bench(
+    files: Sequence[File],
+    *,
+    config: BenchConfig | None = None,
+    source: Given | None = None,
+    reporter: ProgressReporter = SILENT,
+    **settings: Any,
+) -> BenchResult:
+    """Measure what files cost when onnxruntime runs them, each beside the dense export of the same network.
+
+    Args:
+        files: tickets, which stand for their compact exports, and any `.onnx` files.
+        config: how they are measured; `settings` are fields of it that differ, such as `batch`, `threads` or `rounds`.
+        source, reporter: as in `evaluate`.
+
+    Raises UsageError for settings out of range or inputs that cannot be made, TicketError, VerificationError or
+    UnreachableError if a file is not what it should be, and LostProcessError if memory runs out.
+    """
+    return run_bench(files, _with(config or BenchConfig(), settings), source, reporter)
 
 
 @torch_defaults()
@@ -364,19 +388,6 @@ def _one_kind_of_data(dataset: str | None, data_dir: object, workers: int | None
         raise UsageError("give a `dataset` by name, or `test`, not both")
     if option := Reading(workers, skip_unreadable).asked_for:
         raise UsageError(f"`{option}` is for images of a `dataset`; `test` is read as it is")
-
-
-def _check_inputs(record: NetworkRecord, split: Split) -> None:
-    """Raise UsageError, with both shapes, if a user's data is not what a network takes."""
-    found = records(first_batch(split, "test")[0])
-    if record.preprocessing:  # pixels, which it is given as whole numbers
-        found = tuple(replace(one, dtype="float32") if one.dtype == "uint8" else one for one in found)
-    if found != record.inputs:
-        raise UsageError(f"the network takes {_described(record.inputs)}, the data has {_described(found)}")
-
-
-def _described(tensors: Sequence[TensorRecord]) -> str:
-    return ", ".join(f"{one.dtype} {one.shape}" for one in tensors)
 
 
 def _own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:

@@ -26,7 +26,7 @@ class MissingDatasetError(DataError):
 
 
 class LostProcessError(SltError):
-    """Another process of the same search is gone."""
+    """Another process that shares in the work is gone."""
 
 
 class FailedRunsError(SltError):

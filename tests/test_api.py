@@ -53,6 +53,8 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], tmp_path: Path) -
     found.ticket.save(tmp_path / "t.safetensors")
     slt_compress.evaluate(tmp_path / "t.safetensors")
     slt_compress.export(tmp_path / "t.safetensors", tmp_path / "t.onnx")
+    (row, dense) = slt_compress.bench([tmp_path / "t.onnx"], batch=[8], rounds=1, runs=1).rows
+    assert (row.batch, row.runs, row.compared_with) == (8, 1, f"{dense.file} ({dense.measured})")
     assert capfd.readouterr() == ("", "")
 
 

@@ -41,17 +41,20 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("config", "data", "errors", "evaluation", "masking", "methods", "models", "prng", "progress", "tasks"),
         *("ticket", "training", "version"),
     },
+    "benchmark": {"errors", "evaluation", "models", "onnx_export", "progress", "ticket", "version"},
     "comparison": {
         *("config", "data", "errors", "evaluation", "files", "masking", "methods", "models", "pipeline", "prng"),
         *("progress", "tasks", "ticket", "training", "version"),
     },
     "api": {
-        *("c_export", "comparison", "config", "data", "errors", "evaluation", "files", "models", "onnx_export"),
+        *("benchmark", "c_export", "comparison", "config", "data", "errors", "evaluation", "files", "models"),
+        *("onnx_export",),
         *("pipeline", "progress", "tasks", "ticket", "training"),
     },
     "cli": {
         "api",
         *(
+            "benchmark",
             "c_export",
             "comparison",
             "config",
@@ -61,9 +64,8 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
             "files",
             "methods",
             "models",
-            "onnx_export",
         ),
-        *("pipeline", "prng", "progress", "tasks", "ticket", "training", "version"),
+        *("onnx_export", "pipeline", "prng", "progress", "tasks", "ticket", "training", "version"),
     },
 }
 
@@ -74,11 +76,12 @@ LIBRARIES = {  # library -> the only modules that may import it
     "PIL": {"data.decoding"},
     "datasets": {"data.hub"},
     "huggingface_hub": {"data.hub"},
-    "onnx": {*(name for name in MODULES if name.startswith("onnx_export.")), "c_export.graph"},
+    "onnx": {"benchmark.graph", "c_export.graph", *(name for name in MODULES if name.startswith("onnx_export."))},
     "onnx_ir": {name for name in MODULES if name.startswith("onnx_export.")},
     "onnxscript": {"onnx_export.trace"},
     "onnxruntime": {
         *("evaluation.onnxruntime_backend", "onnx_export.forms", "onnx_export.parity", "onnx_export.quantise"),
+        *("benchmark.graph", "benchmark.run", "benchmark.worker"),
     },
     "matplotlib": {"comparison.plots"},
     "typer": {name for name in MODULES if name.startswith("cli.")},
@@ -93,6 +96,7 @@ NEEDS_NO_TORCH = {
     *("masking.codecs", "methods.registry", "data.preprocessing", "comparison.results", "comparison.plots"),
     *("data.csv_file", "data.places", "data.reference"),
     *("comparison.grid", "cli.console", "cli.options", "cli.source", "training.logs", "tasks.record"),
+    *("benchmark.config", "benchmark.worker"),
 }
 NEEDS_NOTHING_HEAVY = {"cli.main", "methods.registry", "errors", "progress", "version"}
 HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplotlib", "sklearn"}
@@ -100,7 +104,7 @@ HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplo
 MOST_LINES = 400
 MOST_AT_THE_TOP = 10
 MOST_PARAMETERS = 8
-FUNCTIONS_TO_COME = {"search", "evaluate", "export", "compare", "prune", "train", "predict"}
+FUNCTIONS_TO_COME = {"search", "evaluate", "bench", "export", "compare", "prune", "train", "predict"}
 
 
 def libraries(found: set[Import], *, at_import: bool = False) -> set[str]:
@@ -214,7 +218,17 @@ def test_benchmarks_and_tests_stand_alone() -> None:
 
 def test_the_facade_lists_the_product() -> None:
     public = set(slt_compress.__all__)
-    assert public >= {"search", "evaluate", "export", "compare", "Ticket", "SltError", "SearchConfig", "SearchResult"}
+    assert public >= {
+        "search",
+        "evaluate",
+        "export",
+        "bench",
+        "compare",
+        "Ticket",
+        "SltError",
+        "SearchConfig",
+        "SearchResult",
+    }
     assert slt_compress.Ticket.__module__ == "slt_compress.ticket.ticket"
     with pytest.raises(AttributeError, match="has no attribute 'Tocket'"):
         slt_compress.Tocket  # noqa: B018

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slt_compress.progress import ReportCount, ReportTraining, TrainingLog, TrainingProgress
 
 _PATIENCE = 2.0  # seconds before a progress bar appears
+_TABLE_WIDTH = 1_000  # characters that a table may take; it takes what its columns need
 _LINE_EVERY = 10.0  # seconds between two lines about a run, away from a terminal
 
 
@@ -106,7 +107,7 @@ class Printer:
             table.add_row(*map(plain, row))
         # A table never wraps its rows: piped into a file it would lose its columns.
         with _delivering(self._results):
-            _Screen(file=self._results, highlight=False, width=max(self._out.width, 160)).print(table)
+            _Screen(file=self._results, highlight=False, width=_TABLE_WIDTH).print(table)
 
     @contextlib.contextmanager
     def training_progress(self) -> Iterator["ReportTraining | None"]:

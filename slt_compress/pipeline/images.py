@@ -1,5 +1,6 @@
-"""The images to measure a finished network on, and those to calibrate an exported one with."""
+"""What to measure a finished network on, images or data of a user's own, and what to calibrate an exported one with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, DIGITS, open_dataset
+from slt_compress.data.own import first_batch
 from slt_compress.data.reference import HF
-from slt_compress.data.splits import IndexedSplit, Part, Reading, Wanted
+from slt_compress.data.splits import IndexedSplit, Part, Reading, Split, Wanted
 from slt_compress.errors import DataError, UsageError, few
+from slt_compress.pipeline.trial import records
 from slt_compress.progress import SILENT, ProgressReporter, warn
-from slt_compress.tasks.record import MULTI_LABEL
+from slt_compress.tasks.record import MULTI_LABEL, TensorRecord
 from slt_compress.ticket.record import NetworkRecord
 
 EXACT_IMAGES = 2_000  # test images that are enough to check an export whose predictions must all be the same
@@ -99,3 +102,16 @@ def images_to_check(
         return test, None
     train = images_for(record, name, folder, reporter, part="train", most=CALIBRATION_IMAGES, reading=reading)
     return test, train
+
+
+def check_inputs(record: NetworkRecord, split: Split) -> None:
+    """Raise UsageError, with both shapes, if a user's data is not what a network takes."""
+    found = records(first_batch(split, "test")[0])
+    if record.preprocessing:  # pixels, which it is given as whole numbers
+        found = tuple(replace(one, dtype="float32") if one.dtype == "uint8" else one for one in found)
+    if found != record.inputs:
+        raise UsageError(f"the network takes {_described(record.inputs)}, the data has {_described(found)}")
+
+
+def _described(tensors: Sequence[TensorRecord]) -> str:
+    return ", ".join(f"{one.dtype} {one.shape}" for one in tensors)

@@ -3,6 +3,7 @@
 The moments are counted in imported modules, not in seconds: they are as far into a command on a slow machine.
 """
 
+import contextlib
 import fcntl
 import os
 import random
@@ -28,6 +29,7 @@ COMMANDS = {  # what runs, the moments it is interrupted at, and a number of mod
     "verify": (("verify", "{ticket}"), 20, 1000),
     "evaluate": (("evaluate", "{ticket}"), 3, 3000),
     "evaluate-onnx": (("evaluate", "{onnx}"), 2, 3000),
+    "bench": (("bench", "{onnx}"), 1, 2200),
     "export": (("export", "{ticket}", "--output", "o.onnx"), 2, 3800),
     "search": ((*SEARCH, "--epochs", "100000"), 3, 3000),
     "compare": ((*COMPARE, "--output", "grid"), 1, 2200),
@@ -122,6 +124,27 @@ def test_a_search_at_work_stops(start: Callable[..., "subprocess.Popen[str]"], t
     time.sleep(pause)
     process.send_signal(signal.SIGINT)
     assert "nothing was written (--checkpoint-every STEPS would" in interrupted(process, tmp_path)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.7])
+def test_a_measurement_stops_with_its_process(
+    files: dict[str, str], start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, pause: float
+) -> None:
+    process = start("bench", files["onnx"], "--rounds", 1, "--runs", 100_000, "--batch", "512")
+    read_until(process.stderr, "measuring")
+    time.sleep(pause)
+    process.send_signal(signal.SIGINT)
+    interrupted(process, tmp_path)
+    assert not [line for line in children() if str(tmp_path) in line]
+
+
+def children() -> list[str]:
+    """Return the command lines of all processes, where the system lists them."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(entry.read_text(errors="replace"))
+    return found
 
 
 NETWORKS = {
