@@ -3,12 +3,13 @@
     python -m benchmarks.c TICKET:DATA_DIR [TICKET:DATA_DIR …] [--images N]
 
 For each ticket, layout and arithmetic: bytes of code and constants (`size` of the object file, -Os and -O2), static
-memory, the deepest stack of `slt_run` (-O2, painted before), microseconds of processor time an image at -O2 and -O3, and on how many of
-the test images the class is that of torch. The dense loop is the same network with all weights stored as float32 and
+memory, the deepest stack of `slt_run` (-O2), microseconds of processor time an image at -O2 and -O3, and for how many
+of the test images the class is that of torch. The dense loop is the same network with all weights stored as float32 and
 plain loops over them. The programs take turns, each for the same few images, and onnxruntime on one thread takes part;
-figures are medians over the turns. With arm-none-eabi-gcc, picolibc and qemu-system-arm there are also the instructions
-of an image (-Os) on a Cortex-M0 and a Cortex-M4, where the memory of the emulated board is large enough; qemu counts
-them by its virtual clock.
+figures are medians over the turns.
+
+With arm-none-eabi-gcc, picolibc and qemu-system-arm there are also the instructions of an image (-Os) on a Cortex-M0
+and a Cortex-M4, if the memory of the emulated board is large enough; qemu counts them by its virtual clock.
 """
 
 import argparse
@@ -208,8 +209,8 @@ def dense_source(network: Network, module: torch.nn.Module, record: NetworkRecor
             calls.append(f"pool({int(mean)}, {sums}, {kernel}, {stride}, sums, {y});")
     prepare = "".join(
         f"for (int i = 0; i < {pixels.size**2}; i++) "
-        f"x0[{c * pixels.size**2} + i] = ((float)input[i * {pixels.channels} + {c}] / 255.0f - {pixels.mean[c]}f) / {pixels.std[c]}f;"
-        for c in range(pixels.channels)
+        f"x0[{c * pixels.size**2} + i] = ((float)input[i * {pixels.channels} + {c}] / 255.0f - {mean}f) / {std}f;"
+        for c, (mean, std) in enumerate(zip(pixels.mean, pixels.std, strict=True))
     )
     body = "\n".join([prepare, *calls])
     return "\n".join(

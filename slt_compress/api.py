@@ -24,8 +24,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-import torch
-
 from slt_compress.benchmark.candidates import File
 from slt_compress.benchmark.config import BenchConfig
 from slt_compress.benchmark.results import BenchResult
@@ -38,7 +36,7 @@ from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig
 from slt_compress.data import places
 from slt_compress.data.own import as_split
-from slt_compress.data.splits import IndexedSplit, Reading, Split
+from slt_compress.data.splits import Reading, Split
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
 from slt_compress.evaluation.accuracy import BATCH_SIZE, Evaluation
@@ -51,7 +49,7 @@ from slt_compress.onnx_export import export as onnx_export
 from slt_compress.onnx_export.export import ExportConfig, ExportResult
 from slt_compress.onnx_export.forms import FORMS
 from slt_compress.pipeline.find import SearchResult, find_ticket
-from slt_compress.pipeline.images import CALIBRATION_IMAGES, check_inputs, images_for, images_to_check
+from slt_compress.pipeline.images import check_inputs, images_for, images_to_check, own_data_to_check
 from slt_compress.pipeline.prepare import OwnData
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
 from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
@@ -233,7 +231,7 @@ def export(
     module = module_of(opened, source)
     if test is not None or train is not None:
         _one_kind_of_data(dataset, data_dir, workers, skip_unreadable)
-        split, calibration = _own_data_to_check(test, train)
+        split, calibration = own_data_to_check(test, train)
         for part in (split, calibration):
             if part is not None:
                 check_inputs(NetworkRecord.of(opened), part)
@@ -388,18 +386,6 @@ def _one_kind_of_data(dataset: str | None, data_dir: object, workers: int | None
         raise UsageError("give a `dataset` by name, or `test`, not both")
     if option := Reading(workers, skip_unreadable).asked_for:
         raise UsageError(f"`{option}` is for images of a `dataset`; `test` is read as it is")
-
-
-def _own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:
-    """Return a user's data that an export is checked on, and some of what it is calibrated on."""
-    split = None if test is None else as_split(test, "test", BATCH_SIZE)[0]
-    if train is None:
-        return split, None
-    calibration, _ = as_split(train, "train", BATCH_SIZE)
-    if not isinstance(calibration, IndexedSplit):
-        raise UsageError("`train` must be data that can be read in any order, to calibrate on some of it")
-    chosen = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
-    return split, calibration.take(chosen)
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from slt_compress.data.datasets import DATASET_NAMES, DIGITS, open_dataset
-from slt_compress.data.own import first_batch
+from slt_compress.data.own import as_split, first_batch
 from slt_compress.data.reference import HF
 from slt_compress.data.splits import IndexedSplit, Part, Reading, Split, Wanted
 from slt_compress.errors import DataError, UsageError, few
+from slt_compress.evaluation.accuracy import BATCH_SIZE
 from slt_compress.pipeline.trial import records
 from slt_compress.progress import SILENT, ProgressReporter, warn
 from slt_compress.tasks.record import MULTI_LABEL, TensorRecord
@@ -102,6 +103,20 @@ def images_to_check(
         return test, None
     train = images_for(record, name, folder, reporter, part="train", most=CALIBRATION_IMAGES, reading=reading)
     return test, train
+
+
+def own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:
+    """Return a user's data that an export is checked on, and some of what it is calibrated on. Raises UsageError for what
+    cannot be read in any order.
+    """
+    split = None if test is None else as_split(test, "test", BATCH_SIZE)[0]
+    if train is None:
+        return split, None
+    calibration, _ = as_split(train, "train", BATCH_SIZE)
+    if not isinstance(calibration, IndexedSplit):
+        raise UsageError("`train` must be data that can be read in any order, to calibrate on some of it")
+    chosen = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(0))[:CALIBRATION_IMAGES]
+    return split, calibration.take(chosen)
 
 
 def check_inputs(record: NetworkRecord, split: Split) -> None:
