@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -106,8 +107,9 @@ def images_to_check(
 
 
 def own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:
-    """Return a user's data that an export is checked on, and some of what it is calibrated on. Raises UsageError for what
-    cannot be read in any order.
+    """Return a user's data that an export is checked on, and some of what it is calibrated on.
+
+    Raises UsageError for data to calibrate on that cannot be read in any order.
     """
     split = None if test is None else as_split(test, "test", BATCH_SIZE)[0]
     if train is None:
