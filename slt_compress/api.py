@@ -16,19 +16,17 @@ With a network, data and a task of your own:
 >>> slt_compress.export(result.ticket, "net.onnx", source=build_net, test=test_set, metric=metric_fn)
 
 The command line is a thin layer above these functions. They print nothing. A reporter, where one is given, is told how
-long work is going.
+long work is going. What only an export or a comparison needs is imported when one is made: onnx and onnxscript take as
+long to import as a ticket to be measured.
 """
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from slt_compress.comparison.grid import Plan
-from slt_compress.comparison.results import ComparisonResult
-from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig, dataset_folder
 from slt_compress.data.datasets import DIGITS
 from slt_compress.data.hub import HF
@@ -42,16 +40,6 @@ from slt_compress.evaluation.networks import Network, module_of, open_network
 from slt_compress.files import check_apart
 from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.source import Given
-from slt_compress.onnx_export.export import (
-    CALIBRATION_IMAGES,
-    EXACT_IMAGES,
-    MEASURED_IMAGES,
-    ExportConfig,
-    ExportResult,
-    check,
-)
-from slt_compress.onnx_export.export import export as write_onnx
-from slt_compress.onnx_export.forms import FORMS
 from slt_compress.pipeline.find import SearchResult, find_ticket
 from slt_compress.pipeline.images import images_for
 from slt_compress.pipeline.prepare import OwnData
@@ -64,7 +52,11 @@ from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 
-_Config = TypeVar("_Config", SearchConfig, ExportConfig)
+if TYPE_CHECKING:
+    from slt_compress.comparison.results import ComparisonResult
+    from slt_compress.onnx_export.export import ExportConfig, ExportResult
+
+_Config = TypeVar("_Config", SearchConfig, "ExportConfig")
 
 
 @torch_defaults()
@@ -171,7 +163,7 @@ def export(
     ticket: Ticket | str | Path,
     output: str | Path,
     *,
-    config: ExportConfig | None = None,
+    config: "ExportConfig | None" = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -183,7 +175,7 @@ def export(
     source: Given | None = None,
     reporter: ProgressReporter = SILENT,
     **settings: Any,
-) -> ExportResult:
+) -> "ExportResult":
     """Write a ticket as ONNX, once onnxruntime has been shown to compute what torch does.
 
     Args:
@@ -205,6 +197,10 @@ def export(
     Raises UsageError for settings out of range, UnreachableError if the weights cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.
     """
+    from slt_compress.onnx_export.export import ExportConfig, check
+    from slt_compress.onnx_export.export import export as write_onnx
+    from slt_compress.onnx_export.forms import FORMS
+
     file = None if isinstance(ticket, Ticket) else Path(ticket)
     inputs = {"the ticket": file, "`data_dir`": _path(data_dir), "`dataset`": dataset_folder(dataset or "")}
     check_apart({"`output`": Path(output)}, inputs)
@@ -251,7 +247,7 @@ def compare(
     config: SearchConfig | None = None,
     reporter: GridReporter = SILENT_GRID,
     **settings: Any,
-) -> ComparisonResult:
+) -> "ComparisonResult":
     """Run methods at all sparsities and seeds, and train the dense network; finished runs in the folder are kept.
 
     Args:
@@ -266,6 +262,9 @@ def compare(
 
     Raises UsageError for what is unknown or out of range, or if the folder holds runs of other settings.
     """
+    from slt_compress.comparison.grid import Plan
+    from slt_compress.comparison.run import compare as run_comparison
+
     if not isinstance(model, str):
         raise UsageError("a comparison is one of a network by name; search your own with `method` and `sparsity`")
     if isinstance(methods, str):
@@ -301,7 +300,7 @@ def _with(config: _Config, settings: dict[str, Any]) -> _Config:
 
 def _images_to_check(
     ticket: Ticket,
-    config: ExportConfig,
+    config: "ExportConfig",
     dataset: str | None,
     data_dir: Path | None,
     reporter: ProgressReporter,
@@ -311,6 +310,9 @@ def _images_to_check(
 
     None where they might have to be downloaded, or are not needed.
     """
+    from slt_compress.onnx_export.export import CALIBRATION_IMAGES, EXACT_IMAGES, MEASURED_IMAGES
+    from slt_compress.onnx_export.forms import FORMS
+
     record = NetworkRecord.of(ticket)
     name = dataset or record.dataset
     reads = bool(dataset or data_dir or (record.preprocessing and name == DIGITS))
@@ -375,6 +377,8 @@ def _described(tensors: Sequence[TensorRecord]) -> str:
 
 def _own_data_to_check(test: Any, train: Any) -> tuple[Split | None, IndexedSplit | None]:
     """Return a user's data that an export is checked on, and some of what it is calibrated on."""
+    from slt_compress.onnx_export.export import CALIBRATION_IMAGES
+
     split = None if test is None else as_split(test, "test", BATCH_SIZE)[0]
     if train is None:
         return split, None
