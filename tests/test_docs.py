@@ -88,7 +88,7 @@ def test_the_page_of_models_shows_what_the_command_prints() -> None:
 
 def test_the_example_goes_from_a_folder_to_an_onnx_file(invoke: Run, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    for part, count in (("train", 40), ("test", 10)):
+    for part, count in (("train", 24), ("test", 10)):
         for bright, name in enumerate(("dark", "light")):
             folder = tmp_path / "images" / part / name
             folder.mkdir(parents=True)

@@ -59,7 +59,7 @@ def test_a_network_of_ones_own_takes_every_command(folder: Path) -> None:
     exported = json.loads(run_cli("export", ticket, *own, "--json", cwd=folder).stdout)
     assert exported["bit_identical_to_dense"]
     assert exported["predictions_equal"] == 360
-    network = json.loads(run_cli("evaluate", exported["onnx"], "--json", cwd=folder).stdout)
+    network = json.loads(run_here("evaluate", exported["onnx"], "--json", cwd=folder).stdout)
     assert network["accuracy"] == searched["accuracy"]
 
 

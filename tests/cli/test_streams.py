@@ -98,7 +98,7 @@ def test_a_name_that_is_no_text_is_shown_and_can_be_pasted(folder: Path) -> None
     assert (done.returncode, done.stderr) == (0, b"")
     advice = done.stdout.decode().splitlines()[-1]
     assert advice == r"next: slt-compress evaluate $'odd \xff\x0a\x27\x5c.safetensors'"
-    again = in_shell(f"{PROGRAM} {advice.removeprefix('next: slt-compress ')} --json", folder)
+    again = in_shell(f"{PROGRAM} inspect {advice.removeprefix('next: slt-compress evaluate ')} --json", folder)
     assert again.returncode == 0, again.stderr
     done = subprocess.run([*program, "export", raw, "--json"], cwd=folder, capture_output=True, check=False)
     assert os.fsencode(json.loads(done.stdout)["onnx"]) == raw.replace(b".safetensors", b".onnx")

@@ -30,7 +30,7 @@ from slt_compress.pipeline import find
 from slt_compress.pipeline.find import SearchResult
 from slt_compress.prng import Freeze
 from slt_compress.progress import ProgressReporter
-from tests.support.process import run_cli, run_here
+from tests.support.process import run_here
 
 GRID = ("compare", "lenet-300-100", "--methods", "random,crbg", "--sparsities", "0.95,0.5", "--seeds", "2")
 BUDGET = ("--max-steps", "60")
@@ -63,7 +63,7 @@ PLAN = plan_of("random,crbg", "0.95,0.5", 2, dense=True)
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """A finished comparison, and the JSON it printed."""
     folder = tmp_path_factory.mktemp("compared")
-    done = run_cli(*GRID, *BUDGET, "--output", "grid", "--json", cwd=folder)
+    done = run_here(*GRID, *BUDGET, "--output", "grid", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return folder / "grid", json.loads(done.stdout)

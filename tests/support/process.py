@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from slt_compress.cli.main import app
@@ -30,6 +31,7 @@ def run_cli(*arguments: object, cwd: Path, **environment: str) -> "subprocess.Co
 def run_here(*arguments: object, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command in a folder, as `run_cli` does, but in this process; a bug is raised."""
     words = [str(argument) for argument in arguments]
-    with contextlib.chdir(cwd):
+    with contextlib.chdir(cwd), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["slt-compress", *words])
         done = CliRunner().invoke(app, words, env={"COLUMNS": "200", **environment}, catch_exceptions=False)
     return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
