@@ -16,23 +16,15 @@ With a network, data and a task of your own:
 >>> slt_compress.export(result.ticket, "net.onnx", source=build_net, test=test_set, metric=metric_fn)
 
 The command line is a thin layer above these functions. They print nothing. A reporter, where one is given, is told how
-long work is going.
+long work is going. What only some of them need is imported by these: onnx takes as long to import as a ticket to be
+measured.
 """
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from slt_compress.benchmark.candidates import File
-from slt_compress.benchmark.config import BenchConfig
-from slt_compress.benchmark.results import BenchResult
-from slt_compress.benchmark.run import bench as run_bench
-from slt_compress.c_export import export as c_export
-from slt_compress.c_export.export import CExportConfig, CExportResult
-from slt_compress.comparison.grid import Plan
-from slt_compress.comparison.results import ComparisonResult
-from slt_compress.comparison.run import compare as run_comparison
 from slt_compress.config import SearchConfig
 from slt_compress.data import places
 from slt_compress.data.own import as_split
@@ -45,9 +37,6 @@ from slt_compress.evaluation.networks import Network, module_of, open_network
 from slt_compress.files import check_apart
 from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.source import Given
-from slt_compress.onnx_export import export as onnx_export
-from slt_compress.onnx_export.export import ExportConfig, ExportResult
-from slt_compress.onnx_export.forms import FORMS
 from slt_compress.pipeline.find import SearchResult, find_ticket
 from slt_compress.pipeline.images import check_inputs, images_for, images_to_check, own_data_to_check
 from slt_compress.pipeline.prepare import OwnData
@@ -58,8 +47,16 @@ from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 
+if TYPE_CHECKING:
+    from slt_compress.benchmark.candidates import File
+    from slt_compress.benchmark.config import BenchConfig
+    from slt_compress.benchmark.results import BenchResult
+    from slt_compress.c_export.export import CExportConfig, CExportResult
+    from slt_compress.comparison.results import ComparisonResult
+    from slt_compress.onnx_export.export import ExportConfig, ExportResult
+
 AnyTicket = Ticket | str | Path  # a ticket, or the file of one
-_Config = TypeVar("_Config", SearchConfig, ExportConfig, CExportConfig, BenchConfig)
+_Config = TypeVar("_Config", SearchConfig, "ExportConfig", "CExportConfig", "BenchConfig")
 
 
 @torch_defaults()
@@ -160,13 +157,13 @@ def evaluate(
 
 
 @overload
-def export(ticket: AnyTicket, output: str | Path, *, format: Literal["c"], **options: Any) -> CExportResult: ...
+def export(ticket: AnyTicket, output: str | Path, *, format: Literal["c"], **options: Any) -> "CExportResult": ...
 @overload
-def export(ticket: AnyTicket, output: str | Path, *, format: Literal["onnx"], **options: Any) -> ExportResult: ...
+def export(ticket: AnyTicket, output: str | Path, *, format: Literal["onnx"], **options: Any) -> "ExportResult": ...
 @overload
 def export(
     ticket: AnyTicket, output: str | Path, *, format: str | None = None, **options: Any
-) -> ExportResult | CExportResult: ...
+) -> "ExportResult | CExportResult": ...
 @torch_defaults()
 @lost_workers()
 def export(
@@ -174,7 +171,7 @@ def export(
     output: str | Path,
     *,
     format: str | None = None,  # noqa: A002, the name of the option
-    config: ExportConfig | CExportConfig | None = None,
+    config: "ExportConfig | CExportConfig | None" = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -186,7 +183,7 @@ def export(
     source: Given | None = None,
     reporter: ProgressReporter = SILENT,
     **settings: Any,
-) -> ExportResult | CExportResult:
+) -> "ExportResult | CExportResult":
     """Write a ticket as ONNX or as C, once the file has been shown to compute what torch does.
 
     Args:
@@ -210,17 +207,21 @@ def export(
     Raises UsageError for settings out of range, UnreachableError if the network cannot have this form, OutputError if
     the file cannot be written, and VerificationError if it would not compute what torch does.
     """
+    from slt_compress.c_export import export as c_export
+    from slt_compress.onnx_export import export as onnx_export
+    from slt_compress.onnx_export.forms import FORMS
+
     path = Path(output)
     chosen = _export_config(format, path, config, settings)
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     recorded, _, _ = opened.provenance.dataset.partition(":")  # a ticket leads to no place by itself
-    header = path.with_suffix(".h") if isinstance(chosen, CExportConfig) else None
+    header = path.with_suffix(".h") if isinstance(chosen, c_export.CExportConfig) else None
     inputs = {"the ticket": None if isinstance(ticket, Ticket) else Path(ticket)}
     check_apart(
         {"`output`": path, "the header of `output`": header},
         {**inputs, **places.inputs(dataset or recorded, _path(data_dir))},
     )
-    if isinstance(chosen, CExportConfig):
+    if isinstance(chosen, c_export.CExportConfig):
         c_export.check(opened, path, chosen)
         exact, what = chosen.exact, f"`arithmetic={chosen.arithmetic}`"
     else:
@@ -241,7 +242,7 @@ def export(
     if split is None and (loss is not None or metric is not None):
         raise UsageError("`loss` and `metric` have no meaning without data to measure: give `test`, or a `dataset`")
     task = CLASSIFY if split is None else recorded_task(opened.provenance.task, loss, metric)
-    if isinstance(chosen, CExportConfig):
+    if isinstance(chosen, c_export.CExportConfig):
         reporter.note(f"exporting C with the layout {chosen.layout}")
         written = c_export.export(
             module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
@@ -257,13 +258,13 @@ def export(
 
 @torch_defaults()
 def bench(
-    files: Sequence[File],
+    files: "Sequence[File]",
     *,
-    config: BenchConfig | None = None,
+    config: "BenchConfig | None" = None,
     source: Given | None = None,
     reporter: ProgressReporter = SILENT,
     **settings: Any,
-) -> BenchResult:
+) -> "BenchResult":
     """Measure what files cost when onnxruntime runs them, each beside the dense export of the same network.
 
     Args:
@@ -274,6 +275,9 @@ def bench(
     Raises UsageError for settings out of range or inputs that cannot be made, TicketError, VerificationError or
     UnreachableError if a file is not what it should be, and LostProcessError if memory runs out.
     """
+    from slt_compress.benchmark.config import BenchConfig
+    from slt_compress.benchmark.run import bench as run_bench
+
     return run_bench(files, _with(config or BenchConfig(), settings), source, reporter)
 
 
@@ -288,7 +292,7 @@ def compare(
     config: SearchConfig | None = None,
     reporter: GridReporter = SILENT_GRID,
     **settings: Any,
-) -> ComparisonResult:
+) -> "ComparisonResult":
     """Run methods at all sparsities and seeds, and train the dense network; finished runs in the folder are kept.
 
     Args:
@@ -303,6 +307,9 @@ def compare(
 
     Raises UsageError for what is unknown or out of range, or if the folder holds runs of other settings.
     """
+    from slt_compress.comparison.grid import Plan
+    from slt_compress.comparison.run import compare as run_comparison
+
     if not isinstance(model, str):
         raise UsageError("a comparison is one of a network by name; search your own with `method` and `sparsity`")
     if isinstance(methods, str):
@@ -314,10 +321,8 @@ def compare(
     planned = {name: settings.pop(name, default) for name, default in of_plan.items()}
     chosen = _search_config(config, dataset, settings)
     plan = Plan.parse(model, chosen, methods=",".join(methods), sparsities=",".join(map(str, sparsities)), **planned)
-    call = (
-        f"slt_compress.compare({model!r}, {chosen.dataset!r}, methods={list(methods)}, sparsities={list(sparsities)})"
-    )
-    return run_comparison(plan, Path(output), call, reporter)
+    asked = f"{model!r}, {chosen.dataset!r}, methods={list(methods)}, sparsities={list(sparsities)}"
+    return run_comparison(plan, Path(output), f"slt_compress.compare({asked})", reporter)
 
 
 def _search_config(config: SearchConfig | None, dataset: str | None, settings: dict[str, Any]) -> SearchConfig:
@@ -326,12 +331,15 @@ def _search_config(config: SearchConfig | None, dataset: str | None, settings: d
 
 
 def _export_config(
-    format_name: str | None, output: Path, config: ExportConfig | CExportConfig | None, settings: dict[str, Any]
-) -> ExportConfig | CExportConfig:
+    format_name: str | None, output: Path, config: "ExportConfig | CExportConfig | None", settings: dict[str, Any]
+) -> "ExportConfig | CExportConfig":
     """Return the config of the format, with these fields changed.
 
     Raises UsageError for an unknown format, and for a config or field of another one.
     """
+    from slt_compress.c_export.export import CExportConfig
+    from slt_compress.onnx_export.export import ExportConfig
+
     kinds: dict[str, type[ExportConfig] | type[CExportConfig]] = {"onnx": ExportConfig, "c": CExportConfig}
     if format_name is None:
         is_c = isinstance(config, CExportConfig) or (config is None and output.suffix.lower() == ".c")
@@ -346,9 +354,8 @@ def _export_config(
     for name in settings:
         if name in others:
             raise UsageError(f"`{name}` has no meaning for `format={format_name}`")
-    if isinstance(config, CExportConfig) or kind is CExportConfig:
-        return _with(config if isinstance(config, CExportConfig) else CExportConfig(), settings)
-    return _with(config or ExportConfig(), settings)
+    chosen = config or kind()
+    return _with(chosen, settings) if isinstance(chosen, CExportConfig) else _with(chosen, settings)
 
 
 def _with(config: _Config, settings: dict[str, Any]) -> _Config:

@@ -1,29 +1,33 @@
-"""Fixtures: a real ticket found on digits, and the command line in an empty folder."""
+"""Fixtures: a real ticket found on digits, and the command line in an empty folder.
 
+Tests run side by side, see pyproject.toml: each has one thread, and so has each process that it starts.
+"""
+
+import functools
 import json
-import subprocess
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from slt_compress.ticket.ticket import Ticket
-from tests.support.process import Run, run_cli
+from tests.support.process import Run, run_cli, run_here
 
-
-def pytest_configure() -> None:
-    torch.set_num_threads(1)  # tests run side by side, see pyproject.toml
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Run:
-    """Run the command line in an empty folder."""
+    """Run the command line in an empty folder, in a process of its own."""
+    return functools.partial(run_cli, cwd=tmp_path)
 
-    def run(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return run_cli(*arguments, cwd=tmp_path, **environment)
 
-    return run
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line in an empty folder, in this process; a bug is raised."""
+    monkeypatch.chdir(tmp_path)
+    return functools.partial(run_here, cwd=tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +35,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     """A ticket found by the command line on digits, and the JSON it printed."""
     folder = tmp_path_factory.mktemp("searched")
     arguments = ("search", "lenet-300-100", "--max-steps", 150, "--output", "t.safetensors", "--json")
-    done = run_cli(*arguments, cwd=folder)
+    done = run_here(*arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "t.safetensors", json.loads(done.stdout)
 
@@ -39,3 +43,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 @pytest.fixture(scope="session")
 def ticket(searched: tuple[Path, dict[str, Any]]) -> Ticket:
     return Ticket.load(searched[0])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators() -> None:
+    """torch's exporter makes its table of operators anew for each export, which takes as long as a small export."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore

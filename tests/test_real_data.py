@@ -22,15 +22,15 @@ CIFAR = pytest.mark.skipif(
 
 
 @MNIST
-def test_mnist_from_search_to_onnx(cli: Run, tmp_path: Path) -> None:
+def test_mnist_from_search_to_onnx(invoke: Run, tmp_path: Path) -> None:
     """Two epochs at 95 % sparsity reach 97 %; both runtimes give the same 10,000 predictions."""
     arguments = ("--dataset", "mnist", "--data-dir", FOLDER, "--sparsity", 0.95, "--epochs", 2)
-    done = cli("search", "lenet-300-100", *arguments, "--output", "t.safetensors", "--json")
+    done = invoke("search", "lenet-300-100", *arguments, "--output", "t.safetensors", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["accuracy"] > 0.965
     assert found["sparsity"] == pytest.approx(0.95, abs=0.0005)
-    assert cli("export", "t.safetensors").returncode == 0
+    assert invoke("export", "t.safetensors").returncode == 0
 
     ticket = Ticket.load(tmp_path / "t.safetensors")
     images = open_dataset("mnist", FOLDER).read("test", 28)
@@ -43,10 +43,10 @@ def test_mnist_from_search_to_onnx(cli: Run, tmp_path: Path) -> None:
 
 
 @CIFAR
-def test_cifar_as_a_folder_of_images(cli: Run) -> None:
+def test_cifar_as_a_folder_of_images(invoke: Run) -> None:
     """A few steps learn something from 45,000 colour JPEGs."""
     arguments = ("--dataset", "imagefolder", "--data-dir", FOLDER / "cifar10-jpg", "--sparsity", 0.8)
-    done = cli("search", "lenet-300-100", *arguments, "--max-steps", 200, "--json")
+    done = invoke("search", "lenet-300-100", *arguments, "--max-steps", 200, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["accuracy"] > 0.3

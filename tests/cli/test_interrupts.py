@@ -18,22 +18,22 @@ from typing import IO
 import pytest
 
 from tests.support.commands import Searched
-from tests.support.process import run_cli
+from tests.support.process import run_here
 
 INTERRUPTED = 130
 CACHES = {"torchinductor_root", ".ses"}  # what libraries leave in the folder for temporary files in any case
 SEARCH = ("search", "lenet-300-100", "--output", "o.safetensors")
 COMPARE = ("compare", "lenet-300-100", "--methods", "random", "--sparsities", "0.9", "--seeds", "1", "--no-dense")
 COMMANDS = {  # what runs, the moments it is interrupted at, and a number of modules that it imports at least
-    "inspect": (("inspect", "{ticket}"), 6, 100),
-    "verify": (("verify", "{ticket}"), 20, 1000),
-    "evaluate": (("evaluate", "{ticket}"), 3, 3000),
-    "evaluate-onnx": (("evaluate", "{onnx}"), 2, 3000),
+    "inspect": (("inspect", "{ticket}"), 22, 100),
+    "verify": (("verify", "{ticket}"), 8, 1000),
+    "evaluate": (("evaluate", "{ticket}"), 2, 2300),
+    "evaluate-onnx": (("evaluate", "{onnx}"), 1, 2300),
     "bench": (("bench", "{onnx}"), 1, 2200),
     "export": (("export", "{ticket}", "--output", "o.onnx"), 2, 3800),
     "search": ((*SEARCH, "--epochs", "100000"), 3, 3000),
     "compare": ((*COMPARE, "--output", "grid"), 1, 2200),
-    "models": (("models", "resnet18"), 3, 2200),
+    "models": (("models", "resnet18"), 1, 2200),
 }
 PIPE_BYTES = 4096  # the least that Linux allows: a command must not run far ahead of who reads its standard error
 MOMENTS = [
@@ -46,7 +46,7 @@ MOMENTS = [
 @pytest.fixture(scope="module")
 def files(searched: Searched, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("exported")
-    assert run_cli("export", searched[0], "--output", "t.onnx", cwd=folder).returncode == 0
+    assert run_here("export", searched[0], "--output", "t.onnx", cwd=folder).returncode == 0
     return {"ticket": str(searched[0]), "onnx": str(folder / "t.onnx")}
 
 
@@ -61,7 +61,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         process = subprocess.Popen(
             [sys.executable, *python, *map(str, arguments)],
             cwd=tmp_path / "work",
-            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "TMPDIR": str(tmp_path / "temporary")},
+            env={**os.environ, "COLUMNS": "200", "TMPDIR": str(tmp_path / "temporary")},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -117,7 +117,7 @@ def test_any_moment_will_do(
     interrupted(process, tmp_path)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("pause", [0.0, 0.7])
 def test_a_search_at_work_stops(start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, pause: float) -> None:
     process = start(*SEARCH, "--epochs", 100_000)
     read_until(process.stderr, "gated weights")

@@ -13,6 +13,7 @@ from slt_compress import prng
 from slt_compress.cli import evaluate, export, search
 from slt_compress.cli import options as shared
 from slt_compress.cli.main import app
+from slt_compress.comparison import run
 from slt_compress.config import CHOICES
 from slt_compress.data.datasets import DATASET_NAMES
 from slt_compress.errors import UsageError
@@ -276,6 +277,7 @@ def test_every_option_has_an_effect_or_is_refused(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(Checkpoints, "save", lambda *arguments: saved.append(arguments[2]))
+    monkeypatch.setattr(run, "PLOTS", {})  # which would take longer than all else
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 import slt_compress
 from slt_compress.cli.source import load, names_code
 from slt_compress.errors import UsageError
-from tests.support.process import run_cli
+from tests.support.process import run_cli, run_here
 
 NETWORK = """
 import os, sys
@@ -60,7 +59,7 @@ def test_a_network_of_ones_own_takes_every_command(folder: Path) -> None:
     exported = json.loads(run_cli("export", ticket, *own, "--json", cwd=folder).stdout)
     assert exported["bit_identical_to_dense"]
     assert exported["predictions_equal"] == 360
-    network = json.loads(run_cli("evaluate", exported["onnx"], "--json", cwd=folder).stdout)
+    network = json.loads(run_here("evaluate", exported["onnx"], "--json", cwd=folder).stdout)
     assert network["accuracy"] == searched["accuracy"]
 
 
@@ -72,13 +71,8 @@ def test_python_and_the_command_line_find_the_same_ticket(folder: Path) -> None:
         cwd=folder,
     )
     assert found.returncode == 0, found.stderr
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the command has
-    try:
-        network = load(f"{source}:build")
-        result = slt_compress.search(network, "digits", sparsity=0.8, max_steps=20, seed=7, method="edge-popup")
-    finally:
-        torch.set_num_threads(threads)
+    network = load(f"{source}:build")
+    result = slt_compress.search(network, "digits", sparsity=0.8, max_steps=20, seed=7, method="edge-popup")
     assert result.ticket.to_bytes() == (folder / "t.safetensors").read_bytes()
 
 
@@ -92,7 +86,7 @@ def test_the_next_command_works_and_without_the_source_it_says_what_it_needs_and
     assert advice == "next: slt-compress export t.safetensors --source my_net.py:build"
     assert run_cli(*advice.split()[2:], cwd=folder).returncode == 0
     for command in ("export", "verify"):
-        found = run_cli(command, "t.safetensors", cwd=folder)
+        found = run_here(command, "t.safetensors", cwd=folder)
         assert found.returncode == 3
         assert "your own, my_net:build: give the function that builds it (--source)" in found.stderr
         assert "running my_net" not in found.stderr
@@ -131,8 +125,8 @@ def test_a_file_has_the_name_of_an_installed_package(tmp_path: Path) -> None:
 
 
 def test_a_source_for_what_needs_none_is_refused(folder: Path) -> None:
-    run_cli("search", "lenet-300-100", "--max-steps", "5", "--output", "t.safetensors", cwd=folder)
-    run_cli("export", "t.safetensors", cwd=folder)
+    for words in ("search lenet-300-100 --max-steps 5 --output t.safetensors", "export t.safetensors"):
+        assert run_here(*words.split(), cwd=folder).returncode == 0
     found = run_cli("evaluate", "t.onnx", "--source", "my_net.py:build", cwd=folder)
     assert found.returncode == 2
     assert "t.onnx has its network within it: it needs no --source" in found.stderr

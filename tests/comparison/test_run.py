@@ -30,7 +30,7 @@ from slt_compress.pipeline import find
 from slt_compress.pipeline.find import SearchResult
 from slt_compress.prng import Freeze
 from slt_compress.progress import ProgressReporter
-from tests.support.process import run_cli
+from tests.support.process import run_here
 
 GRID = ("compare", "lenet-300-100", "--methods", "random,crbg", "--sparsities", "0.95,0.5", "--seeds", "2")
 BUDGET = ("--max-steps", "60")
@@ -63,7 +63,7 @@ PLAN = plan_of("random,crbg", "0.95,0.5", 2, dense=True)
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """A finished comparison, and the JSON it printed."""
     folder = tmp_path_factory.mktemp("compared")
-    done = run_cli(*GRID, *BUDGET, "--output", "grid", "--json", cwd=folder)
+    done = run_here(*GRID, *BUDGET, "--output", "grid", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return folder / "grid", json.loads(done.stdout)
@@ -154,10 +154,7 @@ def test_a_grid_can_grow_and_shrink(copy: Path, compared: Compared, capsys: pyte
 
 def start(folder: Path, *arguments: str, grid: tuple[str, ...] = GRID) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "slt_compress", *grid, *BUDGET, "--output", "grid", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_cells(folder: Path, count: int, cells: str = "*") -> None:
@@ -319,7 +316,7 @@ SIX = (
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """Six cells by one process that nobody disturbed, and the JSON it printed."""
     folder = tmp_path_factory.mktemp("alone")
-    done = run_cli(*SIX, *BUDGET, "--output", "grid", "--json", cwd=folder)
+    done = run_here(*SIX, *BUDGET, "--output", "grid", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "grid", json.loads(done.stdout)
 
@@ -337,12 +334,12 @@ def test_shards_of_which_one_was_killed_end_like_one_process(alone: Compared, tm
     assert "next, once all shards are finished: the same command without --shard" in out
     kept = {name: found for name, found in contents(tmp_path / "grid" / "cells").items() if name.startswith("crbg")}
     assert 1 <= len(kept) < 3
-    again = run_cli(*SIX, *BUDGET, "--output", "grid", "--shard", "1/2", cwd=tmp_path)
+    again = run_here(*SIX, *BUDGET, "--output", "grid", "--shard", "1/2", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert f"3 cells, {len(kept)} of them finished" in again.stderr
     assert kept.items() <= contents(tmp_path / "grid" / "cells").items()
     assert not list(tmp_path.glob("grid/results.*"))
-    whole = run_cli(*SIX, *BUDGET, "--output", "grid", "--json", cwd=tmp_path)
+    whole = run_here(*SIX, *BUDGET, "--output", "grid", "--json", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     document = json.loads(whole.stdout)
     assert document == json.loads((tmp_path / "grid" / "results.json").read_text())

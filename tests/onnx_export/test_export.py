@@ -60,8 +60,8 @@ def test_compact_is_dense_in_a_fraction_of_the_bytes(tmp_path: Path, name: str) 
     assert compact.bit_identical_to_dense
     assert compact.bytes < sum(tensor.nbytes for tensor in module.state_dict().values()) / 10
     assert compact.bytes < 1.03 * len(ticket.to_bytes()) + 22_000  # functions, and the nodes of a transformer
-    if "patch" in name:
-        return  # a second export of a transformer takes long
+    if name not in ("lenet-5", "conv2"):
+        return  # a second export of a large network takes long
     export(module, ticket, tmp_path / "dense.onnx", DENSE)
     size = preprocessing_of(ticket).size
     images = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
@@ -85,7 +85,7 @@ def test_normal_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:
     assert export(ticket.restore(), ticket, tmp_path / "t.onnx", DENSE).bytes > 100_000
 
 
-@pytest.mark.parametrize("opset", [18, 20, 23])
+@pytest.mark.parametrize("opset", [18, 23])
 @pytest.mark.parametrize("weights", ["compact", "dense"])
 def test_names_opset_and_dynamic_batch(tmp_path: Path, opset: int, weights: str) -> None:
     ticket = make_ticket("conv2", 0.5, size=8, classes=5)
@@ -152,7 +152,7 @@ def test_int8_computes_in_8_bits(tmp_path: Path, name: str, static: bool) -> Non
     assert exported.bit_identical_to_plain
     assert not exported.bit_identical_to_dense
     assert exported.calibration_images == (16 if static else 0)
-    assert exported.bytes < 1.15 * export(ticket.restore(), ticket, tmp_path / "c.onnx").bytes
+    assert exported.bytes < 1.15 * (len(ticket.to_bytes()) + 22_000)  # as `compact`
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3

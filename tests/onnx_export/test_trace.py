@@ -17,7 +17,7 @@ from tests.support.tickets import make_ticket
 @pytest.mark.parametrize(
     ("name", "size", "opset"),
     [
-        *(("lenet-5", 28, 20), ("resnet10t", 32, 20), ("vit_tiny_patch16_224", 32, 20)),
+        *(("lenet-5", 28, 20), ("resnet10t", 32, 20), ("test_vit", 16, 20)),
         *(("lenet-5", 28, 25), ("test_vit", 16, 25)),
     ],
 )
@@ -43,7 +43,7 @@ def test_generated_tensors_are_inputs(name: str, size: int, opset: int) -> None:
     onnx.checker.check_model(traced, full_check=True)
 
 
-@pytest.mark.parametrize("opset", [*OPSETS, 25])
+@pytest.mark.parametrize("opset", [OPSETS[0], 20, OPSETS[-1], 25])
 def test_a_graph_has_the_opset_asked_for_and_no_notes_of_the_exporter(opset: int) -> None:
     ticket = make_ticket("conv2", 0.5, size=8)
     traced = trace(ticket.restore(), NetworkRecord.of(ticket), opset)

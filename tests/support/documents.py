@@ -2,7 +2,6 @@
 `rich_ticket` with all that version 2 has.
 """
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -115,7 +114,6 @@ def rich_ticket(**changes: Any) -> Ticket:
 def edited(content: bytes, path: tuple[str | int, ...], value: Any) -> bytes:
     """Return a file with another value at a place in its document, digested anew. `...` removes the place."""
     document, tensors = container.unpack(content)
-    document = copy.deepcopy(document)
     *folders, last = path
     holder: Any = document
     for folder in folders:

@@ -162,13 +162,17 @@ def test_no_field_may_be_added(path: Path) -> None:
 
 @golden
 def test_every_value_may_be_wrong(path: Path) -> None:
-    """Each place of the document gets values of all types, with a correct digest: read as written, or refused."""
+    """Each place of the document gets values of all types, with a correct digest: read as written, or refused.
+
+    Of the rows of a table, the first two get all of them, and each place of the others every fourth.
+    """
     content = path.read_bytes()
     document = document_of(content)
-    for place in places(document):
+    for number, place in enumerate(places(document)):
         if place[0] in ("format", "version", "digest"):
             continue
-        for value in WRONG:
+        further = len(place) > 1 and isinstance(place[1], int) and place[1] > 1
+        for value in WRONG[number % 4 :: 4] if further else WRONG:
             read_or_refused(edited(content, place, value))
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from slt_compress.training.loop import TrainingRun
 from slt_compress.training.search import search
 from tests.support.digits import CPU, lenet_for, training_run
 from tests.support.gates import make_target
-from tests.support.process import Run, run_cli
+from tests.support.process import Run, run_here
 
 RECIPES = [(name, recipe) for name, entry in registry.METHODS.items() if entry.optimises for recipe in entry.recipes]
 
@@ -56,6 +57,11 @@ def find(
     return found.masks | dict(network.module.named_buffers())
 
 
+@cache
+def undisturbed(method: str, recipe: str) -> dict[str, torch.Tensor]:
+    return find(None, method, recipe)
+
+
 @pytest.mark.parametrize(("method", "recipe"), RECIPES)
 @pytest.mark.parametrize("stop_at", [4, 5, 17, 22])
 def test_a_stopped_search_ends_as_if_it_had_not_been(method: str, recipe: str, stop_at: int, tmp_path: Path) -> None:
@@ -64,7 +70,7 @@ def test_a_stopped_search_ends_as_if_it_had_not_been(method: str, recipe: str, s
         find(kept, method, recipe, stop_at)
     assert kept.find() == stop_at
     resumed = find(replace(kept, resume=True), method, recipe)
-    for name, values in find(None, method, recipe).items():
+    for name, values in undisturbed(method, recipe).items():
         assert torch.equal(values, resumed[name])
 
 
@@ -186,36 +192,37 @@ ARGUMENTS = ("search", "lenet-300-100", "--max-steps", 400, "--output", "t.safet
 
 
 def start(folder: Path, *arguments: object) -> "subprocess.Popen[str]":
-    """Run `slt-compress` as `run_cli` does, without waiting for it; another number of threads adds up to other sums."""
+    """Run `slt-compress` as `run_cli` does, without waiting for it."""
     words = [sys.executable, "-m", "slt_compress", *map(str, arguments)]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, cwd=folder, env=one_thread, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
-    while not path.exists() and process.poll() is None:
+def wait_for_new(path: Path, before: int, process: "subprocess.Popen[str]") -> int:
+    """Wait until a file has been written anew; return when it was, in nanoseconds. `before` is that of the last one."""
+    while process.poll() is None:
+        if path.exists() and (now := path.stat().st_mtime_ns) != before:
+            return now
         time.sleep(0.005)
+    return before
 
 
 @pytest.mark.parametrize("method", ["crbg", "edge-popup"])
 def test_kill_and_resume_gives_the_same_bytes(method: str, tmp_path: Path) -> None:
     arguments = (*ARGUMENTS, "--method", method)
     (tmp_path / "whole").mkdir()
-    assert run_cli(*arguments, cwd=tmp_path / "whole").returncode == 0
+    assert run_here(*arguments, cwd=tmp_path / "whole").returncode == 0
     checkpoint = tmp_path / "t.safetensors.ckpt" / "search.safetensors"
     draw = random.Random(0)
-    kills = 0
-    for _ in range(3):
+    kills = written = 0
+    for _ in range(2):
         process = start(tmp_path, *arguments, "--checkpoint-every", 7, "--resume")
-        wait_for(checkpoint, process)
+        written = wait_for_new(checkpoint, written, process)
         time.sleep(draw.uniform(0, 0.5))
         kills += process.poll() is None
         process.kill()
         process.communicate()
     assert kills
-    done = run_cli(*arguments, "--resume", cwd=tmp_path)
+    done = run_here(*arguments, "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "resuming from the checkpoint of step" in done.stderr
     assert (tmp_path / "t.safetensors").read_bytes() == (tmp_path / "whole" / "t.safetensors").read_bytes()
@@ -225,31 +232,31 @@ def test_kill_and_resume_gives_the_same_bytes(method: str, tmp_path: Path) -> No
 def test_an_interrupted_search_says_how_to_resume(tmp_path: Path) -> None:
     process = start(tmp_path, *ARGUMENTS, "--checkpoint-every", 5)
     folder = tmp_path / "t.safetensors.ckpt"
-    wait_for(folder / "search.safetensors", process)
+    wait_for_new(folder / "search.safetensors", 0, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
     assert "the same command with --resume continues from the checkpoint in t.safetensors.ckpt" in " ".join(
         errors.split()
     )
-    other = run_cli(*ARGUMENTS, "--seed", 1, "--resume", cwd=tmp_path)
+    other = run_here(*ARGUMENTS, "--seed", 1, "--resume", cwd=tmp_path)
     assert other.returncode == 2
     assert "belongs to another search: its seed is 0, wanted is 1" in other.stderr
     (folder / "search.safetensors").write_bytes(b"damaged")
-    damaged = run_cli(*ARGUMENTS, "--resume", cwd=tmp_path)
+    damaged = run_here(*ARGUMENTS, "--resume", cwd=tmp_path)
     assert damaged.returncode == 3
     assert "without --resume the search starts afresh" in damaged.stderr
-    without = run_cli(*ARGUMENTS, cwd=tmp_path)
+    without = run_here(*ARGUMENTS, cwd=tmp_path)
     assert without.returncode == 0
     assert (folder / "search.safetensors").read_bytes() == b"damaged"  # not its own
-    afresh = run_cli(*ARGUMENTS, "--checkpoint-every", 100, cwd=tmp_path)
+    afresh = run_here(*ARGUMENTS, "--checkpoint-every", 100, cwd=tmp_path)
     assert afresh.returncode == 0
     assert "the checkpoint in t.safetensors.ckpt will be replaced; --resume would continue from it" in afresh.stderr
     assert not folder.exists()
 
 
-def test_resume_without_a_checkpoint_starts_afresh_and_says_so(cli: Run, tmp_path: Path) -> None:
-    done = cli("search", "lenet-300-100", "--max-steps", 5, "--resume", "--output", "t.safetensors")
+def test_resume_without_a_checkpoint_starts_afresh_and_says_so(invoke: Run, tmp_path: Path) -> None:
+    done = invoke("search", "lenet-300-100", "--max-steps", 5, "--resume", "--output", "t.safetensors")
     assert done.returncode == 0
     assert "no checkpoint in t.safetensors.ckpt: the search starts afresh" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]

@@ -36,7 +36,7 @@ def torchrun(folder: Path, *words: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*TORCHRUN, *map(str, words)],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,7 +75,7 @@ def test_without_batch_norm_two_processes_find_the_mask_of_one(tmp_path: Path) -
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find the processes of torchrun")
 def test_a_killed_process_is_replaced_and_the_ticket_is_as_good(
-    searched: tuple[Path, dict[str, Any]], cli: Run, tmp_path: Path
+    searched: tuple[Path, dict[str, Any]], invoke: Run, tmp_path: Path
 ) -> None:
     """BatchNorm sees half batches here."""
     arguments = ("lenet-300-100", "--max-steps", 150, "--output", "t.safetensors")
@@ -88,7 +88,7 @@ def test_a_killed_process_is_replaced_and_the_ticket_is_as_good(
     assert process.returncode == 0, errors
     assert "resuming from the checkpoint of step" in " ".join(errors.split())
     assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
-    assert cli("evaluate", "t.safetensors", "--min-accuracy", searched[1]["accuracy"] - 0.03).returncode == 0
+    assert invoke("evaluate", "t.safetensors", "--min-accuracy", searched[1]["accuracy"] - 0.03).returncode == 0
 
 
 def children(process: int) -> list[int]:
@@ -107,8 +107,8 @@ def test_an_error_of_one_process_ends_all(tmp_path: Path) -> None:
     assert re.search("2 processes need batches of at least 4 images, two for each, got 3", " ".join(errors.split()))
 
 
-def test_a_comparison_is_refused(cli: Run) -> None:
-    done = cli("compare", "lenet-300-100", "--output", "grid", TORCHELASTIC_RUN_ID="none", WORLD_SIZE="2")
+def test_a_comparison_is_refused(invoke: Run) -> None:
+    done = invoke("compare", "lenet-300-100", "--output", "grid", TORCHELASTIC_RUN_ID="none", WORLD_SIZE="2")
     assert done.returncode == 2
     assert "compare runs in one process; torchrun is for search" in done.stderr
 
