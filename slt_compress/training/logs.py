@@ -8,10 +8,10 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from slt_compress.errors import MissingPackageError, OutputError
-from slt_compress.files import check_writable, make_folder
+from slt_compress.files import check_folder, check_writable
 from slt_compress.progress import TrainingProgress
 
 Note = Callable[[str], None]
@@ -26,23 +26,25 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, note: Note) -> None:
-        """Raises OutputError if the file cannot be written."""
+        """Raises OutputError if the file cannot be written. It is made at the first report."""
         check_writable(path)
         try:
             if path.is_file():
                 with path.open("rb") as file:
                     if file.read(1) not in (b"", b"{"):
                         raise OutputError(f"{path} holds something else than a log; name another file")
-            self._file = path.open("a", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+            raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
         self._path = path
+        self._file: TextIO | None = None
         self._note: Note | None = note
 
     def __call__(self, run: str, progress: TrainingProgress) -> None:
         if self._note is None:
             return
         try:
+            if self._file is None:
+                self._file = self._path.open("a", encoding="utf-8")
             self._file.write(json.dumps({"run": run, **fields_of(progress)}) + "\n")
             self._file.flush()
         except OSError as error:
@@ -51,21 +53,25 @@ class JsonLines:
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what a full disk has left in the buffer
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
 
 
 class TensorBoard:
     """A folder for TensorBoard, with a subfolder for each run."""
 
     def __init__(self, folder: Path, note: Note) -> None:
-        """Raises MissingPackageError without TensorBoard, OutputError if the folder cannot be written."""
+        """Raises MissingPackageError without TensorBoard, OutputError if the folder cannot be written.
+
+        It is made at the first report.
+        """
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingPackageError(
                 "logs for TensorBoard need the package tensorboard, 2.17 or newer: pip install tensorboard"
             ) from error
-        make_folder(folder)
+        check_folder(folder)
         self._open: Callable[..., Any] = SummaryWriter
         self._folder = folder
         self._writers: dict[str, Any] = {}

@@ -25,6 +25,7 @@ FIELDS = {
 
 
 def closed(log: JsonLines) -> None:
+    assert log._file
     log._file.close()
 
 
@@ -83,7 +84,7 @@ class Full:
 def test_a_full_disk_is_noted_once_and_does_not_end_the_run(tmp_path: Path) -> None:
     notes = list[str]()
     log = JsonLines(tmp_path / "log.jsonl", notes.append)
-    closed(log)
+    assert not (tmp_path / "log.jsonl").exists()  # before there is something to be told
     log._file = full = Full()  # type: ignore[assignment]
     for _ in range(3):
         log("search", PROGRESS)
@@ -123,6 +124,7 @@ def test_tensorboard_has_a_folder_for_each_run(board: tuple[TensorBoard, list[st
 
 def test_a_folder_of_tensorboard_that_fails_is_noted_once(board: tuple[TensorBoard, list[str]], tmp_path: Path) -> None:
     log, notes = board
+    (tmp_path / "new" / "board").mkdir(parents=True)
     (tmp_path / "new" / "board" / "search").write_bytes(b"")  # where the folder of the run would be
     for _ in range(3):
         log("search", PROGRESS)

@@ -1,0 +1,134 @@
+"""Calls of the command line: every command, with what users put behind it, alone and together.
+
+They are made in a folder that `prepare` fills, and name what is in it, or is not.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from tests.support.pictures import write_folder
+
+# What there is: of each option, values that are right, wrong, or right with some of the others. None: a flag.
+_DATA: dict[str, tuple[object, ...]] = {
+    "--dataset": ("digits", "imagefolder", "csv", "hf:none", "hf:images", "mnist", "hf", "minst", ""),
+    "--data-dir": ("images", "list.csv", "nowhere", "t.onnx", ".", ""),
+    "--workers": (0, 1, -1, 65, "x"),
+    "--skip-unreadable": (None,),
+}
+_OF_SEARCHES: dict[str, tuple[object, ...]] = {
+    **_DATA,
+    "--input-size": (8, 1, 5, 0, 12, "x"),
+    "--model-arg": ("depth=1", "depth=0", "depth", "width=3"),
+    "--freeze-ratio": (0.3, 0, 1, "nan", -1),
+    "--lock-ratio": (0.1, 0.5, 0),
+    "--init": ("uniform", "signed-constant", "other"),
+    "--epochs": (1, 0),
+    "--max-steps": (1, 2, 0, 3),
+    "--batch-size": (2, 16, 1, 100_000),
+    "--augment": ("none", "crop", "crop-flip", "other"),
+    "--precision": ("auto", "fp32", "bf16"),
+    "--device": ("auto", "cpu", "cuda", "mps"),
+    "--log": ("log.jsonl", "t.onnx", "images/train/red/0.png", "nowhere/log", "x" * 300),
+    "--tensorboard": ("board", "t.onnx", "images"),
+    "--json": (None,),
+    "--quiet": (None,),
+}
+OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
+    "search": {
+        **_OF_SEARCHES,
+        "--method": ("crbg", "edge-popup", "continuous-sparsification", "random", "other"),
+        "--recipe": ("default", "paper"),
+        "--scope": ("layer", "global"),
+        "--sparsity": (0.5, 0, 0.999999, 1, "nan", -0.1),
+        "--seed": (0, 3, -1, 2**64),
+        "--lr": (0.1, 0, "inf"),
+        "--codec": ("raw", "rice"),
+        "--statistics": ("fp16", "fp32"),
+        "--output": ("new.safetensors", "t.safetensors", "images/train/red/0.png", "list.csv", "net.py", "images"),
+        "--checkpoint-every": (1, 5, 0),
+        "--resume": (None,),
+    },
+    "compare": {
+        **_OF_SEARCHES,
+        "--methods": ("random", "crbg,random", "edge-popup:layer", "random,random", "", "other"),
+        "--sparsities": ("0.5", "0.5,0.9", "0.5,0.5", "1", ""),
+        "--seeds": (1, 0),
+        "--dense": (None,),
+        "--no-dense": (None,),
+        "--dense-lr": (0.1, 0),
+        "--shard": ("1/2", "2/1", "x"),
+        "--output": ("grid", "t.onnx", "images", "list.csv"),
+    },
+    "evaluate": {
+        **_DATA,
+        "--backend": ("torch", "onnxruntime", "other"),
+        "--min-accuracy": (0, 0.5, 1, 2),
+        "--device": ("cpu", "cuda"),
+        "--source": ("net.py:build", "net.py:none", "none.py:build", "net.py"),
+        "--json": (None,),
+    },
+    "export": {
+        **_DATA,
+        "--output": ("new.onnx", "t.safetensors", "images/train/red/0.png", "net.py", "images", "no/x.onnx"),
+        "--weights": ("compact", "dense", "int2", "int8", "other"),
+        "--opset": (20, 9, 25, 99),
+        "--include-preprocessing": (None,),
+        "--max-accuracy-drop": (0, 0.5, 2),
+        "--source": ("net.py:build", "net.py:none"),
+        "--json": (None,),
+    },
+    "verify": {"--source": ("net.py:build", "net.py:none", "net.py"), "--json": (None,)},
+    "inspect": {"--json": (None,)},
+    "models": {
+        "--classes": (2, 1),
+        "--channels": (1, 0),
+        "--input-size": (8, 0, 5000),
+        "--json": (None,),
+    },
+}
+_NETWORKS = ("lenet-300-100", "lenet-300-100", "test_vit", "net.py:build", "lenet300-100", "none.py:build", "", "-h")
+_FILES = ("t.safetensors", "t.onnx", "images.safetensors", "broken.safetensors", "none", "images", "list.csv")
+_COMMANDS = ("search", "search", "search", "compare", "evaluate", "export", "verify", "inspect", "models")
+_FIRST = {
+    "search": _NETWORKS,
+    "compare": _NETWORKS,
+    "models": ("conv2", "nothing", "lenet*"),
+    **dict.fromkeys(("evaluate", "export", "verify", "inspect"), _FILES),
+}
+_NEEDED = {"compare": ("--output", "grid", "--methods", "random", "--sparsities", "0.5", "--seeds", "1")}
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> list[str]:
+    """Draw the words of a call."""
+    command = draw(st.sampled_from(_COMMANDS))
+    words = [command]
+    if draw(st.integers(0, 9)):
+        words.append(draw(st.sampled_from(_FIRST[command])))
+    words += _NEEDED.get(command, ())
+    for flag in draw(st.lists(st.sampled_from(sorted(OPTIONS[command])), unique=True, max_size=5)):
+        value = draw(st.sampled_from(OPTIONS[command][flag]))
+        words += [flag] if value is None else [flag, str(value)]
+    return words
+
+
+def prepare(folder: Path, ticket: Path, exported: Path, of_images: Path) -> None:
+    """Fill an empty folder with what calls name: a ticket on digits and its export, one on images, and the images."""
+    write_folder(folder / "images", 4, 2)
+    found = sorted((folder / "images").glob("*/*/*.png"))
+    rows = [f"{path.relative_to(folder)},{path.parent.name},{path.parent.parent.name}\n" for path in found]
+    (folder / "list.csv").write_text("".join(["path,label,split\n", *rows]))
+    network = "nn.Sequential(nn.Flatten(), nn.Linear(64, 10))"
+    (folder / "net.py").write_text(f"from torch import nn\n\n\ndef build():\n    return {network}\n")
+    shutil.copy(ticket, folder / "t.safetensors")
+    shutil.copy(exported, folder / "t.onnx")
+    shutil.copy(of_images, folder / "images.safetensors")
+    (folder / "broken.safetensors").write_bytes(ticket.read_bytes()[:-10])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return all files of a folder, by their names."""
+    return {os.path.relpath(path, folder): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
