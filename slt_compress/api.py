@@ -354,8 +354,9 @@ def _export_config(
     for name in settings:
         if name in others:
             raise UsageError(f"`{name}` has no meaning for `format={format_name}`")
-    chosen = config or kind()
-    return _with(chosen, settings) if isinstance(chosen, CExportConfig) else _with(chosen, settings)
+    chosen: Any = config or kind()
+    changed: ExportConfig | CExportConfig = _with(chosen, settings)
+    return changed
 
 
 def _with(config: _Config, settings: dict[str, Any]) -> _Config:
