@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
-    from slt_compress.pipeline.find import SearchResult, UnmeasuredError
+    from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.prng import Freeze
     from slt_compress.progress import TrainingProgress
     from slt_compress.ticket.ticket import Ticket
@@ -37,6 +37,7 @@ __all__ = [
     "Ticket",
     "TrainingProgress",
     "UnmeasuredError",
+    "UnmeasuredInterrupt",
     "__version__",
     "compare",
     "evaluate",
@@ -57,6 +58,7 @@ _LAZY = {
     "Ticket": "slt_compress.ticket.ticket",
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
+    "UnmeasuredInterrupt": "slt_compress.pipeline.find",
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",

@@ -108,7 +108,8 @@ def search(
 
     Raises UsageError for unknown names, settings out of range, and a network, data, loss and metric that do not fit
     together; DataError if the data cannot be read; UnreachableError if the gates that the seed fixes rule out the
-    sparsity; and UnmeasuredError, whose `ticket` is what was found, if that cannot be measured.
+    sparsity; UnmeasuredError, whose `ticket` is what was found, if that cannot be measured; and UnmeasuredInterrupt,
+    likewise, for a KeyboardInterrupt while it is.
     """
     chosen = _search_config(config, dataset, settings)
     own = _own_data(dataset, train, test, validation)
