@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
-    from slt_compress.pipeline.find import SearchResult, UnmeasuredError
+    from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.prng import Freeze
     from slt_compress.progress import TrainingProgress
     from slt_compress.ticket.ticket import Ticket
@@ -44,6 +44,7 @@ __all__ = [
     "Ticket",
     "TrainingProgress",
     "UnmeasuredError",
+    "UnmeasuredInterrupt",
     "__version__",
     "bench",
     "compare",
@@ -69,6 +70,7 @@ _LAZY = {
     "Ticket": "slt_compress.ticket.ticket",
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
+    "UnmeasuredInterrupt": "slt_compress.pipeline.find",
     "bench": "slt_compress.api",
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",

@@ -16,8 +16,7 @@ With a network, data and a task of your own:
 >>> slt_compress.export(result.ticket, "net.onnx", source=build_net, test=test_set, metric=metric_fn)
 
 The command line is a thin layer above these functions. They print nothing. A reporter, where one is given, is told how
-long work is going. What only some of them need is imported by these: onnx takes as long to import as a ticket to be
-measured.
+long work is going. What only some of them need is imported by these: onnx is slow to import.
 """
 
 from collections.abc import Sequence
@@ -99,7 +98,8 @@ def search(
 
     Raises UsageError for unknown names, settings out of range, and a network, data, loss and metric that do not fit
     together; DataError if the data cannot be read; UnreachableError if the gates that the seed fixes rule out the
-    sparsity; and UnmeasuredError, whose `ticket` is what was found, if that cannot be measured.
+    sparsity; UnmeasuredError, whose `ticket` is what was found, if that cannot be measured; and UnmeasuredInterrupt,
+    likewise, for a KeyboardInterrupt while it is.
     """
     chosen = _search_config(config, dataset, settings)
     own = _own_data(dataset, train, test, validation)

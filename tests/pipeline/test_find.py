@@ -18,7 +18,7 @@ from slt_compress.data.splits import IndexedSplit
 from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, torch_classifier
 from slt_compress.pipeline import find
-from slt_compress.pipeline.find import UnmeasuredError, find_ticket
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
 from slt_compress.pipeline.images import images_for
 from slt_compress.pipeline.prepare import OwnData, prepare
 from slt_compress.prng import Freeze
@@ -281,6 +281,21 @@ def test_a_ticket_that_cannot_be_measured_is_not_lost(
     for layer in whole.layers:
         assert np.array_equal(kept.mask(layer.name), whole.mask(layer.name))
     assert kept.half_statistics == (when == 360)
+
+
+def test_an_interrupt_while_it_is_measured_carries_the_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SearchConfig(max_steps=3)
+    whole = find_ticket(LENET, config).ticket
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(find, "evaluate", interrupt)
+    with pytest.raises(UnmeasuredInterrupt) as caught:
+        find_ticket(LENET, config)
+    assert isinstance(caught.value, KeyboardInterrupt)
+    kept = Ticket.from_bytes(caught.value.ticket.to_bytes())
+    assert all(np.array_equal(kept.mask(layer.name), whole.mask(layer.name)) for layer in whole.layers)
 
 
 def few(count: int) -> TensorDataset:
