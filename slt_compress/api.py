@@ -348,7 +348,7 @@ def _export_config(
         raise UsageError(f"`format` must be one of {', '.join(kinds)}, got {format_name!r}")
     kind = kinds[format_name]
     if config is not None and not isinstance(config, kind):
-        raise UsageError(f"`config` must be a {kind.__name__} for `format={format_name}`")
+        raise UsageError(f"the config must be a {kind.__name__} for `format={format_name}`")
     own = {field.name for field in fields(kind)}
     others = {field.name for one in kinds.values() for field in fields(one)} - own
     for name in settings:

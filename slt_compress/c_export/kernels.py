@@ -36,7 +36,7 @@ $fields} slt_pooling;
 """
 
 MIX = """
-/* Word number `index` of the generator hash32x2. */
+/* The word of this index of the generator hash32x2. */
 static uint32_t slt_mix(uint32_t x)
 {
     x = (x ^ x >> 16) * 0x21f0aaadU;
