@@ -53,7 +53,8 @@ def exit_codes(
     """
     from slt_compress.cli import console
 
-    before = {path: _identity(path) for path in ((output, files.unused(output)) if output else ())}
+    names = (output, files.unused(output)) if output and output.name else ()  # . and / have none
+    before = {path: _identity(path) for path in names}
     try:
         with interrupts.raised():
             yield

@@ -236,9 +236,13 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
         ["t.safetensors", "t.safetensors --weights int8"],
         {
             "--output": "other.onnx",
+            "--format": "c",
             "--weights": "dense",
             "--opset": 19,
             "--include-preprocessing": None,
+            "--layout": "gap",
+            "--arithmetic": "fixed",
+            "--main": None,
             "--dataset": "mnist",
             "--data-dir": ".",
             "--workers": 1,

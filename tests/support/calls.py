@@ -47,7 +47,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--lr": (0.1, 0, "inf"),
         "--codec": ("raw", "rice"),
         "--statistics": ("fp16", "fp32"),
-        "--output": ("new.safetensors", "t.safetensors", "images/train/red/0.png", "list.csv", "net.py", "images"),
+        "--output": ("new.safetensors", "t.safetensors", "images/train/red/0.png", "list.csv", "net.py", "."),
         "--checkpoint-every": (1, 5, 0),
         "--resume": (None,),
     },
@@ -60,7 +60,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--no-dense": (None,),
         "--dense-lr": (0.1, 0),
         "--shard": ("1/2", "2/1", "x"),
-        "--output": ("grid", "t.onnx", "images", "list.csv"),
+        "--output": ("grid", "t.onnx", "images", "list.csv", ""),
     },
     "evaluate": {
         **_DATA,
@@ -72,7 +72,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "export": {
         **_DATA,
-        "--output": ("new.onnx", "new.c", "t.safetensors", "images/train/red/0.png", "net.py", "images", "no/x.onnx"),
+        "--output": ("new.onnx", "new.c", "t.safetensors", "images/train/red/0.png", "net.py", "", ".."),
         "--format": ("onnx", "c", "other"),
         "--weights": ("compact", "dense", "int2", "ternary8", "int8", "other"),
         "--opset": (20, 9, 25, 99),
