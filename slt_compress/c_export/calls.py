@@ -270,7 +270,8 @@ class Calls:
         if "linear_pixels" in self.used:
             term = "slt_negative(&walk) ? -pixel : pixel" if self.signed else "slt_value(&walk) * pixel"
             parts.append(fill(kernels.LINEAR_PIXELS, term=term, sum="int32_t" if self.signed else "float"))
-        simple = {"pool": kernels.POOL, "pools": kernels.POOLS, "affine": kernels.AFFINE, "sum": kernels.SUM}
+        pools = fill(kernels.POOLS, value="float")
+        simple = {"pool": kernels.POOL, "pools": pools, "affine": kernels.AFFINE, "sum": kernels.SUM}
         place = fill(kernels.PLACE, value="float", argument="", zero="0")
         simple |= {"place": place, "prepare": kernels.PREPARE}
         parts += [text for name, text in simple.items() if name in self.used]

@@ -172,7 +172,7 @@ class FixedCalls(Calls):
         texts = {"prepare": of_pixels if self.pixels else of_numbers, "linear": fixed_kernels.LINEAR}
         texts |= {"linear_outputs": fixed_kernels.LINEAR_OUTPUTS, "affine": fixed_kernels.AFFINE}
         texts |= {"sum": fixed_kernels.SUM, "restore": fixed_kernels.RESTORE, **pools}
-        texts |= {"pools": fixed_kernels.POOLS}
+        texts |= {"pools": fill(kernels.POOLS, value="uint8_t")}
         texts |= {"place": fill(kernels.PLACE, value="uint8_t", argument=", uint8_t zero", zero="zero")}
         used = (self.used - {"pool"}) | ({"pool_sums"} if self.pooled else set())
         used |= {"pool"} if "pools" in used else set()

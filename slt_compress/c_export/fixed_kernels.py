@@ -4,6 +4,8 @@
 processors of today has it; `slt_selftest` would notice one that does not.
 """
 
+from slt_compress.c_export.kernels import POOL_WINDOW
+
 OUTPUT = """
 typedef struct { /* how the result of a step becomes bytes */
     uint32_t constants; /* where its multipliers and offsets begin */
@@ -70,22 +72,13 @@ FINISH_PLANE = """        for (uint32_t i = 0; i < area; i++)
             $target = slt_finish(output, row, plane[i], added ? added + row * area + i : 0);
 """
 
-POOL = """
+POOL = (
+    """
 static void slt_pool$of(const slt_pooling *pooling, const $input *x, uint8_t *y) /* one plane; y may be x */
 {
-    for (int32_t row = 0; row < pooling->result[0]; row++)
-        for (int32_t column = 0; column < pooling->result[1]; column++) {
-            const int32_t at[2] = {row, column};
-            int32_t first[2], end[2];
-            for (int axis = 0; axis < 2; axis++) {
-                first[axis] = at[axis] * pooling->stride[axis] - pooling->before[axis];
-                end[axis] = first[axis] + pooling->kernel[axis];
-                if (first[axis] < 0)
-                    first[axis] = 0;
-                if (end[axis] > pooling->size[axis])
-                    end[axis] = pooling->size[axis];
-            }
-            int32_t largest = 0, sum = 0;
+"""
+    + POOL_WINDOW
+    + """            int32_t largest = 0, sum = 0;
             for (int32_t i = first[0]; i < end[0]; i++)
                 for (int32_t j = first[1]; j < end[1]; j++) {
                     const int32_t value = x[i * pooling->size[1] + j];
@@ -103,20 +96,10 @@ static void slt_pool$of(const slt_pooling *pooling, const $input *x, uint8_t *y)
         }
 }
 """
+)
 
 POOLING_FIELDS = """    uint8_t from, to; /* which bytes stand for 0: before and after */
     int32_t ratio;    /* of the bytes before to those after, in 65536ths */
-"""
-
-POOLS = """
-static void slt_pools(const slt_pooling *pooling, uint32_t channels, const uint8_t *x, uint8_t *y)
-{
-    for (uint32_t channel = 0; channel < channels; channel++) {
-        slt_pool(pooling, x, y);
-        x += pooling->size[0] * pooling->size[1];
-        y += pooling->result[0] * pooling->result[1];
-    }
-}
 """
 
 AFFINE = """

@@ -282,10 +282,7 @@ FINISH_UNPOOLED = """        for (uint32_t i = 0; i < area; i++)
             y[row * area + i] = slt_finish(layer, row, sums[i], added ? added + row * area + i : 0);
 """
 
-POOL = """
-static void slt_pool(const slt_pooling *pooling, const float *x, float *y) /* one plane; y may be x */
-{
-    for (int32_t row = 0; row < pooling->result[0]; row++)
+POOL_WINDOW = """    for (int32_t row = 0; row < pooling->result[0]; row++)
         for (int32_t column = 0; column < pooling->result[1]; column++) {
             const int32_t at[2] = {row, column};
             int32_t first[2], end[2];
@@ -297,7 +294,15 @@ static void slt_pool(const slt_pooling *pooling, const float *x, float *y) /* on
                 if (end[axis] > pooling->size[axis])
                     end[axis] = pooling->size[axis];
             }
-            float largest = x[first[0] * pooling->size[1] + first[1]], sum = 0;
+"""  # what a pooling sees at each place: rows and columns from `first` to before `end`
+
+POOL = (
+    """
+static void slt_pool(const slt_pooling *pooling, const float *x, float *y) /* one plane; y may be x */
+{
+"""
+    + POOL_WINDOW
+    + """            float largest = x[first[0] * pooling->size[1] + first[1]], sum = 0;
             for (int32_t i = first[0]; i < end[0]; i++)
                 for (int32_t j = first[1]; j < end[1]; j++) {
                     const float value = x[i * pooling->size[1] + j];
@@ -311,9 +316,10 @@ static void slt_pool(const slt_pooling *pooling, const float *x, float *y) /* on
         }
 }
 """
+)
 
 POOLS = """
-static void slt_pools(const slt_pooling *pooling, uint32_t channels, const float *x, float *y)
+static void slt_pools(const slt_pooling *pooling, uint32_t channels, const $value *x, $value *y)
 {
     for (uint32_t channel = 0; channel < channels; channel++) {
         slt_pool(pooling, x, y);
