@@ -23,7 +23,6 @@ from slt_compress.data.splits import IndexedSplit, Split
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
 from slt_compress.files import check_writable, write_atomically
-from slt_compress.onnx_export.export import MAX_ACCURACY_DROP
 from slt_compress.onnx_export.parity import Agreement
 from slt_compress.onnx_export.trace import trace
 from slt_compress.progress import SILENT, Counter
@@ -35,7 +34,6 @@ LAYOUTS = ("rice", "gap", "signs")
 ARITHMETICS = ("float", "fixed")
 _OPSET = 20
 _CALIBRATION_BATCH = 32  # examples
-_ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class CExportConfig:
             byte for each kept weight with its sign, is the fastest.
         main: whether the file has a program that reads one input from standard input.
         max_accuracy_drop: how much of the accuracy "fixed" may lose, as a fraction; None stands for
-            `MAX_ACCURACY_DROP`.
+            `parity.MAX_ACCURACY_DROP`.
         replace: as in `ExportConfig`, of the C file and its header.
     """
 
@@ -202,7 +200,10 @@ def export(
             program.selftest()
             if test:
                 agreement = _compare(module, program, record, test, task, counter)
-                _check(agreement, config)
+                if config.exact:
+                    agreement.check_exact("the C code")
+                else:
+                    agreement.check_drop(config.max_accuracy_drop, "`arithmetic=fixed`", "`arithmetic=float`")
     file, code = (path, code) if config.replace else _free(path, content, code)
     write_atomically(file.with_suffix(header.suffix), code.header.encode())
     write_atomically(file, code.source.encode())
@@ -284,29 +285,4 @@ def _compare(
             report,
             task=task,
         )
-    predictions = equal = 0
-    if expected.predictions is not None and found.predictions is not None:
-        predictions = expected.predictions.numel()
-        equal = int((expected.predictions == found.predictions).sum())
-    return Agreement(found.samples, predictions, equal, expected.metric, found.metric, found.metric_name)
-
-
-def _check(agreement: Agreement, config: CExportConfig) -> None:
-    name, before, after = agreement.metric_name, agreement.metric_torch, agreement.metric_onnx
-    if not config.exact:
-        limit = MAX_ACCURACY_DROP if config.max_accuracy_drop is None else config.max_accuracy_drop
-        if before - after > limit:
-            raise VerificationError(
-                f"`arithmetic=fixed` lowers the {name} from {before:.4f} to {after:.4f}, by more than "
-                f"`max_accuracy_drop={limit:g}`: nothing was written; use `arithmetic=float`"
-            )
-        return
-    different = agreement.predictions - agreement.equal
-    several = agreement.predictions > agreement.samples
-    if different > (_ON_THE_BORDER * agreement.predictions if several else 0):
-        raise VerificationError(
-            f"the C code decides otherwise than torch in {different} of {agreement.predictions} cases: nothing was "
-            "written"
-        )
-    if not agreement.predictions and not np.isclose(before, after, text.TOLERANCE, text.TOLERANCE):
-        raise VerificationError(f"{name} is {before:.4f} under torch and {after:.4f} here: nothing was written")
+    return Agreement.of(expected, found)

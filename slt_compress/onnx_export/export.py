@@ -18,19 +18,16 @@ from torch import nn
 from slt_compress.data.batches import Feed, as_given
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
-from slt_compress.errors import UsageError, VerificationError
+from slt_compress.errors import UsageError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
-from slt_compress.onnx_export.forms import FORMS, Form, Source
+from slt_compress.onnx_export.forms import FORMS, Source
 from slt_compress.onnx_export.trace import prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
 from slt_compress.tasks.task import CLASSIFY, Task
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
-
-MAX_ACCURACY_DROP = 0.01  # what a form that is not exact may lose, unless another limit is given
-_ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class ExportConfig:
         opset: ONNX operator set, None for the form's default.
         include_preprocessing: whether the graph takes pixels and normalises them itself.
         max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction; None stands for
-            `MAX_ACCURACY_DROP`.
+            `parity.MAX_ACCURACY_DROP`.
         replace: whether another file of the same name is replaced; else the file gets the first free name with a
             number, such as ticket-2.onnx.
     """
@@ -154,8 +151,10 @@ def export(
     agreement = None
     if test:
         agreement = parity.compare(content, reference, test, counter)
-        limit = MAX_ACCURACY_DROP if config.max_accuracy_drop is None else config.max_accuracy_drop
-        _check_agreement(agreement, form, limit)
+        if form.exact:
+            agreement.check_exact("onnxruntime")
+        else:
+            agreement.check_drop(config.max_accuracy_drop, f"`weights={form.name}`", "`weights=compact`")
     file = path if config.replace else unused(path, content)
     write_atomically(file, content)
     return ExportResult(
@@ -188,21 +187,3 @@ def _compare_outputs(
     parity.check_same(found, parity.run_probes(plain.SerializeToString(), reference))
     worst = parity.difference(found, reference, tolerance=parity.TOLERANCE if exact else np.inf)
     return worst, plain is dense or found.equals(parity.run_probes(dense.SerializeToString(), reference))
-
-
-def _check_agreement(agreement: parity.Agreement, form: Form, max_accuracy_drop: float) -> None:
-    different = agreement.predictions - agreement.equal
-    several = agreement.predictions > agreement.samples  # of so many, some lie on the border between two classes
-    if form.exact and different > (_ON_THE_BORDER * agreement.predictions if several else 0):
-        raise VerificationError(
-            f"onnxruntime decides otherwise than torch in {different} of {agreement.predictions} cases: nothing was "
-            "written"
-        )
-    name, before, after = agreement.metric_name, agreement.metric_torch, agreement.metric_onnx
-    if form.exact and not agreement.predictions and not np.isclose(before, after, parity.TOLERANCE, parity.TOLERANCE):
-        raise VerificationError(f"{name} is {before:.4f} under torch and {after:.4f} here: nothing was written")
-    if not form.exact and before - after > max_accuracy_drop:
-        raise VerificationError(
-            f"`weights={form.name}` lowers the {name} from {before:.4f} to {after:.4f}, by more than "
-            f"`max_accuracy_drop={max_accuracy_drop:g}`: nothing was written; use `weights=compact`"
-        )

@@ -26,13 +26,15 @@ from slt_compress.data.batches import CPU, Feed, Tensors, call
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import Split
 from slt_compress.errors import VerificationError
-from slt_compress.evaluation.accuracy import evaluate, torch_classifier
+from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.evaluation.onnxruntime_backend import open_session, run
 from slt_compress.progress import SILENT, Counter
 from slt_compress.tasks.record import TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Task
 
 TOLERANCE = 1e-3  # of the largest output: a runtime may sum in another order, in every layer of a network
+MAX_ACCURACY_DROP = 0.01  # what a form that is not exact may lose, unless another limit is given
+_ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
 _PROBE_BATCHES = (1, 3)  # two sizes, which a graph with a fixed batch size cannot both take
 
 Arrays = list[npt.NDArray[Any]]
@@ -77,7 +79,7 @@ class ProbeRun:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What torch and onnxruntime make of a test split.
+    """What torch and an exported file make of a test split.
 
     Attributes:
         samples: number of examples.
@@ -85,7 +87,7 @@ class Agreement:
             outputs that are not discrete.
         equal: how many of these are the same.
         metric_torch: of the split under torch; the accuracy is a fraction.
-        metric_onnx: likewise under onnxruntime.
+        metric_onnx: likewise of the exported file, under onnxruntime or compiled.
         metric_name: what it is.
     """
 
@@ -95,6 +97,41 @@ class Agreement:
     metric_torch: float
     metric_onnx: float
     metric_name: str = CLASSIFY.record.metric
+
+    @classmethod
+    def of(cls, expected: Evaluation, found: Evaluation) -> "Agreement":
+        """Return what a split has under torch and elsewhere."""
+        predictions = equal = 0
+        if expected.predictions is not None and found.predictions is not None:
+            predictions = expected.predictions.numel()
+            equal = int((expected.predictions == found.predictions).sum())
+        return cls(found.samples, predictions, equal, expected.metric, found.metric, found.metric_name)
+
+    def check_exact(self, what: str) -> None:
+        """Raise VerificationError unless `what` predicts what torch does, or has its metric where it predicts nothing.
+
+        Where an example has several predictions, a few of them lie on the border between two classes.
+        """
+        different = self.predictions - self.equal
+        if different > (_ON_THE_BORDER * self.predictions if self.predictions > self.samples else 0):
+            raise VerificationError(
+                f"{what} decides otherwise than torch in {different} of {self.predictions} cases: nothing was written"
+            )
+        before, after = self.metric_torch, self.metric_onnx
+        if not self.predictions and not np.isclose(before, after, TOLERANCE, TOLERANCE):
+            raise VerificationError(
+                f"{self.metric_name} is {before:.4f} under torch and {after:.4f} here: nothing was written"
+            )
+
+    def check_drop(self, limit: float | None, what: str, instead: str) -> None:
+        """Raise VerificationError if `what` loses more than `limit`, which is `MAX_ACCURACY_DROP` if None."""
+        limit = MAX_ACCURACY_DROP if limit is None else limit
+        before, after = self.metric_torch, self.metric_onnx
+        if before - after > limit:
+            raise VerificationError(
+                f"{what} lowers the {self.metric_name} from {before:.4f} to {after:.4f}, by more than "
+                f"`max_accuracy_drop={limit:g}`: nothing was written; use {instead}"
+            )
 
 
 def image_probes(preprocessing: Preprocessing) -> list[Tensors]:
@@ -205,11 +242,7 @@ def compare(content: bytes, reference: TorchReference, split: Split, counter: Co
     with counter("running the test split with onnxruntime") as report:
         session = open_session(content)
         found = evaluate(partial(run, session), split, reference.feed, report, task=reference.task)
-    predictions = equal = 0
-    if expected.predictions is not None and found.predictions is not None:
-        predictions = expected.predictions.numel()
-        equal = int((expected.predictions == found.predictions).sum())
-    return Agreement(found.samples, predictions, equal, expected.metric, found.metric, found.metric_name)
+    return Agreement.of(expected, found)
 
 
 def _arrays(outputs: Tensors) -> Arrays:
