@@ -12,6 +12,7 @@ from slt_compress.models.spec import MODEL_ARGUMENTS, argument_problem
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 
 DEFAULT_EPOCHS = 12
+NEURON = "neuron"  # a granularity
 MAX_WORKERS = 64  # more would only wait for one another
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 
@@ -21,6 +22,7 @@ CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
     "precision": ("auto", "fp32", "bf16"),
     "codec": ("auto", "raw", "rice"),
     "statistics": ("auto", "fp32", "fp16"),
+    "granularity": ("weight", "neuron"),
 }
 
 
@@ -46,7 +48,10 @@ class SearchConfig:
         method: a name in `methods.registry.METHODS`.
         recipe: settings of the method: "default" are ours, "paper" the published ones.
         options: further options of the method, by name, as its registry entry lists them.
-        sparsity: target share of gated weights that are zero, in [0, 1).
+        sparsity: target share of gated weights that are zero, in [0, 1); with the granularity "neuron", of neurons that
+            are removed.
+        granularity: what has a gate: each "weight", or each "neuron", which is an output channel, a hidden unit or an
+            attention head. Neurons are ranked in each group of tied ones, unless the option `scope` says otherwise.
         freeze: the part of the mask that the seed fixes before the search.
         initialiser: distribution of the frozen weights, a key of `prng.INITIALISERS`; None: the method's.
         seed: of weights, gates and the order of the images, a u64.
@@ -71,6 +76,7 @@ class SearchConfig:
     recipe: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
     sparsity: float = 0.9
+    granularity: str = "weight"
     freeze: Freeze = Freeze()
     initialiser: str | None = None
     seed: int = 0
@@ -117,6 +123,8 @@ class SearchConfig:
         if self.workers is not None and (type(self.workers) is not int or not 0 <= self.workers <= MAX_WORKERS):
             raise UsageError(f"`workers` must be a whole number from 0 to {MAX_WORKERS}, got {self.workers!r}")
         registry.check(self.method, self.recipe, self.options, self.learning_rate)
+        if self.granularity == NEURON and self.freeze.ratio:
+            raise UsageError("`freeze_ratio` fixes gates of weights; it has no meaning for `granularity=neuron`")
 
     def refuse_idle(self, **others: object) -> None:
         """Raise UsageError for a setting of optimiser steps if the method makes none; `others` are further arguments.
@@ -130,6 +138,13 @@ class SearchConfig:
     def of_steps(self) -> list[str]:
         """Return which settings of optimiser steps ask for something."""
         return [name for name, nothing in OF_STEPS.items() if getattr(self, name) != nothing]
+
+    @property
+    def chosen_options(self) -> Mapping[str, Any]:
+        """Options of the method; neurons are ranked in each layer where it can and nothing else is asked for."""
+        understood = {option.name for option in registry.METHODS[self.method].options}
+        layered = self.granularity == NEURON and "scope" in understood
+        return {**({"scope": "layer"} if layered else {}), **self.options}
 
     @property
     def density(self) -> float:

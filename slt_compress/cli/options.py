@@ -24,6 +24,7 @@ else:
     MethodName = Literal[tuple(registry.METHODS)]
     RecipeName = Literal[tuple(registry.recipes())]
 InitialiserName = Literal["signed-constant", "kaiming-uniform", "uniform", "kaiming-normal"]
+GranularityName = Literal["weight", "neuron"]
 AugmentName = Literal["none", "crop", "crop-flip"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -79,6 +80,13 @@ ModelArg = Annotated[
         metavar="NAME=NUMBER",
         help=f"What differs in a transformer of timm: {', '.join(MODEL_ARGUMENTS)}. Can be repeated.",
         rich_help_panel="Model",
+    ),
+]
+Granularity = Annotated[
+    GranularityName,
+    typer.Option(
+        help="What has a gate: each weight, or each neuron (output channel, hidden unit or attention head).",
+        rich_help_panel="Gates",
     ),
 ]
 FreezeRatio = Annotated[

@@ -47,8 +47,13 @@ def search(
         RecipeName, typer.Option(help="Our settings, or those the method was published with.", rich_help_panel="Gates")
     ] = "default",
     sparsity: Annotated[
-        float, typer.Option(help="Share of gated weights that is zero, in [0, 1).", rich_help_panel="Gates")
+        float,
+        typer.Option(
+            help="Share of gated weights that is zero, or of neurons that is removed, in [0, 1).",
+            rich_help_panel="Gates",
+        ),
     ] = 0.9,
+    granularity: shared.Granularity = "weight",
     freeze_ratio: shared.FreezeRatio = 0.0,
     lock_ratio: shared.LockRatio = 0.0,
     init: shared.Init = None,
@@ -121,6 +126,7 @@ def search(
             recipe=recipe,
             options=options,
             sparsity=sparsity,
+            granularity=granularity,
             freeze_ratio=freeze_ratio,
             lock_ratio=lock_ratio,
             initialiser=init,

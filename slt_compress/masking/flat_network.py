@@ -16,60 +16,34 @@ as signs of one byte each.
 """
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from slt_compress import prng
 from slt_compress.errors import UsageError
-from slt_compress.masking.parameters import freeze_ungated, scales
+from slt_compress.masking.gates import ALIGN, Gates, Slot, rows
+from slt_compress.masking.parameters import Density, density_of, freeze_ungated, scales
 from slt_compress.prng import Freeze
 
-_ALIGN = 16  # float32 values in 64 bytes; such a row of the buffer belongs to one tensor
 _LEAST_SHARE = 0.05  # of the norm that a tensor should have: with next to no gate open, it is not blown up further
-_BLOCK = 1 << 17  # values that stay in a cache of the CPU between two operations
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Where a gated tensor lies in the flat buffer.
-
-    `scale` multiplies its values where as many gates are open as the target density asks for; `balanced` says whether
-    the factor follows the gates.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    offset: int
-    size: int
-    scale: float
-    balanced: bool = False
-
-
-class FlatNetwork:
+class FlatNetwork(Gates):
     """A module whose gated weights live in one flat buffer.
 
     Attributes:
         module: the network itself; its gated parameters are views of the buffer.
-        slots: where each gated tensor lies.
-        weights: the weights w with searchable gates z, each in units of its slot's scale; of shape (length,), int8 if
-            they are signs, else float32. Zero in the padding and where the seed fixes the gate, so that neither a gate
-            nor a gradient has an effect there.
-        effective: w·z, which the module computes with, float32 of shape (length,); until `set_gate`, room for z.
+        weights: the weights w with searchable gates z, each in units of its slot's scale; int8 if they are signs.
+        effective: w·z, which the module computes with; until `set_gate`, room for z.
         grad: the same memory, which after `backward` holds d loss / d (w·z).
-        not_searchable: the indices of the padding and of fixed gates, int64.
-        locked: the gates that the seed fixes open, bool of shape (length,).
-        size: number of gated weights, with fixed gates too.
-        searchable_count, locked_count: numbers of searchable gates and of gates fixed open.
     """
 
     def __init__(
         self,
         module: nn.Module,
         seed: int,
-        density: float,
+        density: Density,
         device: torch.device,
         initialiser: str = "signed-constant",
         freeze: Freeze = Freeze(),
@@ -82,15 +56,15 @@ class FlatNetwork:
             parameter = module.get_parameter(name)
             slot = Slot(name, tuple(parameter.shape), offset, parameter.numel(), scale.value, scale.balanced)
             self.slots.append(slot)
-            offset += -(-parameter.numel() // _ALIGN) * _ALIGN
+            offset += rows(parameter.numel()) * ALIGN
         self.size = sum(slot.size for slot in self.slots)
         weights = torch.zeros(offset, dtype=torch.int8 if initialiser == "signed-constant" else torch.float32)
-        scale_of_rows = torch.zeros(offset // _ALIGN, 1)
+        scale_of_rows = torch.zeros(offset // ALIGN, 1)
         searchable, locked = (torch.zeros(offset, dtype=torch.bool) for _ in range(2))
         parts = zip(self.slots, self.split(weights), self.split(searchable), self.split(locked), strict=True)
         for slot, weights_view, searchable_view, locked_view in parts:
             weights_view.copy_(torch.from_numpy(prng.INITIALISERS[initialiser](seed, slot.name, slot.size)))
-            scale_of_rows[slot.offset // _ALIGN : -(-(slot.offset + slot.size) // _ALIGN)] = slot.scale
+            scale_of_rows[slot.offset // ALIGN : -(-(slot.offset + slot.size) // ALIGN)] = slot.scale
             searchable_view.fill_(True)
             if freeze.ratio:
                 kept, pruned = prng.fixed_gates(seed, slot.name, slot.size, freeze)
@@ -104,7 +78,6 @@ class FlatNetwork:
         self.weights = (weights * searchable).to(device)
         self._scale = scale_of_rows.to(device)
         self._balance = _Balance(self, weights, density, device) if self.has_branches else None
-        self._fractional: torch.Tensor | None = None  # int8, which a CPU is quicker to multiply with than bool
         self._arrived: set[str] = set()  # the slots whose gradient is there
         self.effective = self.grad = torch.empty(offset, device=device)
         for parameter in module.parameters():
@@ -119,7 +92,6 @@ class FlatNetwork:
 
     @property
     def has_branches(self) -> bool:
-        """Whether this is a network of residual branches behind LayerNorms, such as a transformer."""
         return any(slot.balanced for slot in self.slots)
 
     def scales(self) -> dict[str, float]:
@@ -129,23 +101,7 @@ class FlatNetwork:
         scales = torch.tensor([slot.scale for slot in self.slots]) * self._balance.factors.cpu()
         return dict(zip((slot.name for slot in self.slots), scales.tolist(), strict=True))
 
-    @property
-    def searchable(self) -> torch.Tensor:
-        """The gates to be searched, bool of shape (length,): neither padding nor fixed by the seed."""
-        return torch.ones(self.locked.shape, dtype=torch.bool, device=self.locked.device).index_fill_(
-            0, self.not_searchable, False
-        )
-
-    def split(self, flat: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield the part of a flat tensor that belongs to each slot, as a view of shape (size,)."""
-        for slot in self.slots:
-            yield flat[slot.offset : slot.offset + slot.size]
-
     def set_gate(self, gate: torch.Tensor) -> None:
-        """Write w·z into the module's weights; `gate` has shape (length,) and has no effect on fixed gates.
-
-        The gate may be the buffer of effective weights itself.
-        """
         if gate is not self.effective:
             self.effective.copy_(gate)
         self._multiply()
@@ -156,10 +112,7 @@ class FlatNetwork:
         self._rescale()
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Replace the effective weights by d loss / d (w·z), zero where the loss does not depend on a tensor.
-
-        Raises UsageError, with the tensor, if its gradient does not come as a whole.
-        """
+        """Replace the effective weights by d loss / d (w·z), zero where the loss does not depend on a tensor."""
         self._arrived.clear()
         loss.backward()  # type: ignore[no-untyped-call]
         for slot, part in zip(self.slots, self.split(self.grad), strict=True):
@@ -167,23 +120,9 @@ class FlatNetwork:
                 part.zero_()
 
     def gate_gradient(self) -> torch.Tensor:
-        """Turn `grad` into d loss / d z, in place, and return it."""
         self._multiply()
         self._rescale()
         return self.grad
-
-    def remember_saturated(self, gate: torch.Tensor) -> None:
-        """Note where a gate in [0, 1], flat, is 0 or 1, for `damp_saturated`."""
-        if self._fractional is None:
-            self._fractional = torch.empty(gate.shape, dtype=torch.int8, device=gate.device)
-        for fractional, part in self.blocks(self._fractional, gate):
-            fractional.view(torch.bool).copy_(part.frac())
-
-    def damp_saturated(self, share: float) -> None:
-        """Leave a share of `grad` where the remembered gate was 0 or 1: a clip itself would leave nothing."""
-        assert self._fractional is not None
-        for grad, fractional in self.blocks(self.grad, self._fractional):
-            grad.mul_(fractional.mul(1 - share).add_(share))
 
     def _multiply(self) -> None:
         """Multiply the buffer by the weights, in units of their scales, in place."""
@@ -192,20 +131,9 @@ class FlatNetwork:
 
     def _rescale(self) -> None:
         """Multiply the buffer by the scales, in place."""
-        rows = self.effective.view(-1, _ALIGN).mul_(self._scale)
+        rows = self.effective.view(-1, ALIGN).mul_(self._scale)
         if self._balance:
             rows.mul_(self._balance.rows)
-
-    def blocks(self, *flats: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Yield the same stretch of each of these flat tensors, one after the other: on a CPU so short that what is
-        computed from it needs no memory of the whole length; elsewhere the whole.
-        """
-        length = _BLOCK if self.weights.device.type == "cpu" else self.weights.numel()
-        yield from zip(*(torch.split(flat, length) for flat in flats), strict=True)
-
-    def sparsity(self, gate: torch.Tensor) -> float:
-        """Return the share of gated weights that a 0/1 gate makes zero; bool of shape (length,)."""
-        return 1 - (int((gate & self.searchable).sum()) + self.locked_count) / self.size
 
 
 class _Balance:
@@ -219,18 +147,19 @@ class _Balance:
         rows: of each row of the buffer, float32 (length / 16, 1).
     """
 
-    def __init__(self, network: FlatNetwork, weights: torch.Tensor, density: float, device: torch.device) -> None:
+    def __init__(self, network: FlatNetwork, weights: torch.Tensor, density: Density, device: torch.device) -> None:
         slots = network.slots
+        densities = torch.tensor([density_of(slot.name, density) for slot in slots], dtype=torch.float64)
         energies = torch.stack([part.double().square().sum() for part in network.split(weights)])
-        self._wanted = (density * energies).sqrt().float().to(device)
+        self._wanted = (densities * energies).sqrt().float().to(device)
         self._balanced = torch.tensor([slot.balanced for slot in slots], device=device)
         ends = (
-            torch.tensor([slot.offset + slot.size for slot in slots]).add(_ALIGN - 1).div(_ALIGN, rounding_mode="floor")
+            torch.tensor([slot.offset + slot.size for slot in slots]).add(ALIGN - 1).div(ALIGN, rounding_mode="floor")
         )
-        starts = torch.arange(weights.numel() // _ALIGN)
+        starts = torch.arange(weights.numel() // ALIGN)
         self._slot_of_row = torch.bucketize(starts, ends, right=True).to(device)
         self.factors = torch.ones(len(slots), device=device)
-        self.rows = torch.ones(weights.numel() // _ALIGN, 1, device=device)
+        self.rows = torch.ones(weights.numel() // ALIGN, 1, device=device)
 
     def follow(self, parts: list[torch.Tensor]) -> None:
         """Take the factors from w·z of each slot, in units of its scale."""

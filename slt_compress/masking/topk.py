@@ -4,13 +4,15 @@ The target density counts all gated weights. Where the seed fixes some of the ga
 only the searchable ones are ranked; they keep the target count less the gates that are fixed open.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from slt_compress import prng
 from slt_compress.errors import UnreachableError
-from slt_compress.masking.flat_network import FlatNetwork
+from slt_compress.masking.gates import Gates
 
 TOLERANCE = 0.005  # of the sparsity; a pattern's shares are random, so that 50 % locked weights may be 50.1 %
 _SAMPLE = 1 << 16  # scores that bracket a threshold
@@ -23,7 +25,7 @@ def kept_count(size: int, density: float) -> int:
     return min(size, max(1, round(size * density)))
 
 
-def count_to_open(network: FlatNetwork, density: float) -> int:
+def count_to_open(network: Gates, density: float) -> int:
     """Return how many searchable gates the mask opens: at least one where a tensor would be left empty otherwise.
 
     Raises UnreachableError if the gates that the seed fixes leave no such mask within the tolerance.
@@ -43,7 +45,7 @@ def count_to_open(network: FlatNetwork, density: float) -> int:
     return count
 
 
-def layer_counts(network: FlatNetwork, density: float) -> list[int]:
+def layer_counts(network: Gates, density: float) -> list[int]:
     """Return how many searchable gates of each tensor the mask opens, so that each tensor has the density.
 
     A tensor whose fixed gates rule that out comes as near as it can, and the others make up for it, in proportion to
@@ -61,6 +63,53 @@ def layer_counts(network: FlatNetwork, density: float) -> list[int]:
     if missing > 0:
         return _spread(counts, [high - count for high, count in zip(searchable, counts, strict=True)], missing)
     return _spread(counts, [low - count for low, count in zip(least, counts, strict=True)], missing)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Gates that are ranked against each other.
+
+    Attributes:
+        start, end: where they lie in a flat tensor.
+        searchable: how many of them can be searched.
+        count: how many of these the mask opens.
+    """
+
+    start: int
+    end: int
+    searchable: int
+    count: int
+
+    @property
+    def density(self) -> float:
+        """Share of the searchable gates that the mask opens."""
+        return self.count / max(1, self.searchable)
+
+    def on_the_way(self, start: float, progress: float) -> int:
+        """Return how many gates are open between the share `start` (progress 0) and the mask's (1): one at least."""
+        share = start + (self.density - start) * progress
+        return max(min(1, self.searchable), round(share * self.searchable))
+
+
+def scopes(network: Gates, density: float, *, layered: bool) -> list[Scope]:
+    """Return the scopes of a ranking in each layer, or over the whole network. Raises as `count_to_open` does."""
+    if not layered:
+        return [Scope(0, network.weights.numel(), network.searchable_count, count_to_open(network, density))]
+    searchable = [int(part.sum()) for part in network.split(network.searchable)]
+    return [
+        Scope(slot.offset, slot.offset + slot.size, free, count)
+        for slot, free, count in zip(network.slots, searchable, layer_counts(network, density), strict=True)
+    ]
+
+
+def thresholds(scores: torch.Tensor, ranked: list[Scope], counts: list[int]) -> torch.Tensor:
+    """Return the score that so many gates of each scope reach: a scalar, or flat where there are several scopes."""
+    if len(ranked) == 1 and ranked[0].end == scores.numel():
+        return threshold(scores, counts[0])
+    found = torch.zeros_like(scores)
+    for scope, count in zip(ranked, counts, strict=True):
+        found[scope.start : scope.end] = threshold(scores[scope.start : scope.end], count)
+    return found
 
 
 def threshold(scores: torch.Tensor, count: int) -> torch.Tensor:
@@ -96,9 +145,7 @@ def _largest(scores: npt.NDArray[np.float32], count: int) -> float:
     return float(np.partition(scores, scores.size - count)[scores.size - count])
 
 
-def best_of_network(
-    network: FlatNetwork, scores: torch.Tensor, density: float, generator: torch.Generator
-) -> torch.Tensor:
+def best_of_network(network: Gates, scores: torch.Tensor, density: float, generator: torch.Generator) -> torch.Tensor:
     """Return the mask of the highest scores in the whole network, flat bool, at least one weight in every tensor.
 
     Among equal scores a draw decides. Locked gates are open in it.
@@ -110,9 +157,7 @@ def best_of_network(
     return _best(scores, network.searchable, count_to_open(network, density), generator) | network.locked
 
 
-def best_of_layers(
-    network: FlatNetwork, scores: torch.Tensor, density: float, generator: torch.Generator
-) -> torch.Tensor:
+def best_of_layers(network: Gates, scores: torch.Tensor, density: float, generator: torch.Generator) -> torch.Tensor:
     """Return the mask of the highest scores in each tensor, flat bool; else as `best_of_network`."""
     mask = network.locked.clone()
     parts = zip(*map(network.split, (mask, scores, network.searchable)), layer_counts(network, density), strict=True)
@@ -121,7 +166,7 @@ def best_of_layers(
     return mask
 
 
-def random_mask(network: FlatNetwork, density: float, seed: int) -> torch.Tensor:
+def random_mask(network: Gates, density: float, seed: int) -> torch.Tensor:
     """Return the control every claim needs: a flat bool mask from the seed, with the target density in every tensor."""
     mask = network.locked.cpu().clone()
     searchable = network.searchable.cpu()
@@ -146,7 +191,7 @@ def _best(scores: torch.Tensor, searchable: torch.Tensor, count: int, generator:
     return mask
 
 
-def _least(network: FlatNetwork) -> list[int]:
+def _least(network: Gates) -> list[int]:
     """Return for each tensor how many searchable gates must open so that it is not left empty: 1, or 0 if none can."""
     parts = zip(network.split(network.searchable), network.split(network.locked), strict=True)
     return [int(bool(searchable.any()) and not bool(locked.any())) for searchable, locked in parts]

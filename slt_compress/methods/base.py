@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.topk import best_of_network
+from slt_compress.masking.gates import Gates
+from slt_compress.masking.topk import best_of_layers, best_of_network
 
+LAYER, GLOBAL = "layer", "global"  # scopes: gates are ranked in each layer, or over the whole network
 LOWEST = -1e6  # a score far below all others, whose gate is 0 at any slope
 
 
@@ -41,21 +42,22 @@ class Method(ABC):
     step, besides the state of the optimiser, is in `state_dict`.
 
     Attributes:
-        Settings: a dataclass of the method's hyper-parameters; recipes and options of the registry are its fields.
+        Settings: a dataclass of the method's hyper-parameters; recipes and options of the registry are its fields. One
+            that ranks gates has the field `scope`.
         parameter: flat, float32 of shape (length,): the only thing that is optimised.
     """
 
     Settings: ClassVar[type]
     parameter: nn.Parameter
 
-    def __init__(self, network: FlatNetwork, target: Target, settings: Any) -> None:
+    def __init__(self, network: Gates, target: Target, settings: Any) -> None:
         self._network = network
         self._target = target
         self._settings = settings
 
     def settings(self) -> dict[str, Any]:
-        """Return the hyper-parameters, as a ticket records them."""
-        return asdict(self._settings)
+        """Return the hyper-parameters, as a ticket records them: without the scope of those that rank all gates."""
+        return {name: value for name, value in asdict(self._settings).items() if (name, value) != ("scope", GLOBAL)}
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Return what moves `parameter`; called once."""
@@ -81,7 +83,12 @@ class Method(ABC):
 
     def mask(self) -> torch.Tensor:
         """Return the final mask, flat bool, of exactly the target density, with the gates that are fixed open."""
-        return best_of_network(self._network, self.parameter.detach(), self._target.density, self._target.generator)
+        best = best_of_layers if self._settings.scope == LAYER else best_of_network
+        return best(self._network, self._scores(), self._target.density, self._target.generator)
+
+    def _scores(self) -> torch.Tensor:
+        """Return what gates are ranked by, flat."""
+        return self.parameter.detach()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return what a checkpoint must hold, by name, on any device; the tensors are not copied."""

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.topk import count_to_open, threshold
-from slt_compress.methods.base import LOWEST, Method, Target, ramp
+from slt_compress.masking.gates import Gates
+from slt_compress.masking.topk import scopes, thresholds
+from slt_compress.methods.base import GLOBAL, LAYER, LOWEST, Method, Target, ramp
 
 
 @dataclass(frozen=True)
 class ContinuousSparsificationSettings:
     """Fractions are of the whole run. The default was chosen on validation images, see docs/methods.md."""
 
+    scope: str = GLOBAL  # one middle for the whole network, or one for each layer
     optimiser: str = "adam"
     learning_rate: float = 3e-2
     momentum: float = 0.0  # of sgd
@@ -42,9 +43,9 @@ class ContinuousSparsification(Method):
 
     Settings = ContinuousSparsificationSettings
 
-    def __init__(self, network: FlatNetwork, target: Target, settings: ContinuousSparsificationSettings) -> None:
+    def __init__(self, network: Gates, target: Target, settings: ContinuousSparsificationSettings) -> None:
         super().__init__(network, target, settings)
-        self._density = count_to_open(network, target.density) / network.searchable_count  # of the searchable gates
+        self._scopes = scopes(network, target.density, layered=settings.scope == LAYER)
         scores = self._noise().mul_(settings.initial_spread).add_(settings.initial_score)
         # Padding and fixed gates rank last and, without gradient, stay there.
         self.parameter: nn.Parameter = nn.Parameter(scores.masked_fill_(~network.searchable, LOWEST))
@@ -69,19 +70,18 @@ class ContinuousSparsification(Method):
     def gate(self, step: int) -> torch.Tensor:
         s = self._settings
         if s.steered:
-            target = s.target_start + (self._density - s.target_start) * ramp(
-                step / self._target.steps, 0, s.target_until
-            )
-            count = max(1, round(target * self._network.searchable_count))
-            self._middle = threshold(self.parameter.detach(), count)
+            arrived = ramp(step / self._target.steps, 0, s.target_until)
+            counts = [scope.on_the_way(s.target_start, arrived) for scope in self._scopes]
+            self._middle = thresholds(self.parameter.detach(), self._scopes, counts)
         gate = torch.sub(self.parameter, self._middle, out=self._network.effective)
         return gate.mul_(self._slope(step)).sigmoid_()
 
     @torch.no_grad()
     def backward(self, step: int) -> None:
         slope = self._slope(step)
-        for gradient, scores in self._network.blocks(self._network.gate_gradient(), self.parameter):
-            gate = scores.sub(self._middle).mul_(slope).sigmoid_()
+        middles = self._middle.expand_as(self.parameter)
+        for gradient, scores, middle in self._network.blocks(self._network.gate_gradient(), self.parameter, middles):
+            gate = scores.sub(middle).mul_(slope).sigmoid_()
             gradient.add_(self._settings.penalty).mul_(gate).mul_(1 - gate).mul_(slope)
 
     def hard_gate(self) -> torch.Tensor:

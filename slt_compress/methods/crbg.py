@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.topk import count_to_open, threshold
-from slt_compress.methods.base import LOWEST, Method, Target, ramp
+from slt_compress.masking.gates import Gates
+from slt_compress.masking.topk import count_to_open, scopes, thresholds
+from slt_compress.methods.base import GLOBAL, LAYER, LOWEST, Method, Target, ramp
 
 
 @dataclass(frozen=True)
 class CrbgSettings:
     """Fractions are of the whole run; values were chosen on held-out training images, see docs/methods.md."""
 
+    scope: str = GLOBAL  # one threshold for the whole network, or one for each layer
     learning_rate: float = 3e-2  # of Adam, falling linearly to 0
     initial_spread: float = 0.01  # standard deviation of the initial means
     sigma_start: float = 0.1
@@ -67,15 +68,18 @@ class Crbg(Method):
 
     Settings = CrbgSettings
 
-    def __init__(self, network: FlatNetwork, target: Target, settings: CrbgSettings) -> None:
+    def __init__(self, network: Gates, target: Target, settings: CrbgSettings) -> None:
         super().__init__(network, target, settings)
         s, count = settings, max(1, count_to_open(network, target.density))
         self._density = count / network.searchable_count  # of the searchable gates
+        self._scopes = scopes(network, target.density, layered=s.scope == LAYER)
         device = network.weights.device
         self.parameter: nn.Parameter = nn.Parameter(self._noise().mul_(s.initial_spread))
         self._rank_unsearchable_last()
         self._bank = NoiseBank(target.generator, network.weights)
-        self._threshold = torch.zeros((), device=device)  # τ
+        self._threshold = thresholds(
+            self.parameter.detach(), self._scopes, [scope.count for scope in self._scopes]
+        )  # τ
         self._unit = torch.zeros((), device=device)  # u
         below_half = max(0.0, math.log(0.5 / self._density))
         self._force = s.force * math.sqrt(s.force_steps / target.steps) * below_half  # F
@@ -118,9 +122,9 @@ class Crbg(Method):
     def _settle(self, step: int) -> None:
         """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""
         s = self._settings
-        start = max(s.target_start, self._density)
-        target = start + (self._density - start) * ramp(step / self._target.steps, s.target_from, s.target_until)
-        self._threshold = threshold(self.parameter.detach(), max(1, round(target * self._network.searchable_count)))
+        arrived = ramp(step / self._target.steps, s.target_from, s.target_until)
+        counts = [scope.on_the_way(max(s.target_start, scope.density), arrived) for scope in self._scopes]
+        self._threshold = thresholds(self.parameter.detach(), self._scopes, counts)
         means = self.parameter.detach()
         torch.maximum(means, self._threshold - s.below, out=means)  # a clamp between tensors takes four times as long
         torch.minimum(means, self._threshold + s.above, out=means)

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.methods.base import Method, Target
+from slt_compress.masking.gates import Gates
+from slt_compress.methods.base import GLOBAL, Method, Target
 
 
 @dataclass(frozen=True)
 class PaperCrbgSettings:
     """Objective and gate are the paper's; where its own numbers were not at hand, that is said."""
 
+    scope: str = GLOBAL  # of the final ranking
     sigma: float = 0.5  # fixed: Yamada et al. 2020, who chose it so that a gate at ½ is never out of reach
     initial_mean: float = 0.5  # Yamada et al. 2020
     initial_spread: float = 0.01  # ours: a start from equals
@@ -33,7 +34,7 @@ class PaperCrbg(Method):
 
     Settings = PaperCrbgSettings
 
-    def __init__(self, network: FlatNetwork, target: Target, settings: PaperCrbgSettings) -> None:
+    def __init__(self, network: Gates, target: Target, settings: PaperCrbgSettings) -> None:
         super().__init__(network, target, settings)
         self.parameter: nn.Parameter = nn.Parameter(
             self._noise().mul_(settings.initial_spread).add_(settings.initial_mean)

@@ -10,16 +10,16 @@ from math import cos, pi
 import torch
 from torch import nn
 
-from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.topk import best_of_layers, best_of_network, count_to_open, layer_counts, threshold
-from slt_compress.methods.base import Method, Target
+from slt_compress.masking.gates import Gates
+from slt_compress.masking.topk import scopes, threshold
+from slt_compress.methods.base import GLOBAL, LAYER, Method, Target
 
 
 @dataclass(frozen=True)
 class EdgePopupSettings:
     """Fractions are of the whole run. The default was chosen on held-out images, see docs/methods.md."""
 
-    scope: str = "global"  # the highest scores of the whole "global" network, or of each "layer"
+    scope: str = GLOBAL  # the highest scores of the whole "global" network, or of each "layer"
     optimiser: str = "adam"
     learning_rate: float | None = None  # falling to 0 along half a cosine; None: 3e-3, and 1e-3 for transformers
     momentum: float = 0.0  # of sgd
@@ -39,13 +39,11 @@ class EdgePopup(Method):
 
     Settings = EdgePopupSettings
 
-    def __init__(self, network: FlatNetwork, target: Target, settings: EdgePopupSettings) -> None:
+    def __init__(self, network: Gates, target: Target, settings: EdgePopupSettings) -> None:
         if settings.learning_rate is None:
             settings = replace(settings, learning_rate=1e-3 if network.has_branches else 3e-3)
         super().__init__(network, target, settings)
-        layered = settings.scope == "layer"
-        self._counts = layer_counts(network, target.density) if layered else [count_to_open(network, target.density)]
-        self._searchable = [int(part.sum()) for part in self._scopes(network.searchable)]
+        self._scopes = scopes(network, target.density, layered=settings.scope == LAYER)
         self._step = 0
         uniform = torch.rand(network.weights.shape, generator=target.generator, device=network.weights.device)
         scores = uniform.mul_(2).sub_(1)
@@ -76,9 +74,8 @@ class EdgePopup(Method):
     def hard_gate(self) -> torch.Tensor:
         return self._choose(self.parameter.detach().abs()) > 0
 
-    def mask(self) -> torch.Tensor:
-        best = best_of_layers if self._settings.scope == "layer" else best_of_network
-        return best(self._network, self.parameter.detach().abs(), self._target.density, self._target.generator)
+    def _scores(self) -> torch.Tensor:
+        return self.parameter.detach().abs()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {**super().state_dict(), "step": torch.tensor(self._step)}
@@ -87,15 +84,12 @@ class EdgePopup(Method):
         super().load_state_dict(state)
         self._step = int(state["step"])
 
-    def _scopes(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        """Return the parts of a flat tensor that are ranked on their own, as views."""
-        return list(self._network.split(flat)) if self._settings.scope == "layer" else [flat]
-
     def _choose(self, magnitudes: torch.Tensor) -> torch.Tensor:
         """Replace the highest magnitudes and those equal to the last of them by 1, others by 0; return the tensor."""
         s = self._settings
         arrived = min(1.0, self._step / (s.target_until * self._target.steps)) if s.target_until else 1.0
-        for part, searchable, count in zip(self._scopes(magnitudes), self._searchable, self._counts, strict=True):
-            excess = max(0.0, s.target_start * searchable - count) * (1 - arrived)
-            torch.ge(part, threshold(part, count + round(excess)), out=part)
+        for scope in self._scopes:
+            part = magnitudes[scope.start : scope.end]
+            excess = max(0.0, s.target_start * scope.searchable - scope.count) * (1 - arrived)
+            torch.ge(part, threshold(part, scope.count + round(excess)), out=part)
         return magnitudes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slt_compress.errors import UsageError
 
 if TYPE_CHECKING:
-    from slt_compress.masking.flat_network import FlatNetwork
+    from slt_compress.masking.gates import Gates
     from slt_compress.methods.base import Method, Target
 
 DEFAULT_RECIPE = "default"
@@ -80,12 +80,21 @@ class MethodEntry:
     optimises: bool = True
 
 
+_SCOPE = Option(
+    "scope",
+    str,
+    "Where gates are ranked against each other: in each layer, or over the whole network. [default: global; layer for "
+    "neurons, and in the recipe paper of edge-popup]",
+    ("layer", "global"),
+)
+
 METHODS: dict[str, MethodEntry] = {
     "crbg": MethodEntry(
         {
             "default": Recipe("slt_compress.methods.crbg:Crbg"),
             "paper": Recipe("slt_compress.methods.crbg_paper:PaperCrbg", initialiser="uniform"),
-        }
+        },
+        options=(_SCOPE,),
     ),
     "edge-popup": MethodEntry(
         {
@@ -104,15 +113,7 @@ METHODS: dict[str, MethodEntry] = {
                 },
             ),
         },
-        options=(
-            Option(
-                "scope",
-                str,
-                "Where edge-popup ranks its scores: in each layer, or over the whole network. [default: global; layer "
-                "in the recipe paper]",
-                ("layer", "global"),
-            ),
-        ),
+        options=(_SCOPE,),
     ),
     "continuous-sparsification": MethodEntry(
         {
@@ -134,7 +135,8 @@ METHODS: dict[str, MethodEntry] = {
                     "steered": False,
                 },
             ),
-        }
+        },
+        options=(_SCOPE,),
     ),
     "random": MethodEntry({"default": Recipe("slt_compress.methods.random:Random")}, optimises=False),
 }
@@ -176,7 +178,7 @@ def initialiser(name: str, recipe: str) -> str:
 
 def make(
     name: str,
-    network: "FlatNetwork",
+    network: "Gates",
     target: "Target",
     *,
     recipe: str = DEFAULT_RECIPE,

@@ -7,7 +7,6 @@
     quantise          a dense graph -> a graph that computes in 8 bits
     shrink            a graph -> the same graph in fewer bytes
     parity            an ONNX graph compared with torch and with other graphs
-    quiet             the libraries' own messages, kept off the terminal
 
 May import errors, files, progress, prng, masking, models, data, tasks, ticket and evaluation. Must not import
 training.search, methods, comparison, pipeline or cli.

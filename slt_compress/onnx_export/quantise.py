@@ -28,7 +28,7 @@ from onnx import NodeProto, numpy_helper
 from slt_compress.data.batches import Tensors
 from slt_compress.evaluation.onnxruntime_backend import as_feeds
 from slt_compress.onnx_export import shrink
-from slt_compress.onnx_export.quiet import quiet
+from slt_compress.quiet import quiet
 
 Array = npt.NDArray[Any]
 

@@ -23,7 +23,7 @@ from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.errors import UnreachableError
 from slt_compress.masking.parameters import embedding_names, gated_names
 from slt_compress.onnx_export import shrink
-from slt_compress.onnx_export.quiet import quiet
+from slt_compress.quiet import quiet
 from slt_compress.ticket.record import NetworkRecord
 
 OPSETS = range(18, 24)  # that torch's exporter writes and the oldest supported onnxruntime reads

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from slt_compress.config import SearchConfig
+from slt_compress.config import NEURON, SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import Split, count
@@ -19,14 +19,25 @@ from slt_compress.data.workers import lost_workers
 from slt_compress.errors import DataError, OutputError, SltError, TicketError, UnreachableError, UsageError, first_line
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
+from slt_compress.masking.gates import Gates
+from slt_compress.masking.parameters import (
+    Density,
+    embedding_names,
+    gated_names,
+    set_constants,
+    slopes,
+    statistic_names,
+)
 from slt_compress.masking.topk import count_to_open
 from slt_compress.methods import registry
 from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
+from slt_compress.pipeline.neurons import layers_of, structure_of
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
+from slt_compress.structure.neuron_network import NeuronNetwork, densities
+from slt_compress.structure.neurons import Structure
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import Provenance, SearchRecord
 from slt_compress.ticket.ticket import Ticket
@@ -141,17 +152,22 @@ def find_ticket(
     origin = SeedRecipe(config.seed, initialiser, config.freeze)
     module = prepared.source.build()
     constants = {} if prepared.source.is_named else slopes(module)
-    network = FlatNetwork(module, config.seed, config.density, prepared.device, initialiser, config.freeze)
+    structure = structure_of(prepared) if config.granularity == NEURON else None
+    density: Density = config.density
+    if structure:
+        density = densities(structure, gated_names(module), config.density)
+    network = FlatNetwork(module, config.seed, density, prepared.device, initialiser, config.freeze)
+    gates = NeuronNetwork(network, structure) if structure else network
     set_constants(module, constants)
     if not prepared.source.is_named:
         _rehearse(prepared)
         if frozen := _frozen(module):
             reporter.note(frozen)
-    count_to_open(network, config.density)  # raises if fixed gates rule the sparsity out
+    count_to_open(gates, config.density)  # raises if fixed gates rule the sparsity out
     readable = _readable(network, config, prepared, origin, constants)
     if config.statistics != "auto" and not readable.statistics:
         raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
-    reporter.note(_announcement(config, network, prepared, context))
+    reporter.note(_announcement(config, gates, prepared, context))
     if checkpoints:
         if checkpoints.every:
             checkpoints.check()
@@ -171,8 +187,8 @@ def find_ticket(
             if report:
                 report(progress)
 
-        found = search(network, run, config, report=record, checkpoints=checkpoints, context=context)
-    ticket = _pack(network, found, config, prepared, origin, constants)
+        found = search(gates, run, config, report=record, checkpoints=checkpoints, context=context)
+    ticket = _pack(network, structure, found, config, prepared, origin, constants)
     try:
         with lost_workers():
             ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
@@ -194,14 +210,17 @@ def find_ticket(
     )
 
 
-def _announcement(config: SearchConfig, network: FlatNetwork, prepared: Prepared, context: DistributedContext) -> str:
+def _announcement(config: SearchConfig, gates: Gates, prepared: Prepared, context: DistributedContext) -> str:
     """Return what a search says of itself before it begins."""
     run = prepared.run
     examples = count(run.train)
     train = f"a stream of {prepared.examples}" if examples is None else f"{examples:,} training {prepared.examples}"
     steps = run.budget.steps if registry.METHODS[config.method].optimises else 0
+    what = f"{gates.size:,} gated weights"
+    if config.granularity == NEURON:
+        what = f"{gates.size:,} neurons in {len(gates.slots)} groups"
     return (
-        f"{prepared.source.name} on {prepared.data_name}: {network.size:,} gated weights, {train}, "
+        f"{prepared.source.name} on {prepared.data_name}: {what}, {train}, "
         f"{steps:,} steps of {run.budget.batch_size} on {prepared.device}"
         + (" in bf16" if run.precision == BF16 else "")
         + (f", shared by {context.size} processes" if context.size > 1 else "")
@@ -251,11 +270,12 @@ def _pack_open(
             _, closed = fixed_gates(config.seed, name, mask.numel(), config.freeze)
             mask &= ~torch.from_numpy(closed).view(mask.shape)
     found = FoundMask(masks, {}, 0, 0.0, 0.0)
-    return _pack(network, found, replace(config, codec="raw"), prepared, origin, constants)
+    return _pack(network, None, found, replace(config, codec="raw"), prepared, origin, constants)
 
 
 def _pack(
     network: FlatNetwork,
+    structure: Structure | None,
     found: FoundMask,
     config: SearchConfig,
     prepared: Prepared,
@@ -265,10 +285,8 @@ def _pack(
     """Return the ticket of a mask, without metrics."""
     module, source = network.module, prepared.source
     statistics = (*statistic_names(module), *source.unsettled_buffers(module))
-    return Ticket.pack(
-        {name: mask.numpy() for name, mask in found.masks.items()},
-        network.scales(),
-        {name: module.get_buffer(name).detach().cpu().numpy().copy() for name in statistics},
+    return Ticket.assemble(
+        layers_of(network, structure, found.masks),
         Provenance(
             model=source.spec,
             library=source.library,
@@ -283,6 +301,7 @@ def _pack(
             task=prepared.run.task.record,
         ),
         origin=origin,
+        statistics={name: module.get_buffer(name).detach().cpu().numpy().copy() for name in statistics},
         codec=config.codec,
         constants=constants,
     )
@@ -336,6 +355,7 @@ def _identity(config: SearchConfig, prepared: Prepared, initialiser: str, module
         "method": config.method,
         "recipe": config.recipe,
         "options": dict(config.options),
+        "granularity": config.granularity,
         "learning rate": config.learning_rate,
         "augmentation": config.augment,
         "precision": run.precision,

@@ -15,7 +15,7 @@ from slt_compress.config import SearchConfig
 from slt_compress.data.batches import Tensors, length
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import DataError, OutputError
-from slt_compress.masking.flat_network import FlatNetwork
+from slt_compress.masking.gates import Gates
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
 from slt_compress.progress import ReportTraining
@@ -32,7 +32,7 @@ class FoundMask:
     """The outcome of a search.
 
     Attributes:
-        masks: of each gated tensor, bool in its shape, on the CPU.
+        masks: of each gated tensor, bool in its shape, on the CPU; or of each group of neurons, bool (size,).
         settings: of the method and the run, as a ticket records them.
         steps: optimiser steps made.
         seconds: time of the steps, of interrupted attempts too.
@@ -51,7 +51,7 @@ class GateTrainer:
 
     def __init__(
         self,
-        network: FlatNetwork,
+        network: Gates,
         method: Method,
         optimiser: torch.optim.Optimizer,
         batch_size: int,
@@ -89,7 +89,7 @@ class GateTrainer:
 
 
 def search(
-    network: FlatNetwork,
+    network: Gates,
     run: TrainingRun,
     config: SearchConfig,
     *,
@@ -115,13 +115,14 @@ def search(
         network,
         Target(config.density, steps, config.seed, generator),
         recipe=config.recipe,
-        options=config.options,
+        options=config.chosen_options,
         learning_rate=config.learning_rate,
     )
     order, clock, settings = run.order(), Clock(), {}
     keeper = _Keeper(None, None, clock)
     if optimises:
-        settings = {"recipe": config.recipe, **run.unusual_settings(), **method.settings()}
+        unusual = {"granularity": config.granularity} if config.granularity != SearchConfig.granularity else {}
+        settings = {"recipe": config.recipe, **unusual, **run.unusual_settings(), **method.settings()}
         state = State(method, method.optimiser(), generator, network.module)
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
         clock = Clock(spent)
