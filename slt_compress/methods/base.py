@@ -5,6 +5,7 @@ with a subclass of `Method`, and an entry in `methods.registry`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -42,12 +43,15 @@ class Method(ABC):
     step, besides the state of the optimiser, is in `state_dict`.
 
     Attributes:
-        Settings: a dataclass of the method's hyper-parameters; recipes and options of the registry are its fields. One
-            that ranks gates has the field `scope`.
+        Settings: a dataclass of the method's hyper-parameters; recipes and options of the registry are its fields. With
+            a field `scope`, gates are ranked as it says.
+        ADDED: fields of the settings that are recorded only where they differ from these values, so that a search from
+            before there were such fields still gives the same bytes.
         parameter: flat, float32 of shape (length,): the only thing that is optimised.
     """
 
     Settings: ClassVar[type]
+    ADDED: ClassVar[Mapping[str, Any]] = {}
     parameter: nn.Parameter
 
     def __init__(self, network: Gates, target: Target, settings: Any) -> None:
@@ -56,8 +60,9 @@ class Method(ABC):
         self._settings = settings
 
     def settings(self) -> dict[str, Any]:
-        """Return the hyper-parameters, as a ticket records them: without the scope of those that rank all gates."""
-        return {name: value for name, value in asdict(self._settings).items() if (name, value) != ("scope", GLOBAL)}
+        """Return the hyper-parameters, as a ticket records them."""
+        found = asdict(self._settings)
+        return {name: value for name, value in found.items() if not (name in self.ADDED and value == self.ADDED[name])}
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Return what moves `parameter`; called once."""
@@ -83,7 +88,8 @@ class Method(ABC):
 
     def mask(self) -> torch.Tensor:
         """Return the final mask, flat bool, of exactly the target density, with the gates that are fixed open."""
-        best = best_of_layers if self._settings.scope == LAYER else best_of_network
+        layered = getattr(self._settings, "scope", GLOBAL) == LAYER
+        best = best_of_layers if layered else best_of_network
         return best(self._network, self._scores(), self._target.density, self._target.generator)
 
     def _scores(self) -> torch.Tensor:

@@ -42,6 +42,7 @@ class ContinuousSparsification(Method):
     """
 
     Settings = ContinuousSparsificationSettings
+    ADDED = {"scope": GLOBAL}
 
     def __init__(self, network: Gates, target: Target, settings: ContinuousSparsificationSettings) -> None:
         super().__init__(network, target, settings)

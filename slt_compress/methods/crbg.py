@@ -67,6 +67,7 @@ class Crbg(Method):
     """
 
     Settings = CrbgSettings
+    ADDED = {"scope": GLOBAL}
 
     def __init__(self, network: Gates, target: Target, settings: CrbgSettings) -> None:
         super().__init__(network, target, settings)

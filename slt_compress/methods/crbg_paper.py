@@ -33,6 +33,7 @@ class PaperCrbg(Method):
     """
 
     Settings = PaperCrbgSettings
+    ADDED = {"scope": GLOBAL}
 
     def __init__(self, network: Gates, target: Target, settings: PaperCrbgSettings) -> None:
         super().__init__(network, target, settings)

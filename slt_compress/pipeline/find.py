@@ -11,33 +11,22 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from slt_compress.config import NEURON, SearchConfig
+from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import Split, count
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import DataError, OutputError, SltError, TicketError, UnreachableError, UsageError, first_line
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
-from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.gates import Gates
-from slt_compress.masking.parameters import (
-    Density,
-    embedding_names,
-    gated_names,
-    set_constants,
-    slopes,
-    statistic_names,
-)
+from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
 from slt_compress.masking.topk import count_to_open
 from slt_compress.methods import registry
 from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
-from slt_compress.pipeline.neurons import layers_of, structure_of
+from slt_compress.pipeline.gates import Searched, put_gates
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
-from slt_compress.structure.neuron_network import NeuronNetwork, densities
-from slt_compress.structure.neurons import Structure
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import Provenance, SearchRecord
 from slt_compress.ticket.ticket import Ticket
@@ -152,22 +141,17 @@ def find_ticket(
     origin = SeedRecipe(config.seed, initialiser, config.freeze)
     module = prepared.source.build()
     constants = {} if prepared.source.is_named else slopes(module)
-    structure = structure_of(prepared) if config.granularity == NEURON else None
-    density: Density = config.density
-    if structure:
-        density = densities(structure, gated_names(module), config.density)
-    network = FlatNetwork(module, config.seed, density, prepared.device, initialiser, config.freeze)
-    gates = NeuronNetwork(network, structure) if structure else network
+    searched = put_gates(module, prepared, config, origin)
     set_constants(module, constants)
     if not prepared.source.is_named:
         _rehearse(prepared)
         if frozen := _frozen(module):
             reporter.note(frozen)
-    count_to_open(gates, config.density)  # raises if fixed gates rule the sparsity out
-    readable = _readable(network, config, prepared, origin, constants)
+    count_to_open(searched.gates, config.density)  # raises if fixed gates rule the sparsity out
+    readable = _readable(searched, config, prepared, origin, constants)
     if config.statistics != "auto" and not readable.statistics:
         raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
-    reporter.note(_announcement(config, gates, prepared, context))
+    reporter.note(_announcement(config, searched, prepared, context))
     if checkpoints:
         if checkpoints.every:
             checkpoints.check()
@@ -187,8 +171,8 @@ def find_ticket(
             if report:
                 report(progress)
 
-        found = search(gates, run, config, report=record, checkpoints=checkpoints, context=context)
-    ticket = _pack(network, structure, found, config, prepared, origin, constants)
+        found = search(searched.gates, run, config, report=record, checkpoints=checkpoints, context=context)
+    ticket = _pack(searched, found, config, prepared, origin, constants)
     try:
         with lost_workers():
             ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
@@ -210,17 +194,14 @@ def find_ticket(
     )
 
 
-def _announcement(config: SearchConfig, gates: Gates, prepared: Prepared, context: DistributedContext) -> str:
+def _announcement(config: SearchConfig, searched: Searched, prepared: Prepared, context: DistributedContext) -> str:
     """Return what a search says of itself before it begins."""
     run = prepared.run
     examples = count(run.train)
     train = f"a stream of {prepared.examples}" if examples is None else f"{examples:,} training {prepared.examples}"
     steps = run.budget.steps if registry.METHODS[config.method].optimises else 0
-    what = f"{gates.size:,} gated weights"
-    if config.granularity == NEURON:
-        what = f"{gates.size:,} neurons in {len(gates.slots)} groups"
     return (
-        f"{prepared.source.name} on {prepared.data_name}: {what}, {train}, "
+        f"{prepared.source.name} on {prepared.data_name}: {searched.described}, {train}, "
         f"{steps:,} steps of {run.budget.batch_size} on {prepared.device}"
         + (" in bf16" if run.precision == BF16 else "")
         + (f", shared by {context.size} processes" if context.size > 1 else "")
@@ -237,7 +218,7 @@ def _rehearse(prepared: Prepared) -> None:
 
 
 def _readable(
-    network: FlatNetwork,
+    searched: Searched,
     config: SearchConfig,
     prepared: Prepared,
     origin: SeedRecipe,
@@ -249,7 +230,7 @@ def _readable(
     with the name, for a part of a user's network that no ticket can hold.
     """
     try:
-        return Ticket.from_bytes(_pack_open(network, config, prepared, origin, constants).to_bytes())
+        return Ticket.from_bytes(_pack_open(searched, config, prepared, origin, constants).to_bytes())
     except TicketError as error:
         if not prepared.source.is_named:
             raise
@@ -257,25 +238,26 @@ def _readable(
 
 
 def _pack_open(
-    network: FlatNetwork,
+    searched: Searched,
     config: SearchConfig,
     prepared: Prepared,
     origin: SeedRecipe,
     constants: Mapping[str, float],
 ) -> Ticket:
     """Return a ticket with every gate open but those that the seed closes."""
-    masks = {slot.name: torch.ones(slot.shape, dtype=torch.bool) for slot in network.slots}
+    masks = {slot.name: torch.ones(slot.shape, dtype=torch.bool) for slot in searched.network.slots}
     if config.freeze.ratio:
         for name, mask in masks.items():
             _, closed = fixed_gates(config.seed, name, mask.numel(), config.freeze)
             mask &= ~torch.from_numpy(closed).view(mask.shape)
     found = FoundMask(masks, {}, 0, 0.0, 0.0)
-    return _pack(network, None, found, replace(config, codec="raw"), prepared, origin, constants)
+    return _pack(
+        Searched(searched.network, searched.network), found, replace(config, codec="raw"), prepared, origin, constants
+    )
 
 
 def _pack(
-    network: FlatNetwork,
-    structure: Structure | None,
+    searched: Searched,
     found: FoundMask,
     config: SearchConfig,
     prepared: Prepared,
@@ -283,10 +265,10 @@ def _pack(
     constants: Mapping[str, float],
 ) -> Ticket:
     """Return the ticket of a mask, without metrics."""
-    module, source = network.module, prepared.source
+    module, source = searched.network.module, prepared.source
     statistics = (*statistic_names(module), *source.unsettled_buffers(module))
     return Ticket.assemble(
-        layers_of(network, structure, found.masks),
+        searched.layers(found.masks),
         Provenance(
             model=source.spec,
             library=source.library,

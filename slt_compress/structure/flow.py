@@ -15,6 +15,7 @@ from torch import fx
 from torch.fx.node import Node
 from torch.utils._pytree import tree_leaves, tree_map
 
+from slt_compress.structure import operators
 from slt_compress.structure.labels import FIXED, NONE, Labels
 
 
@@ -36,95 +37,6 @@ class Axes:
 
     outputs: dict[int, torch.Tensor] = field(default_factory=dict)
     inputs: dict[int, torch.Tensor] = field(default_factory=dict)
-
-
-# Operators that only move elements, or leave them where they are. Random ones do nothing in evaluation mode.
-_MOVES = frozenset(
-    [
-        "alias",
-        "chunk",
-        "clone",
-        "contiguous",
-        "detach",
-        "dropout",
-        "expand",
-        "expand_as",
-        "feature_dropout",
-        "flatten",
-        "flip",
-        "float",
-        "index",
-        "index_select",
-        "lift_fresh_copy",
-        "movedim",
-        "narrow",
-        "permute",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "channel_shuffle",
-        "repeat",
-        "repeat_interleave",
-        "reshape",
-        "reshape_as",
-        "roll",
-        "select",
-        "slice",
-        "split",
-        "split_with_sizes",
-        "squeeze",
-        "stack",
-        "swapaxes",
-        "t",
-        "to",
-        "_to_copy",
-        "transpose",
-        "type_as",
-        "unbind",
-        "unflatten",
-        "unsqueeze",
-        "view",
-        "view_as",
-        "cat",
-        "concat",
-        "concatenate",
-        "hstack",
-        "vstack",
-        "tile",
-        "unfold",
-        "numpy_T",
-        "mT",
-    ]
-)
-_PADS = frozenset(
-    ["pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d"]
-)
-_POOLS = frozenset(
-    [
-        "adaptive_avg_pool1d",
-        "adaptive_avg_pool2d",
-        "adaptive_avg_pool3d",
-        "adaptive_max_pool1d",
-        "adaptive_max_pool2d",
-        "avg_pool1d",
-        "avg_pool2d",
-        "avg_pool3d",
-        "max_pool1d",
-        "max_pool2d",
-        "max_pool3d",
-        "max_pool2d_with_indices",
-        "upsample_nearest2d",
-        "upsample_bilinear2d",
-        "upsample_bicubic2d",
-    ]
-)
-_REDUCTIONS = frozenset(
-    ["mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "linalg_vector_norm", "norm"]
-)
-_NORMS = frozenset(["linalg_vector_norm", "norm"])
-_CONVOLUTIONS = frozenset(["conv1d", "conv2d", "conv3d"])
-_SHAPES = frozenset(
-    ["zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "sym_size"]
-)
 
 
 class Tracer(fx.Interpreter):
@@ -159,7 +71,7 @@ class Tracer(fx.Interpreter):
         return super().output(target, args, kwargs)
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        name = _name(target)
+        name = operators.name_of(target)
         flows = [leaf for leaf in tree_leaves((args, kwargs), is_leaf=_is_flow) if _is_flow(leaf)]
         if not flows or target is operator.getitem:
             return super().call_function(target, args, kwargs)
@@ -169,22 +81,22 @@ class Tracer(fx.Interpreter):
 
     def _flow(self, name: str, target: Any, args: Any, kwargs: Any) -> Any:
         """Return the labels of what an operator makes, None if it is not known."""
-        if name in _SHAPES:
+        if name in operators.SHAPES:
             return target(*_plain(args), **kwargs)
-        if name in _MOVES:
+        if name in operators.MOVES:
             return self._moved(target, args, kwargs)
-        if name in _PADS:
+        if name in operators.PADS:
             return self._padded(target, args, kwargs)
-        if name in _POOLS:
+        if name in operators.POOLS:
             return self._pooled(target, args, kwargs)
-        if name in _REDUCTIONS:
+        if name in operators.REDUCTIONS:
             return self._reduced(target, args, kwargs)
-        if name in _CONVOLUTIONS:
+        if name in operators.CONVOLUTIONS:
             return self._convolution(target, args, kwargs)
         rule = _RULES.get(name)
         if rule:
             return rule(self, target, args, kwargs)
-        if torch.Tag.pointwise in getattr(target, "tags", ()):
+        if operators.is_pointwise(target):
             return self._pointwise(args, kwargs)
         return None
 
@@ -204,10 +116,10 @@ class Tracer(fx.Interpreter):
     def _moved(self, target: Any, args: Any, kwargs: Any) -> Any:
         first, *others = args
         if any(_is_flow(leaf) for leaf in tree_leaves((others, kwargs), is_leaf=_is_flow)):
-            if _name(target) not in ("expand_as", "reshape_as", "view_as", "type_as"):
+            if operators.name_of(target) not in ("expand_as", "reshape_as", "view_as", "type_as"):
                 return None  # places that depend on data
             others = list(_plain(others))
-        if _name(target) in ("to", "_to_copy", "float", "type_as"):
+        if operators.name_of(target) in ("to", "_to_copy", "float", "type_as"):
             return first
         made = target(_as_labels(first), *others, **{k: v for k, v in kwargs.items() if k != "dtype"})
         return tree_map(lambda value: Flow(value) if isinstance(value, torch.Tensor) else value, made)
@@ -223,7 +135,7 @@ class Tracer(fx.Interpreter):
     def _pooled(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Let a plane have one label, and give it to what comes out of the plane."""
         (flow, *_) = args
-        plain = _name(target).partition("pool")[2][:1] or "2"
+        plain = operators.name_of(target).partition("pool")[2][:1] or "2"
         planes = self.labels.join_along(flow.labels, tuple(range(-int(plain), 0)))
         made = _run(target, args, kwargs)
         return tree_map(lambda value: Flow(planes.expand(value.shape)), made)
@@ -231,7 +143,7 @@ class Tracer(fx.Interpreter):
     def _reduced(self, target: Any, args: Any, kwargs: Any) -> Any:
         flow, *others = args
         rank = flow.labels.ndim
-        if _name(target) in _NORMS:
+        if operators.name_of(target) in operators.NORMS:
             others = others[1:]  # the order of the norm
         dims = others[0] if others else kwargs.get("dim")
         if isinstance(dims, bool) or not (dims is None or isinstance(dims, int | list | tuple)):
@@ -361,12 +273,6 @@ class Tracer(fx.Interpreter):
             for one, along in ((first, -1), (second, -2))
         ]
         return Flow(self.labels.join(wholes[0], wholes[1]).expand(shape))
-
-
-def _name(target: Any) -> str:
-    """Return an operator"s name, without the underscore of those that work in place."""
-    packet = getattr(target, "overloadpacket", None)
-    return (packet.__name__ if packet else getattr(target, "__name__", str(target))).rstrip("_")
 
 
 def _is_flow(value: Any) -> bool:

@@ -18,6 +18,11 @@ class Labels:
     def __init__(self) -> None:
         self._parent = np.arange(2, dtype=np.int64)
 
+    @property
+    def count(self) -> int:
+        """Number of labels."""
+        return len(self._parent)
+
     def new(self, count: int) -> torch.Tensor:
         """Return so many fresh labels, int64 (count,)."""
         first = len(self._parent)
@@ -30,7 +35,8 @@ class Labels:
 
     def join(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Let the labels of two tensors that broadcast be the same, and return the classes; `NONE` joins nothing."""
-        first, second = torch.broadcast_tensors(self.of(first), self.of(second))
+        shape = np.broadcast_shapes(first.shape, second.shape)
+        first, second = self.of(first).expand(shape), self.of(second).expand(shape)
         meeting = (first != second) & (first != NONE) & (second != NONE)
         if meeting.any():
             self._unite(torch.stack([first[meeting], second[meeting]]).numpy())
@@ -47,10 +53,10 @@ class Labels:
 
     def fix(self, labels: torch.Tensor) -> None:
         """Let what has these labels stay."""
-        found = self.of(labels).unique()
+        found = np.unique(self.of(labels).numpy())
         found = found[found > FIXED]
         if len(found):
-            self._unite(torch.stack([found, torch.full_like(found, FIXED)]).numpy())
+            self._unite(np.stack([found, np.full_like(found, FIXED)]))
 
     def _unite(self, pairs: npt.NDArray[np.int64]) -> None:
         """Join the classes of pairs (2, n)."""

@@ -81,7 +81,7 @@ def find_neurons(module: nn.Module, examples: Sequence[torch.Tensor], name: str)
     gated = {id(module.get_parameter(one)): one for one in gated_names(module)}
     tracer = Tracer(trace(module, examples, name), gated)
     tracer.run(*(example[:1] for example in examples))
-    found = _number(tracer, list(gated.values()))
+    found, _ = number(tracer, list(gated.values()))
     if not found.groups:
         raise UnreachableError(
             f"no neuron of {name} can go alone: whatever its layers make is also used in a way that ties it to the "
@@ -90,8 +90,8 @@ def find_neurons(module: nn.Module, examples: Sequence[torch.Tensor], name: str)
     return found
 
 
-def _number(tracer: Tracer, names: Sequence[str]) -> Structure:
-    """Return the structure that a tracer has found, with its neurons numbered from 0."""
+def number(tracer: Tracer, names: Sequence[str]) -> tuple[Structure, dict[int, int]]:
+    """Return the structure that a tracer has found, and the number of each neuron by its label, from 0."""
     made, read = (
         {
             (name, axis): tracer.labels.of(labels).numpy()
@@ -105,17 +105,17 @@ def _number(tracer: Tracer, names: Sequence[str]) -> Structure:
     free = {int(label) for label in both if label > FIXED}
     numbers: dict[int, int] = {}
     groups = []
-    for name, labels in _side_by_side(made, free):
-        if len(labels) > 1:
-            groups.append(Group(name, len(numbers), len(labels)))
-            numbers |= {label: len(numbers) + place for place, label in enumerate(labels)}
+    for name, members in _side_by_side(made, free):
+        if len(members) > 1:
+            groups.append(Group(name, len(numbers), len(members)))
+            numbers |= {label: len(numbers) + place for place, label in enumerate(members)}
     axes = []
     for reads, found in ((False, made), (True, read)):
         for (name, axis), labels in found.items():
             neurons = np.array([numbers.get(int(label), NO_NEURON) for label in labels], np.int64)
             if (neurons != NO_NEURON).any():
                 axes.append(Axis(name, axis, neurons, reads))
-    return Structure(tuple(groups), tuple(axes))
+    return Structure(tuple(groups), tuple(axes)), numbers
 
 
 def _side_by_side(made: dict[tuple[str, int], Places], free: set[int]) -> Iterator[tuple[str, list[int]]]:

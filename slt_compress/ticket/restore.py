@@ -13,11 +13,22 @@ from slt_compress.masking.parameters import freeze_ungated, gated_names, statist
 from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.registry import architecture_digest, build_model, library_version
 from slt_compress.models.spec import PythonModel
+from slt_compress.structure.removal import Smaller, remove_dead
+from slt_compress.ticket.schema import image_inputs
 
 if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
 
 _OTHER_FLOATS = (torch.float64, torch.float16, torch.bfloat16)
+
+
+@torch_defaults()
+def without_dead(ticket: "Ticket", module: nn.Module, multiple: int = 1) -> Smaller:
+    """Return the network restored from a ticket without its dead neurons, see `structure.removal`."""
+    origin = ticket.provenance
+    records = origin.inputs or image_inputs(origin.preprocessing)
+    examples = [torch.zeros((2, *record.shape), dtype=getattr(torch, record.dtype)) for record in records]
+    return remove_dead(module, examples, origin.model.title, multiple=multiple)
 
 
 @torch_defaults()

@@ -156,25 +156,31 @@ class Ticket(Contents):
         """Write the ticket, replacing an old file at once and as a whole. Raises OutputError if it cannot."""
         write_atomically(Path(path), self.to_bytes())
 
-    def restore(self) -> "nn.Module":
+    def restore(self, *, compact: bool = False) -> "nn.Module":
         """Return the network in evaluation mode, with every weight regenerated and masked.
 
+        With `compact`, its dead neurons are removed: tensors are smaller, and outputs the same but for rounding.
+
         Raises TicketError if the network is the user's own, see `apply_to`, or if the generated weights, or the
-        architecture that the installed libraries build, are not those the ticket was made with.
+        architecture that the installed libraries build, are not those the ticket was made with; with `compact`,
+        UnreachableError if torch cannot trace the network.
         """
-        from slt_compress.ticket.restore import restore
+        from slt_compress.ticket.restore import restore, without_dead
 
-        return restore(self)
+        module = restore(self)
+        return without_dead(self, module).module if compact else module
 
-    def apply_to(self, module: "nn.Module") -> "nn.Module":
-        """Return a copy of the ticket's network, in evaluation mode and on the CPU, with every value set.
+    def apply_to(self, module: "nn.Module", *, compact: bool = False) -> "nn.Module":
+        """Return a copy of the ticket's network, in evaluation mode and on the CPU, with every value set; `compact` as
+        in `restore`.
 
         `module` itself stays as it is. Raises TicketError if it is another network, or if the generated weights are not
         those the ticket was made with.
         """
-        from slt_compress.ticket.restore import apply
+        from slt_compress.ticket.restore import apply, without_dead
 
-        return apply(self, module)
+        applied = apply(self, module)
+        return without_dead(self, applied).module if compact else applied
 
     def mask(self, name: str) -> Mask:
         """Return which weights of a gated tensor are kept, bool, in the tensor's shape.

@@ -1,0 +1,148 @@
+"""Removal: the same network without its dead neurons, so that tensors, memory and work shrink.
+
+A neuron is dead if all that reads it is zero, or if all that makes it is and it is zero itself, whatever comes in. The
+graph of the network is rewritten: tensors lose the slices of dead neurons, and what names a size is told the new one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import fx, nn
+
+from slt_compress.errors import VerificationError
+from slt_compress.masking.parameters import gated_names
+from slt_compress.structure.flow import Tracer
+from slt_compress.structure.neurons import Axis, Structure, number
+from slt_compress.structure.rewrite import ImpossibleError, Rewriter
+from slt_compress.structure.trace import trace
+
+Indices = npt.NDArray[np.int64]
+_TOLERANCE = 1e-4  # relative, of outputs: sums of fewer zeros are rounded in another order
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """A network without its dead neurons.
+
+    Attributes:
+        module: computes what the whole network does; its parameters have the names of the whole network's.
+        kept: the indices that are left along the axes of a parameter or buffer, by name and axis; those that are whole
+            are not listed.
+        neurons: how many neurons the whole network has that could go.
+        removed: how many of them have gone.
+    """
+
+    module: nn.Module
+    kept: Mapping[str, Mapping[int, Indices]] = field(default_factory=dict)
+    neurons: int = 0
+    removed: int = 0
+
+
+def remove_dead(module: nn.Module, examples: Sequence[torch.Tensor], name: str, *, multiple: int = 1) -> Smaller:
+    """Return a module in evaluation mode on the CPU without its dead neurons. The module itself stays as it is.
+
+    Args:
+        module: the network.
+        examples: inputs, of two examples each; only their shapes count.
+        name: of the network, for messages.
+        multiple: of what the number of slices left along an axis is to be, where dead neurons can fill it up.
+
+    Raises UnreachableError if torch cannot trace the network, VerificationError if what is left computes something
+    else.
+    """
+    gated = {id(module.get_parameter(one)): one for one in gated_names(module)}
+    graph = trace(module, examples, name)
+    tracer = Tracer(graph, gated, keep=True)
+    with torch.no_grad():
+        tracer.run(*(example[:1] for example in examples))
+    structure, numbers = number(tracer, list(gated.values()))
+    dead = _filled_up(_dead(module, structure), structure, multiple)
+    labels = np.array(sorted(numbers, key=numbers.__getitem__), np.int64)
+    probes = [_probe(example) for example in examples]
+    while True:
+        if not dead.any():
+            return Smaller(module, {}, structure.size, 0)
+        try:
+            rewriter = Rewriter(graph, tracer, set(labels[dead].tolist()))
+            cut = rewriter.run()
+        except ImpossibleError as reason:  # these stay; what is dead does no harm
+            staying = dead & np.isin(labels, reason.labels)
+            dead &= ~staying if staying.any() else False
+            continue
+        _prove(module, cut, probes, name)
+        return Smaller(cut, rewriter.kept, structure.size, int(dead.sum()))
+
+
+def _dead(module: nn.Module, structure: Structure) -> npt.NDArray[np.bool_]:
+    """Return which neurons nothing reads but what is zero or only makes dead neurons; one of each group stays."""
+    dead = np.zeros(structure.size, np.bool_)
+    weights = {axis.tensor: module.get_parameter(axis.tensor).detach().numpy() != 0 for axis in structure.axes}
+    while True:
+        read = np.zeros(structure.size + 1, np.bool_)
+        for axis in structure.axes:
+            if axis.reads:
+                alive = weights[axis.tensor]
+                for other in structure.axes:
+                    if other.tensor == axis.tensor and not other.reads:
+                        alive = alive & ~_along(other, np.append(dead, False)[other.neurons], alive.ndim)
+                others = tuple(dim for dim in range(alive.ndim) if dim != axis.axis)
+                np.logical_or.at(read, axis.neurons, alive.any(others))
+        found = ~read[:-1]
+        for group in structure.groups:
+            part = found[group.first : group.first + group.size]
+            if part.all():
+                part[0] = False
+        if (found == dead).all():
+            return dead
+        dead = found
+
+
+def _filled_up(dead: npt.NDArray[np.bool_], structure: Structure, multiple: int) -> npt.NDArray[np.bool_]:
+    """Return which neurons go where some of the dead stay, so that what is left along an axis is a multiple."""
+    going = dead.copy()
+    first = {
+        group.first: axis
+        for group in reversed(structure.groups)
+        for axis in structure.axes
+        if not axis.reads and group.first in axis.neurons
+    }
+    for group in structure.groups:
+        part = going[group.first : group.first + group.size]  # a view
+        slices = int((first[group.first].neurons == group.first).sum())  # that belong to one neuron
+        step = multiple // math.gcd(multiple, slices)
+        left = group.size - int(part.sum())
+        staying = np.flatnonzero(part)[: -left % step]
+        part[staying] = False
+    return going
+
+
+def _along(axis: Axis, values: npt.NDArray[np.bool_], rank: int) -> npt.NDArray[np.bool_]:
+    lengths = [1] * rank
+    lengths[axis.axis] = len(values)
+    return values.reshape(lengths)
+
+
+def _probe(example: torch.Tensor) -> torch.Tensor:
+    """Return three examples of this shape: normal numbers, or zeros where they are whole."""
+    shape = (3, *example.shape[1:])
+    if not example.is_floating_point():
+        return torch.zeros(shape, dtype=example.dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=example.dtype)
+
+
+@torch.no_grad()
+def _prove(module: nn.Module, cut: fx.GraphModule, probes: Sequence[torch.Tensor], name: str) -> None:
+    """Raise VerificationError unless both compute the same but for rounding."""
+    for whole, small in zip(_leaves(module(*probes)), _leaves(cut(*probes)), strict=True):
+        worst = float((whole - small).abs().max()) / max(float(whole.abs().max()), math.ulp(1.0))
+        if not worst <= _TOLERANCE:
+            raise VerificationError(f"{name} without its dead neurons differs by {worst:.1e} of its largest output")
+
+
+def _leaves(outputs: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]

@@ -1,0 +1,244 @@
+"""A traced graph, written anew without the slices that belong to dead neurons.
+
+What is left of each axis of each activation follows from the labels. Operators that only compute need no change; those
+that name sizes or places, and those with parameters, are told here what is left.
+"""
+
+import operator
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.fx.node import Node
+
+from slt_compress.structure import operators
+from slt_compress.structure.flow import Flow, Tracer
+from slt_compress.structure.labels import NONE
+from slt_compress.structure.rewrite_rules import RULES, Cut, Indices, Made
+
+_aten = torch.ops.aten
+
+
+class ImpossibleError(Exception):
+    """Some neurons cannot go.
+
+    Attributes:
+        labels: theirs.
+    """
+
+    def __init__(self, labels: Collection[int]) -> None:
+        self.labels = sorted(labels)
+        super().__init__(f"{len(self.labels)} neurons")
+
+
+class Rewriter:
+    """Writes a graph anew.
+
+    Attributes:
+        kept: what is left of each parameter and buffer that is cut, by name.
+    """
+
+    def __init__(self, graph: fx.GraphModule, tracer: Tracer, dead: Collection[int]) -> None:
+        """`tracer` has run the graph and kept its labels; `dead` are the classes of labels that go."""
+        self.kept: dict[str, Cut] = {}
+        self._graph = graph
+        self.tracer = tracer
+        self._dead = torch.zeros(tracer.labels.count, dtype=torch.bool)
+        self._dead[list(dead)] = True
+        self._new = fx.Graph()
+        self._new.set_codegen(graph.graph._codegen)  # takes and returns what the whole network does
+        self._made: dict[Node, Node] = {}
+        self.cuts: dict[Node, Any] = {}
+        self._indices: dict[str, torch.Tensor] = {}
+        self._batch: Node | None = None
+
+    def run(self) -> fx.GraphModule:
+        """Return the smaller module. Raises ImpossibleError for neurons that an operator cannot do without."""
+        for node in self._graph.graph.nodes:
+            self.cuts[node] = self._cut_of(self.tracer.flows.get(node))
+            self._made[node] = self._rewritten(node)
+        self.kept = {name: cut for name, cut in self.kept.items() if cut}
+        read = {str(node.target) for node in self._new.nodes if node.op == "get_attr"}
+        tensors = {
+            name: _select(_attribute(self._graph, name), self.kept.get(name, {}))
+            for name in read - self._indices.keys()
+        }
+        return fx.GraphModule({**tensors, **self._indices}, self._new).eval()
+
+    def _cut_of(self, value: Any) -> Any:
+        """Return what is left of an activation, or of each of several."""
+        if isinstance(value, list | tuple):
+            return [self._cut_of(one) for one in value]
+        if not isinstance(value, Flow):
+            return {}
+        labels = self.tracer.labels.of(value.labels)
+        dead = self._dead[labels]
+        if not dead.any():
+            return {}
+        live = ~dead & (labels != NONE)
+        cut: dict[int, Indices] = {}
+        left = dead
+        for axis in range(labels.ndim):
+            others = [dim for dim in range(labels.ndim) if dim != axis]
+            gone = (dead.sum(others) > 0) & (live.sum(others) == 0) if others else dead & ~live
+            if gone.all():
+                raise ImpossibleError([int(labels[dead].amin())])
+            if gone.any():
+                cut[axis] = np.flatnonzero(~gone.numpy())
+                left = left.index_select(axis, (~gone).nonzero().squeeze(1))
+                labels = labels.index_select(axis, (~gone).nonzero().squeeze(1))
+                dead, live = left, ~left & (labels != NONE)
+        if left.any():
+            raise ImpossibleError(set(labels[left].tolist()))
+        return cut
+
+    def _rewritten(self, node: Node) -> Node:
+        if node.op != "call_function":
+            return self._new.node_copy(node, self._made.__getitem__)
+        name = operators.name_of(node.target)
+        cut = any(_is_cut(self.cuts[one]) for one in (node, *node.all_input_nodes))
+        if node.target is operator.getitem or not cut:
+            self._whole(node)
+            return self._new.node_copy(node, self._made.__getitem__)
+        args, kwargs = list(node.args), dict(node.kwargs)
+        target: Any = node.target
+        if name in RULES:
+            target, args, kwargs = RULES[name](self, node, args, kwargs)
+        elif operators.is_pointwise(node.target):
+            args, kwargs = self.broadcast(node, args, kwargs)
+        elif name not in operators.UNCHANGED:
+            raise self.impossible(node)
+        return self._new.call_function(target, *_mapped((tuple(args), kwargs), self._made))
+
+    def impossible(self, node: Node) -> ImpossibleError:
+        """Return that the dead neurons at an operator have to stay."""
+        found: set[int] = set()
+        for one in (node, *node.all_input_nodes):
+            for leaf in torch.utils._pytree.tree_leaves(self.tracer.flows.get(one), lambda v: isinstance(v, Flow)):
+                if isinstance(leaf, Flow):
+                    labels = self.tracer.labels.of(leaf.labels)
+                    found |= set(labels[self._dead[labels]].tolist())
+        return ImpossibleError(found)
+
+    def _whole(self, node: Node) -> None:
+        """Note that an operator needs its parameters as they are."""
+        for one in node.all_input_nodes:
+            if one.op == "get_attr":
+                self.parameter(one, {}, node)
+
+    def parameter(self, node: Node, cut: Cut, user: Node) -> Node:
+        """Let a parameter or buffer have what is left of it; all that use it have to agree."""
+        name = str(node.target)
+        known = self.kept.setdefault(name, cut)
+        if not _same(known, cut):
+            raise self.impossible(user)
+        return node
+
+    def fitted(self, value: Any, want: Cut, user: Node) -> Any:
+        """Return an argument with exactly these indices left of its axes."""
+        if not isinstance(value, Node):
+            return value
+        have = self.cuts[value]
+        if value.op == "get_attr":
+            return self.parameter(value, want, user)
+        result = self._made[value]
+        for axis, indices in want.items():
+            known = have.get(axis)
+            places = indices if known is None else np.searchsorted(known, indices)
+            if known is None or len(known) != len(indices):
+                index = self.constant(places)
+                result = self._new.call_function(_aten.index_select.default, (result, axis, index))
+        if any(axis not in want for axis in have):
+            raise self.impossible(user)
+        return Made(result)
+
+    def constant(self, indices: Indices) -> Node:
+        name = f"left_{len(self._indices)}_of_an_axis"
+        self._indices[name] = torch.from_numpy(indices.copy())
+        return self._new.get_attr(name)
+
+    def shape(self, node: Node) -> list[int]:
+        value = self.tracer.flows[node]
+        return list(value.labels.shape if isinstance(value, Flow) else value.shape)
+
+    def broadcast(self, node: Node, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Fit the operands of an operator that works value by value to what is left of its result."""
+        cut, rank = self.cuts[node], len(self.shape(node))
+
+        def fit(value: Any) -> Any:
+            if not isinstance(value, Node) or not _is_tensor(self.tracer.flows[value]):
+                return value
+            shape = self.shape(value)
+            shift = rank - len(shape)
+            want = {axis - shift: left for axis, left in cut.items() if axis >= shift and shape[axis - shift] != 1}
+            return self.fitted(value, want, node)
+
+        return [fit(arg) for arg in args], {key: fit(arg) for key, arg in kwargs.items()}
+
+    def vectors(
+        self,
+        node: Node,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        places: list[int],
+        names: list[str],
+        left: Indices | None,
+    ) -> None:
+        """Cut the vectors among the arguments: biases and what normalisations hold."""
+        want = {} if left is None else {0: left}
+        for place in places:
+            if place < len(args):
+                args[place] = self.fitted(args[place], want, node)
+        for name in names:
+            if name in kwargs:
+                kwargs[name] = self.fitted(kwargs[name], want, node)
+
+    def times_batch(self, number: int) -> Any:
+        """Return a number times the size of the batch, as a size."""
+        if self._batch is None:
+            first = next(node for node in self._graph.graph.nodes if node.op == "placeholder")
+            self._batch = self._new.call_function(_aten.sym_size.int, (self._made[first], 0))
+        return Made(self._new.call_function(operator.mul, (self._batch, number)))
+
+
+def _mapped(arguments: Any, made: Mapping[Node, Node]) -> Any:
+    """Replace nodes of the old graph by those of the new one."""
+    if isinstance(arguments, Made):
+        return arguments.node
+    if isinstance(arguments, Node):
+        return made[arguments]
+    if isinstance(arguments, list | tuple):
+        return type(arguments)(_mapped(one, made) for one in arguments)
+    if isinstance(arguments, dict):
+        return {key: _mapped(one, made) for key, one in arguments.items()}
+    return arguments
+
+
+def _is_cut(cut: Any) -> bool:
+    """Return whether something of an activation, or of one of several, is gone."""
+    return any(map(_is_cut, cut)) if isinstance(cut, list) else bool(cut)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Flow | torch.Tensor)
+
+
+def _same(one: Cut, other: Cut) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[axis], other[axis]) for axis in one)
+
+
+def _attribute(module: nn.Module, name: str) -> torch.Tensor:
+    path, _, last = name.rpartition(".")
+    found: torch.Tensor = getattr(module.get_submodule(path), last)
+    return found
+
+
+def _select(tensor: torch.Tensor, cut: Cut) -> torch.Tensor:
+    if not cut:
+        return tensor
+    values = tensor.detach()
+    for axis, indices in cut.items():
+        values = values.index_select(axis, torch.from_numpy(indices))
+    return nn.Parameter(values, requires_grad=False) if isinstance(tensor, nn.Parameter) else values
