@@ -201,7 +201,7 @@ def export(
         source: as in `evaluate`.
         reporter: who is told how the export is going.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
-            `max_accuracy_drop` and `replace`; or of `CExportConfig`: `layout`, `arithmetic`, `main`,
+            `keep_structure`, `max_accuracy_drop` and `replace`; or of `CExportConfig`: `layout`, `arithmetic`, `main`,
             `max_accuracy_drop` and `replace`.
 
     Raises UsageError for settings out of range, UnreachableError if the network cannot have this form, OutputError if

@@ -82,7 +82,9 @@ class _Exporter:
         self.reporter.note(f"exporting {name} with {form} weights")
         path = self.folder / f"{len(list(self.folder.iterdir()))}-{form}.onnx"
         try:
-            export(module_of(ticket, self.source if _is_own(ticket) else None), ticket, path, ExportConfig(form))
+            # What things are compared with is the whole network, with its dead neurons.
+            config = ExportConfig(form, keep_structure=form == DENSE)
+            export(module_of(ticket, self.source if _is_own(ticket) else None), ticket, path, config)
         except (UnreachableError, VerificationError) as error:
             raise type(error)(f"{name} cannot be exported: {error}") from error
         return read_graph(path, name)

@@ -64,6 +64,14 @@ def export(
             rich_help_panel=_ONNX,
         ),
     ] = False,
+    keep_structure: Annotated[
+        bool,
+        typer.Option(
+            "--keep-structure",
+            help="Leave dead neurons in the graph; else they are removed where a layer has them.",
+            rich_help_panel=_ONNX,
+        ),
+    ] = False,
     layout: Annotated[
         LayoutName | None,
         typer.Option(
@@ -124,6 +132,7 @@ def export(
             "weights": weights,
             "opset": opset,
             "include_preprocessing": include_preprocessing or None,
+            "keep_structure": keep_structure or None,
             "max_accuracy_drop": max_accuracy_drop,
             "layout": layout,
             "arithmetic": arithmetic,
@@ -168,6 +177,14 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", images: li
         parity += ", identical to the dense graph's"
     parity += _same_predictions(agreement)
     lines = [("onnx", f"{result.file}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
+    if result.removed_neurons:
+        share = result.parameters / result.whole_parameters
+        lines.append(
+            (
+                "removed",
+                f"{result.removed_neurons:,} of {result.neurons:,} neurons; {share:.0%} of the weights are left",
+            )
+        )
     if agreement and not FORMS[weights].exact:
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
     printer.result(
@@ -181,6 +198,10 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", images: li
             "bit_identical_to_plain": result.bit_identical_to_plain,
             **_measured(agreement),
             "calibration_pictures": result.calibration_images,
+            "neurons": result.neurons,
+            "removed_neurons": result.removed_neurons,
+            "parameters_before": result.whole_parameters,
+            "parameters_after": result.parameters,
         },
         lines,
         advice="" if images is None else f"next: {shell('slt-compress', 'evaluate', result.file, *images)}",

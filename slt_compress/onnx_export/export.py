@@ -7,6 +7,7 @@ that fails a check leaves nothing behind.
 Left out: reading data. The caller passes it; without it, only a few random inputs are compared.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,20 @@ from torch import nn
 from slt_compress.data.batches import Feed, as_given
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
-from slt_compress.errors import UsageError
+from slt_compress.errors import UnreachableError, UsageError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
 from slt_compress.onnx_export.forms import FORMS, Source
-from slt_compress.onnx_export.trace import prepend_preprocessing, trace
+from slt_compress.onnx_export.trace import generated_names, prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
+from slt_compress.structure.removal import Smaller, has_closed_inputs
 from slt_compress.tasks.task import CLASSIFY, Task
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
+from slt_compress.ticket.restore import without_dead
 from slt_compress.ticket.ticket import Ticket
+
+MULTIPLE = 8  # of channels: onnxruntime's convolutions work on blocks of so many
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class ExportConfig:
         weights: how the weights are stored, a key of `forms.FORMS`.
         opset: ONNX operator set, None for the form's default.
         include_preprocessing: whether the graph takes pixels and normalises them itself.
+        keep_structure: whether dead neurons stay in the graph, see `structure.removal`.
         max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction; None stands for
             `parity.MAX_ACCURACY_DROP`.
         replace: whether another file of the same name is replaced; else the file gets the first free name with a
@@ -47,6 +53,7 @@ class ExportConfig:
     weights: str = "compact"
     opset: int | None = None
     include_preprocessing: bool = False
+    keep_structure: bool = False
     max_accuracy_drop: float | None = None
     replace: bool = True
 
@@ -65,6 +72,8 @@ class ExportResult:
             no other file is written.
         agreement: what torch and onnxruntime make of a test split, None where there was none.
         calibration_images: how many examples the ranges of activations come from.
+        neurons, removed_neurons: how many could go, and how many have; None where dead neurons were not looked for.
+        whole_parameters, parameters: of the network, and of what the graph has of it.
     """
 
     file: Path
@@ -75,6 +84,10 @@ class ExportResult:
     bit_identical_to_plain: bool
     agreement: parity.Agreement | None
     calibration_images: int
+    neurons: int | None = None
+    removed_neurons: int | None = None
+    whole_parameters: int = 0
+    parameters: int = 0
 
 
 def check(ticket: Ticket, config: ExportConfig) -> int:
@@ -135,7 +148,13 @@ def export(
     module_feed: Feed = preprocessing or as_given
     feed = as_pixels if config.include_preprocessing else module_feed
     record = NetworkRecord.of(ticket, PIXELS if config.include_preprocessing else NORMALISED)
-    traced = trace(module, record, opset)
+    smaller = _without_dead(module, ticket, config)
+    left, names = module, generated_names(module)
+    if smaller and smaller.removed:
+        left = smaller.module
+        present = {name for name, _ in left.named_parameters()}
+        names = tuple(name for name in names if name in present)
+    traced = trace(left, record, opset, names)
     if config.include_preprocessing and preprocessing:
         prepend_preprocessing(traced, preprocessing)
     _store(traced, record)
@@ -143,7 +162,7 @@ def export(
         probes = parity.image_probes(preprocessing)
     else:
         probes = parity.real_probes(test) if test else parity.random_probes(record.inputs)
-    source = Source(ticket, module, traced, feed, calibration)
+    source = Source(ticket, left, traced, feed, calibration, names, smaller.kept if smaller else {})
     built = form.build(source)
     content = built.model.SerializeToString()
     reference = parity.TorchReference(module, module_feed, feed, probes, task)
@@ -166,7 +185,27 @@ def export(
         bit_identical_to_plain=True,
         agreement=agreement,
         calibration_images=built.calibration_images,
+        neurons=smaller.neurons if smaller else None,
+        removed_neurons=smaller.removed if smaller else None,
+        whole_parameters=_parameters(module),
+        parameters=_parameters(left),
     )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _without_dead(module: nn.Module, ticket: Ticket, config: ExportConfig) -> Smaller | None:
+    """Return the module without its dead neurons, None where they stay: on request, where no input of a layer is
+    closed, where values are not taken apart by channel, and where torch cannot trace the network by itself.
+    """
+    sliceable = ticket.initialiser == "signed-constant" or not FORMS[config.weights].regenerates
+    if config.keep_structure or not sliceable or not has_closed_inputs(module):
+        return None
+    with contextlib.suppress(UnreachableError):
+        return without_dead(ticket, module, MULTIPLE)
+    return None
 
 
 def _store(traced: onnx.ModelProto, record: NetworkRecord) -> None:

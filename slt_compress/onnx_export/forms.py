@@ -15,8 +15,9 @@ A new form is one class here and one entry in `FORMS`. Checking and writing are 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import ClassVar
 
 import ml_dtypes
@@ -31,9 +32,10 @@ from slt_compress import prng
 from slt_compress.data.batches import Feed
 from slt_compress.data.splits import IndexedSplit
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError
-from slt_compress.masking.parameters import EMBEDDING_SCALE, embedding_names, gated_names
+from slt_compress.masking.parameters import EMBEDDING_SCALE
 from slt_compress.onnx_export import quantise, shrink, weight_functions
-from slt_compress.onnx_export.trace import OPSETS
+from slt_compress.onnx_export.sliced_functions import Kept, Slices
+from slt_compress.onnx_export.trace import OPSETS, generated_names
 from slt_compress.onnx_export.weight_functions import Part
 from slt_compress.ticket.schema import Layer
 from slt_compress.ticket.ticket import Ticket
@@ -49,10 +51,12 @@ class Source:
 
     Attributes:
         ticket: the ticket.
-        module: its network.
+        module: its network; what is left of it, where dead neurons are removed.
         traced: the graph of the network, with the gated weights and embeddings as inputs.
         feed: turns the inputs of a split into the graph's.
         calibration: training examples, for forms that are not exact.
+        generated: names of the gated weights and of the embeddings that the graph has; all of the module's if empty.
+        kept: the indices that are left of those that are cut, by name and axis.
     """
 
     ticket: Ticket
@@ -60,13 +64,23 @@ class Source:
     traced: onnx.ModelProto
     feed: Feed
     calibration: IndexedSplit | None = None
+    generated: tuple[str, ...] = ()
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the gated weights and of the embeddings that the graph has."""
+        return self.generated or generated_names(self.module)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers of the ticket that the graph has."""
+        return [layer for layer in self.ticket.layers if layer.name in self.names]
 
     @cached_property
     def dense(self) -> onnx.ModelProto:
         """The graph with fp32 constants for these inputs."""
-        parts: dict[str, Part] = {}
-        for name in (*gated_names(self.module), *embedding_names(self.module)):
-            parts[name] = _stored(self.module, name)
+        parts: dict[str, Part] = {name: _stored(self.module, name) for name in self.names}
         model = assemble(self.traced, parts)
         shrink.drop_defaults(model)  # such as allowzero, which some readers refuse
         return model
@@ -95,11 +109,13 @@ class Form(ABC):
         default_opset: ONNX operator set; the lowest in forms that are for any runtime.
         exact: whether the graph computes what torch does up to rounding, so that all predictions must be the same. A
             form that is not exact needs images, to calibrate it and to measure the accuracy that it loses.
+        regenerates: whether nodes of the graph make the weights from the seed.
     """
 
     name: ClassVar[str]
     default_opset: ClassVar[int] = 20
     exact: ClassVar[bool] = True
+    regenerates: ClassVar[bool] = False
 
     def opset(self, requested: int | None) -> int:
         """Return the opset to export with. Raises UsageError if the form does not exist in the requested one."""
@@ -118,6 +134,7 @@ class Form(ABC):
 
 class Compact(Form):
     name = "compact"
+    regenerates = True
 
     def check(self, ticket: Ticket) -> None:
         _check_simple(self.name, ticket)
@@ -127,7 +144,7 @@ class Compact(Form):
             )
 
     def build(self, source: Source) -> Built:
-        parts = {layer.name: _regenerated(source.ticket, layer) for layer in source.ticket.layers}
+        parts = _regenerated(source)
         return Built(_compacted(source.traced, parts | _ungated(source)), source.dense)
 
 
@@ -160,7 +177,7 @@ class Int2(Form):
             )
 
     def build(self, source: Source) -> Built:
-        parts = {layer.name: _ternary(source.ticket, layer, ml_dtypes.int2) for layer in source.ticket.layers}
+        parts = {layer.name: _ternary(source, layer, ml_dtypes.int2) for layer in source.layers}
         return Built(_compacted(source.traced, parts | _ungated(source)), source.dense)
 
 
@@ -172,7 +189,7 @@ class Ternary8(Form):
         _check_one_magnitude(self.name, ticket)
 
     def build(self, source: Source) -> Built:
-        parts = {layer.name: _ternary(source.ticket, layer, np.int8) for layer in source.ticket.layers}
+        parts = {layer.name: _ternary(source, layer, np.int8) for layer in source.layers}
         ungated = {name: _stored(source.module, name) for name in _ungated(source)}
         model = assemble(source.traced, parts | ungated)
         shrink.share_constants(model)
@@ -183,6 +200,7 @@ class Ternary8(Form):
 class Int8(Form):
     name = "int8"
     exact = False
+    regenerates = True
 
     def check(self, ticket: Ticket) -> None:
         _check_one_magnitude(self.name, ticket)
@@ -190,8 +208,8 @@ class Int8(Form):
     def build(self, source: Source) -> Built:
         assert source.calibration
         batches = (source.feed(inputs) for inputs, _ in source.calibration.batches(_CALIBRATION_BATCH))
-        plain, places = quantise.quantised(source.dense, gated_names(source.module), batches)
-        model = _compacted(plain, _regenerated_int8(source.ticket, places) | _ungated(source))
+        plain, places = quantise.quantised(source.dense, [layer.name for layer in source.layers], batches)
+        model = _compacted(plain, _regenerated(source, places) | _ungated(source))
         return Built(model, plain, len(source.calibration) if quantise.is_static(source.dense) else 0)
 
 
@@ -242,33 +260,44 @@ def _check_one_magnitude(name: str, ticket: Ticket) -> None:
         )
 
 
-def _regenerated(ticket: Ticket, layer: Layer) -> Part:
-    values = weight_functions.signs if ticket.initialiser == "signed-constant" else weight_functions.uniform
-    return values(layer.name, ticket.mask(layer.name), ticket.seed, layer.name, layer.scale)
-
-
-def _regenerated_int8(ticket: Ticket, places: Mapping[str, tuple[str, bool]]) -> dict[str, Part]:
-    """Return the weights of all layers where `quantise.quantised` has put them: as int8, or unchanged."""
+def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = MappingProxyType({})) -> dict[str, Part]:
+    """Return the weights of all layers: where `quantise.quantised` has put them, as int8; the others as they are."""
+    ticket = source.ticket
+    slices = Slices(ticket.seed)
+    uniform = ticket.initialiser != "signed-constant"
     parts = {}
-    for layer in ticket.layers:
-        if layer.name not in places:
-            parts[layer.name] = _regenerated(ticket, layer)
-            continue
-        target, transposed = places[layer.name]
-        name = f"{target}/straight" if transposed else target
-        nodes, initializers = weight_functions.int8_signs(name, ticket.mask(layer.name), ticket.seed, layer.name)
-        if transposed:
-            nodes.append(helper.make_node("Transpose", [name], [target], perm=[1, 0]))
-        parts[target] = nodes, initializers
+    for layer in source.layers:
+        name, mask = layer.name, ticket.mask(layer.name)
+        kept = source.kept.get(name, {})
+        sliced = kept or not any(use.axis is None for use in layer.uses)
+        if name in places:
+            target, transposed = places[name]
+            straight = f"{target}/straight" if transposed else target
+            if sliced:
+                nodes, initializers = slices.int8_signs(straight, mask, kept, name)
+            else:
+                nodes, initializers = weight_functions.int8_signs(straight, mask, ticket.seed, name)
+            if transposed:
+                nodes.append(helper.make_node("Transpose", [straight], [target], perm=[1, 0]))
+            parts[target] = nodes, initializers
+        elif uniform:
+            parts[name] = weight_functions.uniform(name, mask, ticket.seed, name, layer.scale)
+        elif sliced:
+            parts[name] = slices.signs(name, mask, kept, name, layer.scale)
+        else:
+            parts[name] = weight_functions.signs(name, mask, ticket.seed, name, layer.scale)
     return parts
 
 
-def _ternary(ticket: Ticket, layer: Layer, dtype: npt.DTypeLike) -> Part:
+def _ternary(source: Source, layer: Layer, dtype: npt.DTypeLike) -> Part:
     """Return the weights of a layer as -1, 0 and 1 of this type, and nodes that cast and scale them."""
+    ticket = source.ticket
     signs = 1 - 2 * np.unpackbits(
         prng.sign_bits(ticket.seed, layer.name, layer.size), count=layer.size, bitorder="little"
     ).astype(np.int8)
     ternary = signs.reshape(layer.shape) * ticket.mask(layer.name)
+    for axis, indices in source.kept.get(layer.name, {}).items():
+        ternary = ternary.take(indices, axis)
     name = layer.name
     values = numpy_helper.from_array(ternary.astype(dtype), f"{name}/ternary")  # four of int2 to a byte
     scale = numpy_helper.from_array(np.array(layer.scale, np.float32), f"{name}/scale")
@@ -284,10 +313,10 @@ def _ungated(source: Source) -> dict[str, Part]:
     module, ticket = source.module, source.ticket
     layers = {layer.name for layer in ticket.layers}
     parts = {}
-    for name in (*gated_names(module), *embedding_names(module)):
+    for name in source.names:
         if name in layers:
             continue
-        if name in ticket.parameters or name in ticket.constants:
+        if name in ticket.parameters or name in ticket.constants or name in source.kept:
             parts[name] = _stored(module, name)
         else:
             shape = tuple(module.get_parameter(name).shape)

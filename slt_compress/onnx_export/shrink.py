@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import DeduplicateInitializersPass
 
-from slt_compress.onnx_export import weight_functions
+from slt_compress.onnx_export import sliced_functions, weight_functions
 from slt_compress.onnx_export.weight_functions import Part
 
 _OPTIONAL_BIAS = {"Conv", "Gemm", "LayerNormalization"}  # operators whose third input is added, and may be missing
@@ -42,7 +42,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
         graph.node.insert(0, weight_functions.table())
     if any(node.domain == weight_functions.DOMAIN for node in graph.node):
         opset = next(entry.version for entry in model.opset_import if entry.domain == "")
-        found.functions.extend(weight_functions.functions(graph.node, opset))
+        found.functions.extend(weight_functions.functions(graph.node, opset, sliced_functions.sources()))
         found.opset_import.append(helper.make_opsetid(weight_functions.DOMAIN, 1))
     share_constants(found)
     drop_defaults(found)

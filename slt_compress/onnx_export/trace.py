@@ -8,8 +8,7 @@ Left out: whatever does not change the result of a network in evaluation mode, s
 exporter notes down about the source code.
 """
 
-import inspect
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -24,13 +23,14 @@ from slt_compress.errors import UnreachableError
 from slt_compress.masking.parameters import embedding_names, gated_names
 from slt_compress.onnx_export import shrink
 from slt_compress.quiet import quiet
+from slt_compress.structure.trace import any_batch
 from slt_compress.ticket.record import NetworkRecord
 
 OPSETS = range(18, 24)  # that torch's exporter writes and the oldest supported onnxruntime reads
 
 
-def trace(module: nn.Module, record: NetworkRecord, opset: int) -> onnx.ModelProto:
-    """Return the module's graph with its generated tensors as inputs behind its own.
+def trace(module: nn.Module, record: NetworkRecord, opset: int, generated: Sequence[str] = ()) -> onnx.ModelProto:
+    """Return the module's graph with its generated tensors as inputs behind its own: those of these names, or all.
 
     All of its own inputs and outputs have any batch. Those of a network for images are `images`, float32 (batch,
     channels, size, size), and `logits`; others are `input` and `output`, or numbered, `input_0`, where there are
@@ -48,7 +48,7 @@ def trace(module: nn.Module, record: NetworkRecord, opset: int) -> onnx.ModelPro
                 examples,
                 dynamo=True,
                 opset_version=min(opset, OPSETS[-1]),
-                dynamic_shapes=_dynamic_shapes(module, len(examples), batch),
+                dynamic_shapes=any_batch(module, len(examples), batch),
                 input_names=["images"] if of_images else _numbered("input", len(examples)),
                 output_names=["logits"] if of_images else _numbered("output", len(record.outputs)),
                 verbose=False,
@@ -59,7 +59,7 @@ def trace(module: nn.Module, record: NetworkRecord, opset: int) -> onnx.ModelPro
                 f"torch cannot trace {record.model} for ONNX with a batch of any size: {_reason(error)}"
             ) from error
         assert program is not None
-        _turn_into_inputs(program.model.graph, module)
+        _turn_into_inputs(program.model.graph, module, generated or generated_names(module))
         onnxscript.optimizer.optimize(program.model)
     model = program.model_proto
     if any(not value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input[: len(examples)]):
@@ -78,6 +78,11 @@ def trace(module: nn.Module, record: NetworkRecord, opset: int) -> onnx.ModelPro
     # The lowest that the opset allows: older runtimes refuse a newer one without looking at the graph.
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     return model
+
+
+def generated_names(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the tensors of a module that are generated from a seed."""
+    return (*gated_names(module), *embedding_names(module))
 
 
 def prepend_preprocessing(traced: onnx.ModelProto, preprocessing: Preprocessing) -> None:
@@ -110,12 +115,6 @@ def _numbered(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name}_{index}" for index in range(count)]
 
 
-def _dynamic_shapes(module: nn.Module, count: int, batch: Any) -> Any:
-    """Return the batch as what differs in each input; those in `*inputs` of `forward` are one argument for torch."""
-    bound = inspect.signature(module.forward).bind(*({0: batch},) * count)
-    return tuple(bound.arguments.values())
-
-
 def _reason(error: BaseException) -> str:
     """Return what lies at the root of an error of the exporter, in one line."""
     while error.__cause__ is not None:
@@ -124,12 +123,12 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
-def _turn_into_inputs(graph: onnx_ir.Graph, module: nn.Module) -> None:
+def _turn_into_inputs(graph: onnx_ir.Graph, module: nn.Module, generated: Sequence[str]) -> None:
     """Make inputs of the generated tensors. Where a tensor has several names, all its uses get the first of ours."""
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    for name in (*gated_names(module), *embedding_names(module)):
+    for name in generated:
         used = [other for other in names[id(module.get_parameter(name))] if other in graph.initializers]
         values = [graph.initializers.pop(other) for other in used]
         if not values:

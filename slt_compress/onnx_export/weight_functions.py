@@ -228,12 +228,12 @@ Cut <shape> (rows) => (tensor) {
 
 # There is one function for each kind of mask, of values and of end: Fit, or Cut if the last word has bits to spare. Its
 # name is that of the mask and the values, followed by Cut or nothing.
-_MASKS = {
+MASKS = {
     "Raw": "mask = slt.RawMask (code, count, table)",
     "Rice": """mask = slt.RiceMask <k: int = @k, unary: ints = @unary, fill: ints = @fill>
       (code, count, table)""",
 }
-_MASK_ATTRIBUTES = {"Raw": "shape", "Rice": "shape, k, unary, fill"}
+MASK_ATTRIBUTES: dict[str, list[str]] = {"Raw": [], "Rice": ["k", "unary", "fill"]}
 _VALUES = {
     "Signs": """
   signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = 1> (count, table)
@@ -274,9 +274,9 @@ Embedding{suffix} <k0, k1, scale, shape> () => (tensor) {{
 }}"""
 
 
-def functions(nodes: Iterable[NodeProto], opset: int) -> list[FunctionProto]:
+def functions(nodes: Iterable[NodeProto], opset: int, further: Iterable[str] = ()) -> list[FunctionProto]:
     """Return the functions that these nodes call, directly or not, for a model of this opset, each behind those that it
-    calls: onnx's own evaluator reads them in this order.
+    calls: onnx's own evaluator reads them in this order. `further` are texts of functions besides those here.
 
     How `RiceMask` works: if bit j of the unary plane is its i-th one, it ends a gap at position
     (j - i)·2**k + (sum of the remainders up to i) + i. A cumulative sum gives i for every bit. Zeros of the plane end
@@ -285,7 +285,7 @@ def functions(nodes: Iterable[NodeProto], opset: int) -> list[FunctionProto]:
     not fold.
     """
     header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}, "{DOMAIN}" : 1]>'
-    known = {text.partition(" ")[0]: text for text in _sources()}
+    known = {text.partition(" ")[0]: text for text in (*_sources(), *further)}
     found: dict[str, FunctionProto] = {}
 
     def add(names: Iterable[str]) -> None:
@@ -309,21 +309,21 @@ def _sources() -> Iterator[str]:
     yield from _PRIMITIVES.strip().split("\n\n")
     for suffix, fit in (("", "Fit"), ("Cut", "Cut")):
         yield _EMBEDDING.strip().format(suffix=suffix, fit=fit)
-        for mask, values in itertools.product(_MASKS, _VALUES):
+        for mask, values in itertools.product(MASKS, _VALUES):
             yield _TENSOR.strip().format(
                 mask=mask,
                 values=values,
                 suffix=suffix,
-                mask_attributes=_MASK_ATTRIBUTES[mask],
+                mask_attributes=", ".join(["shape", *MASK_ATTRIBUTES[mask]]),
                 value_attributes=_VALUE_ATTRIBUTES[values],
-                make_mask=_MASKS[mask],
+                make_mask=MASKS[mask],
                 make_values=_VALUES[values].strip().format(fit=fit),
             )
 
 
 def table() -> NodeProto:
     """Return the node that makes `TABLE`, in which masks and signs are looked up. It comes before all other nodes."""
-    return _node("Table", [], TABLE)
+    return call("Table", [], TABLE)
 
 
 def signs(name: str, mask: Mask, seed: int, tensor: str, scale: float) -> Part:
@@ -331,17 +331,17 @@ def signs(name: str, mask: Mask, seed: int, tensor: str, scale: float) -> Part:
 
     The mask has the shape of the tensor, here and below.
     """
-    return _coded(name, "Signs", mask, **_keys(seed, "signs", tensor), scale=scale)
+    return _coded(name, "Signs", mask, **keys(seed, "signs", tensor), scale=scale)
 
 
 def int8_signs(name: str, mask: Mask, seed: int, tensor: str) -> Part:
     """Return what computes int8 `name`: as `signs` does, but with `INT8_MAGNITUDE` as the scale."""
-    return _coded(name, "Int8", mask, **_keys(seed, "signs", tensor))
+    return _coded(name, "Int8", mask, **keys(seed, "signs", tensor))
 
 
 def uniform(name: str, mask: Mask, seed: int, tensor: str, scale: float) -> Part:
     """Return what computes float32 `name`: the tensor's uniform values times scale where the mask is true, else 0."""
-    return _coded(name, "Uniform", mask, **_keys(seed, "values", tensor), scale=scale)
+    return _coded(name, "Uniform", mask, **keys(seed, "values", tensor), scale=scale)
 
 
 def choice(name: str, mask: Mask, low: float, high: float) -> Part:
@@ -351,12 +351,12 @@ def choice(name: str, mask: Mask, low: float, high: float) -> Part:
 
 def embedding(name: str, shape: tuple[int, ...], seed: int, tensor: str, scale: float) -> Part:
     """Return what computes float32 `name` of this shape: the tensor's uniform values times scale."""
-    node = _node(f"Embedding{_suffix(math.prod(shape))}", [], name)
-    _set(node, **_keys(seed, "values", tensor), scale=scale, shape=list(shape))
-    return [node], []
+    found = keys(seed, "values", tensor)
+    return [call(f"Embedding{suffix(math.prod(shape))}", [], name, **found, scale=scale, shape=list(shape))], []
 
 
-def _keys(seed: int, purpose: prng.Purpose, tensor: str) -> dict[str, int]:
+def keys(seed: int, purpose: prng.Purpose, tensor: str) -> dict[str, int]:
+    """Return the keys of a tensor's stream, as attributes."""
     return dict(zip(("k0", "k1"), prng.stream_key(seed, purpose, tensor), strict=True))
 
 
@@ -369,32 +369,34 @@ def _coded(name: str, values: str, mask: Mask, **attributes: float) -> Part:
         raise UnreachableError(
             f"{name} has {mask.size:,} weights, a graph regenerates at most {_MAX_WEIGHTS:,}; use `weights=dense`"
         )
-    extra: dict[str, int | list[int]] = {}
+    kind, code, extra = coded_mask(mask)
+    inputs = [f"{name}/code", TABLE]
+    node = call(f"{kind}{values}{suffix(mask.size)}", inputs, name, shape=list(mask.shape), **extra, **attributes)
+    return [node], [numpy_helper.from_array(code, f"{name}/code")]
+
+
+def coded_mask(mask: Mask) -> tuple[str, npt.NDArray[np.uint8], dict[str, int | list[int]]]:
+    """Return the shorter code of a mask: its key in `MASKS`, its bytes, and the attributes that it needs."""
     code = codecs.rice(mask.ravel(), _MAX_REMAINDER_BITS)
     k, inverted = int(code[0]) & 127, bool(code[0] & 128)
     if k and code.size < mask.size // 8:
         places = np.flatnonzero(mask.ravel() != inverted)
         zeros = np.diff(places - np.arange(places.size), prepend=0) >> k
-        unary = places.size + int(zeros.sum())
-        extra |= {"k": k, "unary": [unary], "fill": [-int(inverted)]}
-    else:
-        k, code = 0, np.zeros(-(-mask.size // 32) * 4, np.uint8)
-        packed = np.packbits(mask, bitorder="little")
-        code[: packed.size] = packed
-    node = _node(f"{'Rice' if k else 'Raw'}{values}{_suffix(mask.size)}", [f"{name}/code", TABLE], name)
-    _set(node, shape=list(mask.shape), **extra, **attributes)
-    return [node], [numpy_helper.from_array(code, f"{name}/code")]
+        return "Rice", code, {"k": k, "unary": [places.size + int(zeros.sum())], "fill": [-int(inverted)]}
+    packed = np.packbits(mask, bitorder="little")
+    raw = np.pad(packed, (0, -packed.size % 4))
+    return "Raw", raw, {}
 
 
-def _suffix(size: int) -> str:
+def suffix(size: int) -> str:
+    """Return how the name of a function for so many weights ends: "Cut" if the last word has bits to spare."""
     return "Cut" if size % 32 else ""
 
 
-def _node(function: str, inputs: list[str], output: str) -> NodeProto:
-    return helper.make_node(function, inputs, [output], domain=DOMAIN)
-
-
-def _set(node: NodeProto, **attributes: float | list[int]) -> None:
+def call(function: str, inputs: list[str], output: str, **attributes: float | list[int]) -> NodeProto:
+    """Return a node that calls a function."""
+    node = helper.make_node(function, inputs, [output], domain=DOMAIN)
     for key, value in attributes.items():
         kind = AttributeProto.INTS if isinstance(value, list) else None
         node.attribute.append(helper.make_attribute(key, value, attr_type=kind))
+    return node

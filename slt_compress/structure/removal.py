@@ -43,6 +43,21 @@ class Smaller:
     removed: int = 0
 
 
+def has_closed_inputs(module: nn.Module) -> bool:
+    """Return whether some gated tensor reads nothing of one of its inputs, as all that read a dead neuron do.
+
+    Where none does, no neuron is dead, and the network need not be traced to know it.
+    """
+    for name in gated_names(module):
+        open_weights = module.get_parameter(name).detach().numpy() != 0
+        layer = module.get_submodule(name.rpartition(".")[0])
+        inputs = 0 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 1
+        others = tuple(dim for dim in range(open_weights.ndim) if dim != inputs)
+        if not open_weights.any(others).all():
+            return True
+    return False
+
+
 def remove_dead(module: nn.Module, examples: Sequence[torch.Tensor], name: str, *, multiple: int = 1) -> Smaller:
     """Return a module in evaluation mode on the CPU without its dead neurons. The module itself stays as it is.
 
