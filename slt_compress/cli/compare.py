@@ -48,7 +48,10 @@ def compare(
         ),
     ] = ",".join(registry.METHODS),
     sparsities: Annotated[
-        str, typer.Option(help="Shares of zero weights in [0, 1), with commas between.", rich_help_panel="Grid")
+        str,
+        typer.Option(
+            help="Shares of zero weights, or removed neurons, in [0, 1), with commas between.", rich_help_panel="Grid"
+        ),
     ] = "0.5,0.8,0.9,0.95,0.98",
     seeds: Annotated[
         int, typer.Option(help="Runs of each method at each sparsity, with seeds from 0.", rich_help_panel="Grid")
@@ -72,6 +75,7 @@ def compare(
             rich_help_panel="Grid",
         ),
     ] = None,
+    granularity: shared.Granularity = "weight",
     freeze_ratio: shared.FreezeRatio = 0.0,
     lock_ratio: shared.LockRatio = 0.0,
     init: shared.Init = None,
@@ -96,6 +100,7 @@ def compare(
             input_size=input_size,
             model_arg=model_arg,
             sparsity=0.0,
+            granularity=granularity,
             freeze_ratio=freeze_ratio,
             lock_ratio=lock_ratio,
             initialiser=init,

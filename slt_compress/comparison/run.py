@@ -265,6 +265,8 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     images, labels = next(iter(run.validation.batches(_FINGERPRINT_IMAGES)))
     digest = hashlib.sha256(images.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes())
     shared = {name: value for name, value in asdict(plan.config).items() if name not in _OF_A_CELL | _PLANNED}
+    if plan.config.granularity == SearchConfig.granularity:
+        del shared["granularity"]  # as in folders from before there was another
     document = {
         "model": prepared.source.name,
         **shared,
