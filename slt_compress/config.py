@@ -12,7 +12,8 @@ from slt_compress.models.spec import MODEL_ARGUMENTS, argument_problem
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 
 DEFAULT_EPOCHS = 12
-NEURON = "neuron"  # a granularity
+NEURON, BOTH = "neuron", "neuron,weight"  # granularities
+DEFAULT_NEURON_SPARSITY = 0.5
 MAX_WORKERS = 64  # more would only wait for one another
 MIN_STEPS = 1_000  # default budgets give every data set at least so many optimiser steps
 
@@ -22,7 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
     "precision": ("auto", "fp32", "bf16"),
     "codec": ("auto", "raw", "rice"),
     "statistics": ("auto", "fp32", "fp16"),
-    "granularity": ("weight", "neuron"),
+    "granularity": ("weight", NEURON, BOTH),
 }
 
 
@@ -51,7 +52,9 @@ class SearchConfig:
         sparsity: target share of gated weights that are zero, in [0, 1); with the granularity "neuron", of neurons that
             are removed.
         granularity: what has a gate: each "weight", or each "neuron", which is an output channel, a hidden unit or an
-            attention head. Neurons are ranked in each group of tied ones, unless the option `scope` says otherwise.
+            attention head, or both, "neuron,weight". Neurons are ranked in each group of tied ones, unless the option
+            `scope` says otherwise.
+        neuron_sparsity: where both have gates, the share of neurons that are removed; None: half of them.
         freeze: the part of the mask that the seed fixes before the search.
         initialiser: distribution of the frozen weights, a key of `prng.INITIALISERS`; None: the method's.
         seed: of weights, gates and the order of the images, a u64.
@@ -77,6 +80,7 @@ class SearchConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     sparsity: float = 0.9
     granularity: str = "weight"
+    neuron_sparsity: float | None = None
     freeze: Freeze = Freeze()
     initialiser: str | None = None
     seed: int = 0
@@ -123,8 +127,14 @@ class SearchConfig:
         if self.workers is not None and (type(self.workers) is not int or not 0 <= self.workers <= MAX_WORKERS):
             raise UsageError(f"`workers` must be a whole number from 0 to {MAX_WORKERS}, got {self.workers!r}")
         registry.check(self.method, self.recipe, self.options, self.learning_rate)
-        if self.granularity == NEURON and self.freeze.ratio:
-            raise UsageError("`freeze_ratio` fixes gates of weights; it has no meaning for `granularity=neuron`")
+        if self.granularity in (NEURON, BOTH) and self.freeze.ratio:
+            raise UsageError(f"`freeze_ratio` is for gates of weights alone, not for `granularity={self.granularity}`")
+        if self.neuron_sparsity is not None and self.granularity != BOTH:
+            raise UsageError(
+                f"`neuron_sparsity` is for `granularity={BOTH}`; with `granularity={NEURON}`, `sparsity` is of neurons"
+            )
+        if self.neuron_sparsity is not None and not 0 <= self.neuron_sparsity < 1:
+            raise UsageError(f"`neuron_sparsity` must be at least 0 and below 1, got {self.neuron_sparsity:g}")
 
     def refuse_idle(self, **others: object) -> None:
         """Raise UsageError for a setting of optimiser steps if the method makes none; `others` are further arguments.
@@ -143,8 +153,15 @@ class SearchConfig:
     def chosen_options(self) -> Mapping[str, Any]:
         """Options of the method; neurons are ranked in each layer where it can and nothing else is asked for."""
         understood = {option.name for option in registry.METHODS[self.method].options}
-        layered = self.granularity == NEURON and "scope" in understood
+        layered = self.granularity in (NEURON, BOTH) and "scope" in understood
         return {**({"scope": "layer"} if layered else {}), **self.options}
+
+    @property
+    def neuron_density(self) -> float | None:
+        """Target share of neurons to keep, None where neurons have no gates."""
+        if self.granularity == BOTH:
+            return 1 - (DEFAULT_NEURON_SPARSITY if self.neuron_sparsity is None else self.neuron_sparsity)
+        return self.density if self.granularity == NEURON else None
 
     @property
     def density(self) -> float:

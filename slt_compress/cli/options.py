@@ -24,7 +24,7 @@ else:
     MethodName = Literal[tuple(registry.METHODS)]
     RecipeName = Literal[tuple(registry.recipes())]
 InitialiserName = Literal["signed-constant", "kaiming-uniform", "uniform", "kaiming-normal"]
-GranularityName = Literal["weight", "neuron"]
+GranularityName = Literal["weight", "neuron", "neuron,weight"]
 AugmentName = Literal["none", "crop", "crop-flip"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -85,7 +85,14 @@ ModelArg = Annotated[
 Granularity = Annotated[
     GranularityName,
     typer.Option(
-        help="What has a gate: each weight, or each neuron (output channel, hidden unit or attention head).",
+        help="What has a gate: each weight, each neuron (output channel, hidden unit or attention head), or both.",
+        rich_help_panel="Gates",
+    ),
+]
+NeuronSparsity = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of neurons that is removed where both have gates, in [0, 1). \\[default: 0.5]",
         rich_help_panel="Gates",
     ),
 ]

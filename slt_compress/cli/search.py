@@ -54,6 +54,7 @@ def search(
         ),
     ] = 0.9,
     granularity: shared.Granularity = "weight",
+    neuron_sparsity: shared.NeuronSparsity = None,
     freeze_ratio: shared.FreezeRatio = 0.0,
     lock_ratio: shared.LockRatio = 0.0,
     init: shared.Init = None,
@@ -106,7 +107,14 @@ def search(
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
     named = output is not None
     output = output or Path(
-        _default_name([model, *(model_arg or ())], dataset, method_label(method, recipe, options), sparsity, seed)
+        _default_name(
+            [model, *(model_arg or ())],
+            dataset,
+            method_label(method, recipe, options),
+            _gates(granularity, neuron_sparsity),
+            sparsity,
+            seed,
+        )
     )
     folder = Path(f"{output}.ckpt")
     keeps = bool(checkpoint_every or resume)
@@ -127,6 +135,7 @@ def search(
             options=options,
             sparsity=sparsity,
             granularity=granularity,
+            neuron_sparsity=neuron_sparsity,
             freeze_ratio=freeze_ratio,
             lock_ratio=lock_ratio,
             initialiser=init,
@@ -202,6 +211,7 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
             "method": config.method,
             "seed": config.seed,
             "sparsity": ticket.sparsity,
+            "neuron_sparsity": result.neuron_sparsity,
             test.metric_name: test.metric,
             f"validation_{test.metric_name}": validation.metric,
             "loss": test.finite_loss,
@@ -219,6 +229,7 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
                 f"{test.metric:.2%} of {test.samples:,} test images ({validation.metric:.2%} of the held-out ones)",
             ),
             ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
+            *([("neurons", f"{result.neuron_sparsity:.2%} removed")] if result.neuron_sparsity is not None else []),
             ("size", f"{size(written)} against {size(dense)} dense, {dense / written:.0f}× smaller"),
             ("time", f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s"),
             ("ticket", str(output)),
@@ -227,10 +238,19 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
     )
 
 
-def _default_name(model: Sequence[str], dataset: str, method: str, sparsity: float, seed: int) -> str:
+def _default_name(
+    model: Sequence[str], dataset: str, method: str, gates: Sequence[str], sparsity: float, seed: int
+) -> str:
     """Return the name of a ticket that was given none. The default method is left out of it."""
-    words = [*map(_stem, model), _stem(dataset), method.replace(":", "-"), exact(sparsity), str(seed)]
+    words = [*map(_stem, model), _stem(dataset), method.replace(":", "-"), *gates, exact(sparsity), str(seed)]
     return "-".join(word for word in words if word != "crbg") + ".safetensors"
+
+
+def _gates(granularity: str, neuron_sparsity: float | None) -> list[str]:
+    """Return what the name of a ticket says of gates that are not the default's."""
+    if granularity == "weight":
+        return []
+    return [granularity.replace(",", "-"), *([] if neuron_sparsity is None else [exact(neuron_sparsity)])]
 
 
 def _stem(name: str) -> str:

@@ -266,7 +266,7 @@ def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     digest = hashlib.sha256(images.cpu().numpy().tobytes() + labels.cpu().numpy().tobytes())
     shared = {name: value for name, value in asdict(plan.config).items() if name not in _OF_A_CELL | _PLANNED}
     if plan.config.granularity == SearchConfig.granularity:
-        del shared["granularity"]  # as in folders from before there was another
+        del shared["granularity"], shared["neuron_sparsity"]  # as in folders from before there was another
     document = {
         "model": prepared.source.name,
         **shared,

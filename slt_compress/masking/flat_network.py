@@ -24,6 +24,7 @@ from slt_compress import prng
 from slt_compress.errors import UsageError
 from slt_compress.masking.gates import ALIGN, Gates, Slot, rows
 from slt_compress.masking.parameters import Density, density_of, freeze_ungated, scales
+from slt_compress.masking.ranking import Ranking
 from slt_compress.prng import Freeze
 
 _LEAST_SHARE = 0.05  # of the norm that a tensor should have: with next to no gate open, it is not blown up further
@@ -37,6 +38,7 @@ class FlatNetwork(Gates):
         weights: the weights w with searchable gates z, each in units of its slot's scale; int8 if they are signs.
         effective: w·z, which the module computes with; until `set_gate`, room for z.
         grad: the same memory, which after `backward` holds d loss / d (w·z).
+        buffer: that memory, and in front of it the room that was asked for.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class FlatNetwork(Gates):
         device: torch.device,
         initialiser: str = "signed-constant",
         freeze: Freeze = Freeze(),
+        room: int = 0,
     ) -> None:
+        """Put gates on a module; `room` is a number of values, a multiple of 16, that the buffer has in front."""
         freeze_ungated(module, seed)
         self.module = module.to(device)
         self.slots: list[Slot] = []
@@ -79,7 +83,8 @@ class FlatNetwork(Gates):
         self._scale = scale_of_rows.to(device)
         self._balance = _Balance(self, weights, density, device) if self.has_branches else None
         self._arrived: set[str] = set()  # the slots whose gradient is there
-        self.effective = self.grad = torch.empty(offset, device=device)
+        self.buffer = torch.empty(room + offset, device=device)
+        self.effective = self.grad = self.buffer[room:]
         for parameter in module.parameters():
             parameter.requires_grad_(False)
         for slot, data in zip(self.slots, self.split(self.effective), strict=True):
@@ -93,6 +98,9 @@ class FlatNetwork(Gates):
     @property
     def has_branches(self) -> bool:
         return any(slot.balanced for slot in self.slots)
+
+    def ranking(self, density: float, *, layered: bool) -> Ranking:
+        return Ranking(self, density, layered=layered)
 
     def scales(self) -> dict[str, float]:
         """Return what the weights of each gated tensor are multiplied with under the present gates, by name."""

@@ -7,9 +7,13 @@ knows neither; it sees this.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from slt_compress.masking.ranking import Ranking
 
 ALIGN = 16  # float32 values in 64 bytes; such a row of a flat tensor belongs to one slot
 _BLOCK = 1 << 17  # values that stay in a cache of the CPU between two operations
@@ -29,6 +33,20 @@ class Slot:
     size: int
     scale: float = 1.0
     balanced: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Gates of weights, or of neurons.
+
+    Attributes:
+        start, end: where they lie in a flat tensor.
+        searchable: how many of them can be searched.
+    """
+
+    start: int
+    end: int
+    searchable: int
 
 
 class Gates(ABC):
@@ -63,6 +81,17 @@ class Gates(ABC):
     @abstractmethod
     def has_branches(self) -> bool:
         """Whether this is a network of residual branches behind LayerNorms, such as a transformer."""
+
+    @abstractmethod
+    def ranking(self, density: float, *, layered: bool) -> "Ranking":
+        """Return what ranks the gates: over the whole network, or in each slot by itself.
+
+        Raises UnreachableError if no mask has this density.
+        """
+
+    def kinds(self) -> list["Kind"]:
+        """Return the parts of a flat tensor whose gates are of one kind, so that their gradients are of one size."""
+        return [Kind(0, self.weights.numel(), self.searchable_count)]
 
     @abstractmethod
     def set_gate(self, gate: torch.Tensor) -> None:

@@ -106,7 +106,7 @@ def thresholds(scores: torch.Tensor, ranked: list[Scope], counts: list[int]) -> 
     """Return the score that so many gates of each scope reach: a scalar, or flat where there are several scopes."""
     if len(ranked) == 1 and ranked[0].end == scores.numel():
         return threshold(scores, counts[0])
-    found = torch.zeros_like(scores)
+    found = torch.full_like(scores, torch.inf)  # in the padding, which is never open
     for scope, count in zip(ranked, counts, strict=True):
         found[scope.start : scope.end] = threshold(scores[scope.start : scope.end], count)
     return found
@@ -150,11 +150,22 @@ def best_of_network(network: Gates, scores: torch.Tensor, density: float, genera
 
     Among equal scores a draw decides. Locked gates are open in it.
     """
-    scores = scores.masked_fill(~network.searchable, -torch.inf)
-    for part, least in zip(network.split(scores), _least(network), strict=True):
-        if least:
+    free = network.searchable
+    return best_of(network, scores, free, count_to_open(network, density), generator) | network.locked
+
+
+def best_of(
+    network: Gates, scores: torch.Tensor, free: torch.Tensor, count: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Return the mask of so many of the highest scores among free gates; one at least in every tensor that is empty
+    otherwise and has a free one.
+    """
+    scores = scores.masked_fill(~free, -torch.inf)
+    parts = zip(network.split(scores), network.split(free), network.split(network.locked), strict=True)
+    for part, free_part, locked in parts:
+        if bool(free_part.any()) and not bool(locked.any()):
             part[part.argmax()] = torch.inf
-    return _best(scores, network.searchable, count_to_open(network, density), generator) | network.locked
+    return _best(scores, free, count, generator)
 
 
 def best_of_layers(network: Gates, scores: torch.Tensor, density: float, generator: torch.Generator) -> torch.Tensor:

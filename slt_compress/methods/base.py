@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from slt_compress.masking.gates import Gates
-from slt_compress.masking.topk import best_of_layers, best_of_network
 
 LAYER, GLOBAL = "layer", "global"  # scopes: gates are ranked in each layer, or over the whole network
 LOWEST = -1e6  # a score far below all others, whose gate is 0 at any slope
@@ -58,6 +57,7 @@ class Method(ABC):
         self._network = network
         self._target = target
         self._settings = settings
+        self._ranking = network.ranking(target.density, layered=getattr(settings, "scope", GLOBAL) == LAYER)
 
     def settings(self) -> dict[str, Any]:
         """Return the hyper-parameters, as a ticket records them."""
@@ -88,9 +88,7 @@ class Method(ABC):
 
     def mask(self) -> torch.Tensor:
         """Return the final mask, flat bool, of exactly the target density, with the gates that are fixed open."""
-        layered = getattr(self._settings, "scope", GLOBAL) == LAYER
-        best = best_of_layers if layered else best_of_network
-        return best(self._network, self._scores(), self._target.density, self._target.generator)
+        return self._ranking.mask(self._scores(), self._target.generator)
 
     def _scores(self) -> torch.Tensor:
         """Return what gates are ranked by, flat."""

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from slt_compress.masking.gates import Gates
-from slt_compress.masking.topk import scopes, thresholds
-from slt_compress.methods.base import GLOBAL, LAYER, LOWEST, Method, Target, ramp
+from slt_compress.methods.base import GLOBAL, LOWEST, Method, Target, ramp
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,6 @@ class ContinuousSparsification(Method):
 
     def __init__(self, network: Gates, target: Target, settings: ContinuousSparsificationSettings) -> None:
         super().__init__(network, target, settings)
-        self._scopes = scopes(network, target.density, layered=settings.scope == LAYER)
         scores = self._noise().mul_(settings.initial_spread).add_(settings.initial_score)
         # Padding and fixed gates rank last and, without gradient, stay there.
         self.parameter: nn.Parameter = nn.Parameter(scores.masked_fill_(~network.searchable, LOWEST))
@@ -72,8 +70,9 @@ class ContinuousSparsification(Method):
         s = self._settings
         if s.steered:
             arrived = ramp(step / self._target.steps, 0, s.target_until)
-            counts = [scope.on_the_way(s.target_start, arrived) for scope in self._scopes]
-            self._middle = thresholds(self.parameter.detach(), self._scopes, counts)
+            self._middle = self._ranking.thresholds(
+                self.parameter.detach(), lambda scope: scope.on_the_way(s.target_start, arrived)
+            )
         gate = torch.sub(self.parameter, self._middle, out=self._network.effective)
         return gate.mul_(self._slope(step)).sigmoid_()
 

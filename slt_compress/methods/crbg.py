@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from slt_compress.masking.gates import Gates
-from slt_compress.masking.topk import count_to_open, scopes, thresholds
-from slt_compress.methods.base import GLOBAL, LAYER, LOWEST, Method, Target, ramp
+from slt_compress.methods.base import GLOBAL, LOWEST, Method, Target, ramp
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,15 @@ class Crbg(Method):
 
     def __init__(self, network: Gates, target: Target, settings: CrbgSettings) -> None:
         super().__init__(network, target, settings)
-        s, count = settings, max(1, count_to_open(network, target.density))
-        self._density = count / network.searchable_count  # of the searchable gates
-        self._scopes = scopes(network, target.density, layered=s.scope == LAYER)
+        s = settings
         device = network.weights.device
         self.parameter: nn.Parameter = nn.Parameter(self._noise().mul_(s.initial_spread))
         self._rank_unsearchable_last()
         self._bank = NoiseBank(target.generator, network.weights)
-        self._threshold = thresholds(
-            self.parameter.detach(), self._scopes, [scope.count for scope in self._scopes]
-        )  # τ
-        self._unit = torch.zeros((), device=device)  # u
-        below_half = max(0.0, math.log(0.5 / self._density))
-        self._force = s.force * math.sqrt(s.force_steps / target.steps) * below_half  # F
+        self._threshold = self._ranking.thresholds(self.parameter.detach(), lambda scope: scope.count)  # τ
+        self._unit = torch.zeros(len(network.kinds()), device=device)  # u
+        force = s.force * math.sqrt(s.force_steps / target.steps)
+        self._forces = [force * max(0.0, math.log(0.5 / density)) for density in self._ranking.densities()]  # F
 
     def learning_rate(self, step: int) -> float:
         return float(self._settings.learning_rate * (1 - step / self._target.steps))
@@ -102,12 +97,16 @@ class Crbg(Method):
 
     @torch.no_grad()
     def backward(self, step: int) -> None:
-        s, count = self._settings, self._network.searchable_count
+        s = self._settings
         gradient = self._network.gate_gradient()
         memory = s.gradient_memory if step else 0.0
-        self._unit = memory * self._unit + (1 - memory) * gradient.norm() * count**0.5 / s.gradient_scale
+        kinds = self._network.kinds()
+        sizes = [gradient[kind.start : kind.end].norm() * kind.searchable**0.5 for kind in kinds]
+        self._unit = memory * self._unit + (1 - memory) * torch.stack(sizes) / s.gradient_scale
         self._network.damp_saturated(s.saturated)
-        gradient.add_(self._force * self._unit / count).mul_(self._slope(step))
+        for kind, unit, force in zip(kinds, self._unit, self._forces, strict=True):
+            part = gradient[kind.start : kind.end]
+            part.add_(force * unit / kind.searchable).mul_(self._slope(step))
         gradient.index_fill_(0, self._network.not_searchable, 0)
 
     def hard_gate(self) -> torch.Tensor:
@@ -125,8 +124,9 @@ class Crbg(Method):
         """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""
         s = self._settings
         arrived = ramp(step / self._target.steps, s.target_from, s.target_until)
-        counts = [scope.on_the_way(max(s.target_start, scope.density), arrived) for scope in self._scopes]
-        self._threshold = thresholds(self.parameter.detach(), self._scopes, counts)
+        self._threshold = self._ranking.thresholds(
+            self.parameter.detach(), lambda scope: scope.on_the_way(max(s.target_start, scope.density), arrived)
+        )
         means = self.parameter.detach()
         torch.maximum(means, self._threshold - s.below, out=means)  # a clamp between tensors takes four times as long
         torch.minimum(means, self._threshold + s.above, out=means)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from slt_compress.masking.gates import Gates
-from slt_compress.masking.topk import scopes, threshold
-from slt_compress.methods.base import GLOBAL, LAYER, Method, Target
+from slt_compress.masking.topk import Scope
+from slt_compress.methods.base import GLOBAL, Method, Target
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,6 @@ class EdgePopup(Method):
         if settings.learning_rate is None:
             settings = replace(settings, learning_rate=1e-3 if network.has_branches else 3e-3)
         super().__init__(network, target, settings)
-        self._scopes = scopes(network, target.density, layered=settings.scope == LAYER)
         self._step = 0
         uniform = torch.rand(network.weights.shape, generator=target.generator, device=network.weights.device)
         scores = uniform.mul_(2).sub_(1)
@@ -88,8 +87,10 @@ class EdgePopup(Method):
         """Replace the highest magnitudes and those equal to the last of them by 1, others by 0; return the tensor."""
         s = self._settings
         arrived = min(1.0, self._step / (s.target_until * self._target.steps)) if s.target_until else 1.0
-        for scope in self._scopes:
-            part = magnitudes[scope.start : scope.end]
-            excess = max(0.0, s.target_start * scope.searchable - scope.count) * (1 - arrived)
-            torch.ge(part, threshold(part, scope.count + round(excess)), out=part)
+
+        def wanted(scope: Scope) -> int:
+            excess: float = max(0.0, s.target_start * scope.searchable - scope.count) * (1 - arrived)
+            return scope.count + round(excess)
+
+        torch.ge(magnitudes, self._ranking.thresholds(magnitudes, wanted), out=magnitudes)
         return magnitudes

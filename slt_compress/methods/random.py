@@ -5,7 +5,6 @@ from typing import NoReturn
 
 import torch
 
-from slt_compress.masking.topk import random_mask
 from slt_compress.methods.base import Method
 
 
@@ -32,4 +31,4 @@ class Random(Method):
         return self.mask()
 
     def mask(self) -> torch.Tensor:
-        return random_mask(self._network, self._target.density, self._target.seed)
+        return self._ranking.random_mask(self._target.seed)

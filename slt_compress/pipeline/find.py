@@ -19,7 +19,6 @@ from slt_compress.data.workers import lost_workers
 from slt_compress.errors import DataError, OutputError, SltError, TicketError, UnreachableError, UsageError, first_line
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
-from slt_compress.masking.topk import count_to_open
 from slt_compress.methods import registry
 from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
@@ -52,6 +51,7 @@ class SearchResult:
         seconds: time of the optimiser steps.
         images_per_second: training examples, over all steps.
         history: about a hundred reports of the search; a resumed one has those since it was resumed.
+        neuron_sparsity: share of neurons that are removed, None where these have no gates.
     """
 
     ticket: Ticket
@@ -62,6 +62,7 @@ class SearchResult:
     seconds: float
     images_per_second: float
     history: tuple[TrainingProgress, ...] = ()
+    neuron_sparsity: float | None = None
 
     @property
     def metric(self) -> float:
@@ -147,7 +148,7 @@ def find_ticket(
         _rehearse(prepared)
         if frozen := _frozen(module):
             reporter.note(frozen)
-    count_to_open(searched.gates, config.density)  # raises if fixed gates rule the sparsity out
+    searched.gates.ranking(config.density, layered=False)  # raises if fixed gates rule the sparsity out
     readable = _readable(searched, config, prepared, origin, constants)
     if config.statistics != "auto" and not readable.statistics:
         raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
@@ -182,8 +183,12 @@ def find_ticket(
     except Exception as error:  # whatever it is, the search was long
         raise UnmeasuredError(ticket, error) from error
     name = test.metric_name
+    metrics = {name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}
+    neuron_sparsity = searched.neuron_sparsity(found.masks)
+    if neuron_sparsity is not None:
+        metrics["neuron_sparsity"] = neuron_sparsity
     return SearchResult(
-        ticket=ticket.with_metrics(**{name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}),
+        ticket=ticket.with_metrics(**metrics),
         test=test,
         validation=validation,
         dense_bytes=sum(tensor.nbytes for tensor in module.state_dict().values()),
@@ -191,6 +196,7 @@ def find_ticket(
         seconds=found.seconds,
         images_per_second=found.images_per_second,
         history=tuple(history),
+        neuron_sparsity=neuron_sparsity,
     )
 
 
@@ -338,6 +344,7 @@ def _identity(config: SearchConfig, prepared: Prepared, initialiser: str, module
         "recipe": config.recipe,
         "options": dict(config.options),
         "granularity": config.granularity,
+        "neuron density": config.neuron_density,
         "learning rate": config.learning_rate,
         "augmentation": config.augment,
         "precision": run.precision,

@@ -10,10 +10,11 @@ from torch import nn
 from slt_compress.config import NEURON, SearchConfig
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.gates import Gates
-from slt_compress.masking.parameters import Density, gated_names
+from slt_compress.masking.parameters import gated_names
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.prng import SeedRecipe
-from slt_compress.structure.neuron_network import NeuronNetwork, densities
+from slt_compress.structure.joint_network import JointNetwork
+from slt_compress.structure.neuron_network import NeuronNetwork, densities, room_for, slot_name
 from slt_compress.structure.neurons import Axis, Places, Structure, find_neurons
 from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
 from slt_compress.ticket.masks import Mask
@@ -36,43 +37,53 @@ class Searched:
     @property
     def described(self) -> str:
         """What has a gate, for people."""
-        if self.structure:
-            return f"{self.gates.size:,} neurons in {len(self.gates.slots):,} groups"
-        return f"{self.gates.size:,} gated weights"
+        weights = f"{self.network.size:,} gated weights"
+        if self.structure is None:
+            return weights
+        neurons = f"{self.structure.size:,} neurons in {len(self.structure.groups):,} groups"
+        return neurons if isinstance(self.gates, NeuronNetwork) else f"{neurons} and {weights}"
+
+    def neuron_sparsity(self, masks: Mapping[str, torch.Tensor]) -> float | None:
+        """Return the share of neurons that the masks remove, None where these have no gates."""
+        if self.structure is None:
+            return None
+        return 1 - sum(int(masks[slot_name(group)].sum()) for group in self.structure.groups) / self.structure.size
 
     def layers(self, masks: Mapping[str, torch.Tensor]) -> list[LayerParts]:
         """Return the layers of a ticket with these masks, by slot of the gates."""
         scales = self.network.scales()
-        if self.structure is None:
-            return [
-                LayerParts(name, tuple(mask.shape), [CoatParts(mask.numpy(), scale=scales[name])])
-                for name, mask in masks.items()
-            ]
-        slices = _slices(self.structure, masks)
-        return [
-            LayerParts(slot.name, slot.shape, [CoatParts(slices=slices.get(slot.name, []), scale=scales[slot.name])])
-            for slot in self.network.slots
-        ]
+        slices = _slices(self.structure, masks) if self.structure else {}
+        layers = []
+        for slot in self.network.slots:
+            mask = masks[slot.name].numpy() if slot.name in masks else None
+            coat = CoatParts(mask, slices.get(slot.name, []), scales[slot.name])
+            layers.append(LayerParts(slot.name, slot.shape, [coat]))
+        return layers
 
 
 def put_gates(module: nn.Module, prepared: Prepared, config: SearchConfig, origin: SeedRecipe) -> Searched:
-    """Put gates on the weights or the neurons of a module that is to be searched.
+    """Put gates on the weights or the neurons of a module that is to be searched, or on both.
 
-    Raises UnreachableError if neurons are asked for and the network has none that can go.
+    Raises UnreachableError if neurons are asked for and the network has none that can go, or if no mask has the
+    sparsity.
     """
-    structure = None
-    density: Density = config.density
+    fixed = prepared.device, origin.initialiser, origin.freeze
+    if config.neuron_density is None:
+        network = FlatNetwork(module, origin.seed, config.density, *fixed)
+        return Searched(network, network)
+    examples = [torch.zeros((2, *one.shape), dtype=getattr(torch, one.dtype)) for one in prepared.inputs]
+    structure = find_neurons(prepared.source.build(), examples, prepared.source.name)
     if config.granularity == NEURON:
-        examples = [torch.zeros((2, *one.shape), dtype=getattr(torch, one.dtype)) for one in prepared.inputs]
-        structure = find_neurons(prepared.source.build(), examples, prepared.source.name)
         density = densities(structure, gated_names(module), config.density)
-    network = FlatNetwork(module, origin.seed, density, prepared.device, origin.initialiser, origin.freeze)
-    return Searched(network, NeuronNetwork(network, structure) if structure else network, structure)
+        network = FlatNetwork(module, origin.seed, density, *fixed)
+        return Searched(network, NeuronNetwork(network, structure), structure)
+    network = FlatNetwork(module, origin.seed, config.density, *fixed, room=room_for(structure))
+    return Searched(network, JointNetwork(network, structure, config.neuron_density), structure)
 
 
 def _slices(structure: Structure, masks: Mapping[str, torch.Tensor]) -> dict[str, list[AxisGates]]:
     """Return the gates of all axes, by tensor, for neurons that are open by group, bool (size of the group,)."""
-    opened = np.concatenate([masks[group.name].numpy() for group in structure.groups])
+    opened = np.concatenate([masks[slot_name(group)].numpy() for group in structure.groups])
     known: dict[bytes, Mask] = {}
     slices: dict[str, list[AxisGates]] = {}
     for axis in structure.axes:

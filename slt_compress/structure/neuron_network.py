@@ -1,12 +1,14 @@
 """A network with one gate for each neuron, in the shape that search methods work on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.gates import ALIGN, Gates, Slot, rows
-from slt_compress.structure.neurons import NO_NEURON, Axis, Structure
+from slt_compress.masking.ranking import Ranking
+from slt_compress.structure.neurons import NO_NEURON, Axis, Group, Structure
 
 
 def densities(structure: Structure, tensors: Iterable[str], density: float) -> dict[str, float]:
@@ -35,7 +37,7 @@ class NeuronNetwork(Gates):
         self.slots = []
         offset = 0
         for group in structure.groups:
-            self.slots.append(Slot(group.name, (group.size,), offset, group.size))
+            self.slots.append(Slot(slot_name(group), (group.size,), offset, group.size))
             offset += rows(group.size) * ALIGN
         self.size = self.searchable_count = structure.size
         self.locked_count = 0
@@ -55,32 +57,63 @@ class NeuronNetwork(Gates):
     def has_branches(self) -> bool:
         return self.network.has_branches
 
+    def ranking(self, density: float, *, layered: bool) -> Ranking:
+        return Ranking(self, density, layered=layered)
+
     def set_gate(self, gate: torch.Tensor) -> None:
+        self.network.set_gate(self.spread(gate, self.network.effective.fill_(1)))
+
+    def spread(self, gate: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Multiply the weights that read neurons by the gates of these, and if these are bool, those that make them.
+
+        `weights` is flat, as the network's are; it is changed and returned.
+        """
         hard = gate.dtype == torch.bool
-        opened = torch.cat([gate.float(), gate.new_ones(1, dtype=torch.float32)])
-        whole = self.network.effective.fill_(1)
-        parts = dict(zip((slot.name for slot in self.network.slots), self.network.split(whole), strict=True))
-        for axis, neurons in self._axes:
+        opened = torch.cat([gate.to(weights.dtype), weights.new_ones(1)])
+        for axis, neurons, part in self._slices(weights):
             if axis.reads or hard:
-                shape = self.module.get_parameter(axis.tensor).shape
-                parts[axis.tensor].view(shape).mul_(along(axis, opened[self._places[neurons]], len(shape)))
-        self.network.set_gate(whole)
+                part.mul_(along(axis, opened[self._places[neurons]], part.ndim))
+        return weights
+
+    def gather(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return for each neuron the sum over all weights that read it, of shape (length,)."""
+        sums = weights.new_zeros(len(self.grad) + 1)
+        for axis, neurons, part in self._slices(weights):
+            if axis.reads:
+                others = [dim for dim in range(part.ndim) if dim != axis.axis]
+                sums.index_add_(0, self._places[neurons], part.sum(others))
+        return sums[:-1]
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Find d loss / d z: the sum over all weights that read a neuron."""
         self.network.backward(loss)
-        found = self.network.gate_gradient()
-        parts = dict(zip((slot.name for slot in self.network.slots), self.network.split(found), strict=True))
-        sums = torch.zeros(len(self.grad) + 1, device=self.grad.device)
+        self.grad.copy_(self.gather(self.network.gate_gradient()))
+
+    def _slices(self, weights: torch.Tensor) -> Iterator[tuple[Axis, torch.Tensor, torch.Tensor]]:
+        """Yield each axis, its neurons, and the part of a flat tensor that its tensor is, in its shape."""
+        parts = {
+            slot.name: part.view(slot.shape)
+            for slot, part in zip(self.network.slots, self.network.split(weights), strict=True)
+        }
         for axis, neurons in self._axes:
-            if axis.reads:
-                shape = self.module.get_parameter(axis.tensor).shape
-                others = [dim for dim in range(len(shape)) if dim != axis.axis]
-                sums.index_add_(0, self._places[neurons], parts[axis.tensor].view(shape).sum(others))
-        self.grad.copy_(sums[:-1])
+            yield axis, neurons, parts[axis.tensor]
 
     def gate_gradient(self) -> torch.Tensor:
         return self.grad
+
+
+def room_for(structure: Structure) -> int:
+    """Return the length of a flat tensor of all neurons."""
+    return sum(rows(group.size) for group in structure.groups) * ALIGN
+
+
+def shifted(slot: Slot, by: int) -> Slot:
+    """Return a slot further behind."""
+    return replace(slot, offset=slot.offset + by)
+
+
+def slot_name(group: Group) -> str:
+    """Return the name of a group's slot."""
+    return f"{group.name}/neurons"
 
 
 def along(axis: Axis, values: torch.Tensor, rank: int) -> torch.Tensor:

@@ -38,7 +38,7 @@ def test_gate_and_gradient_follow_the_definition(step: int) -> None:
     epsilon = torch.randn(count, generator=twin).tolist()
     method.gate(0)
     gate = method.gate(step).clone()
-    method._force = 0.0
+    method._forces = [0.0]
     gradient = parameter_gradient(method, step, torch.ones(count))
 
     s, searchable = CrbgSettings(), method._network.searchable
