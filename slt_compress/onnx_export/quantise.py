@@ -27,8 +27,8 @@ from onnx import NodeProto, numpy_helper
 
 from slt_compress.data.batches import Tensors
 from slt_compress.evaluation.onnxruntime_backend import as_feeds
+from slt_compress.models.quiet import quiet
 from slt_compress.onnx_export import shrink
-from slt_compress.quiet import quiet
 
 Array = npt.NDArray[Any]
 

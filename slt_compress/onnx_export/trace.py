@@ -21,8 +21,8 @@ from torch import nn
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.errors import UnreachableError
 from slt_compress.masking.parameters import embedding_names, gated_names
+from slt_compress.models.quiet import quiet
 from slt_compress.onnx_export import shrink
-from slt_compress.quiet import quiet
 from slt_compress.structure.trace import any_batch
 from slt_compress.ticket.record import NetworkRecord
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from slt_compress.errors import UnreachableError
-from slt_compress.quiet import quiet
+from slt_compress.models.quiet import quiet
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule

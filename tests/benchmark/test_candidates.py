@@ -41,7 +41,7 @@ def test_a_ticket_stands_for_its_compact_export(found: type[Found]) -> None:
     assert case.pairs == [("t.safetensors (compact export)", dense), ("int8.onnx", dense), (dense, dense)]
     sizes = [one.graph.bytes for one in case.result.found]
     assert sizes[0] == (found.exports / "compact.onnx").stat().st_size
-    assert sizes[2] == (found.exports / "dense.onnx").stat().st_size
+    assert sizes[2] >= (found.exports / "dense.onnx").stat().st_size  # with its dead neurons
 
 
 def test_exports_are_compared_with_the_dense_one_among_them(found: type[Found]) -> None:

@@ -19,6 +19,7 @@ from tests.support.tickets import make_ticket
 EXPORT_KEYS = {
     *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
     *("pictures", "predictions_equal", "accuracy_before", "accuracy_after", "calibration_pictures"),
+    *("neurons", "removed_neurons", "parameters_before", "parameters_after"),
 }
 ROOT = Path(__file__).parents[2]
 

@@ -16,12 +16,14 @@ from slt_compress.data.splits import TensorSplit
 from slt_compress.errors import OutputError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
 from slt_compress.evaluation.onnxruntime_backend import OnnxClassifier
-from slt_compress.onnx_export.export import ExportConfig, check, export
+from slt_compress.onnx_export.export import MULTIPLE, ExportConfig, check, export
+from slt_compress.onnx_export.forms import FORMS
 from slt_compress.prng import SeedRecipe
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from tests.support.digits import DIGITS
 from tests.support.images import predictions_of, preprocessing_of
+from tests.support.neurons import make_neuron_ticket
 from tests.support.tickets import make_ticket
 
 DENSE = ExportConfig("dense")
@@ -249,3 +251,54 @@ def test_weights_of_another_seed_are_noticed(ticket: Ticket, tmp_path: Path) -> 
     with pytest.raises(VerificationError, match="nothing was written"):
         export(ticket.restore(), replace(ticket, seed=99), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+CUT = [
+    *(("lenet-5", 28, density, form) for density in (None, 0.1) for form in FORMS),
+    *(("mobilenetv3_small_050", 32, None, form) for form in ("compact", "int8")),
+    *(("test_vit", 32, 0.1, form) for form in ("compact", "int8")),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "density", "weights"), CUT)
+def test_dead_neurons_are_not_in_the_graph(
+    name: str, size: int, density: float | None, weights: str, tmp_path: Path
+) -> None:
+    ticket = make_neuron_ticket(name, 0.5, size=size, density=density)
+    test = noise(ticket, 16)
+    config = ExportConfig(weights, max_accuracy_drop=None if FORMS[weights].exact else 1.0)
+    result = export(ticket.restore(), ticket, tmp_path / "t.onnx", config, test=test, calibration=test)
+    assert result.neurons and result.removed_neurons
+    assert 0.3 * result.neurons < result.removed_neurons < 0.6 * result.neurons
+    assert result.parameters < 0.75 * result.whole_parameters
+    assert result.bit_identical_to_plain
+    assert result.bit_identical_to_dense == FORMS[weights].exact
+
+
+def test_on_request_the_structure_is_kept(tmp_path: Path) -> None:
+    ticket = make_neuron_ticket("lenet-5", 0.5, size=28)
+    result = export(ticket.restore(), ticket, tmp_path / "t.onnx", ExportConfig(keep_structure=True))
+    assert result.removed_neurons is None
+    assert result.parameters == result.whole_parameters
+    assert result.bit_identical_to_dense
+
+
+def test_neurons_that_stay_fill_channels_up_to_blocks(tmp_path: Path) -> None:
+    ticket = make_neuron_ticket("conv2", 0.6, size=8)
+    export(ticket.restore(), ticket, tmp_path / "t.onnx", ExportConfig("dense"))
+    weights = [tensor for tensor in onnx.load(tmp_path / "t.onnx").graph.initializer if len(tensor.dims) >= 2]
+    outputs = [tensor.dims[0] for tensor in weights if tensor.dims[0] != 10]
+    assert outputs and all(count % MULTIPLE == 0 for count in outputs)
+
+
+def test_a_ticket_of_neurons_takes_little_more_than_its_bits(tmp_path: Path) -> None:
+    ticket = make_neuron_ticket("resnet10t", 0.5, size=32)
+    assert ticket.mask_bytes < 1000
+    result = export(ticket.restore(), ticket, tmp_path / "t.onnx")
+    assert result.bytes < 30_000
+
+
+def test_values_without_signs_keep_their_structure(tmp_path: Path) -> None:
+    ticket = make_ticket("lenet-300-100", 0.02, size=8, initialiser="uniform")
+    assert export(ticket.restore(), ticket, tmp_path / "t.onnx").removed_neurons is None
+    assert export(ticket.restore(), ticket, tmp_path / "t.onnx", ExportConfig("dense")).removed_neurons

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from slt_compress import prng
 from slt_compress.errors import UnreachableError
-from slt_compress.onnx_export import weight_functions
+from slt_compress.onnx_export import sliced_functions, weight_functions
 from slt_compress.onnx_export.weight_functions import Mask, Part
 
 
@@ -30,7 +30,10 @@ def run(
     graph = helper.make_graph(nodes, "weights", [], [output], initializers)
     imports = [helper.make_opsetid("", opset), helper.make_opsetid(weight_functions.DOMAIN, 1)]
     model = helper.make_model(
-        graph, opset_imports=imports, ir_version=9, functions=weight_functions.functions(nodes, opset)
+        graph,
+        opset_imports=imports,
+        ir_version=9,
+        functions=weight_functions.functions(nodes, opset, sliced_functions.sources()),
     )
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()

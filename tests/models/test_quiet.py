@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from slt_compress.quiet import quiet
+from slt_compress.models.quiet import quiet
 
 
 def speak() -> None:
