@@ -4,7 +4,9 @@ Messages name arguments as a caller from Python knows them, between backticks: `
 `method=crbg`. The command line shows these as its own options, see `cli.flags`.
 """
 
-from collections.abc import Sequence
+TYPE_CHECKING = False  # as in typing, see `slt_compress`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class SltError(Exception):
@@ -78,6 +80,6 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def few(names: Sequence[str]) -> str:
+def few(names: "Sequence[str]") -> str:
     """Return the first few names as a person reads them."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

@@ -161,6 +161,17 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_little_is_imported_before_interrupts_are_taken_care_of() -> None:
+    """Until then Ctrl-C ends the process by the signal. What Python itself imports at its start is left out."""
+    code = (
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nbefore = set(sys.modules)\nimport slt_compress.__main__\n"
+        "print(*set(sys.modules) - before - set(sys.builtin_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.partition(".")[0] != "slt_compress"}
+    assert loaded == set()
+
+
 def test_the_top_is_small_and_its_names_are_free() -> None:
     at_the_top = {name for name in MODULES if "." not in name and name not in SUBPACKAGES}
     assert len(at_the_top) <= MOST_AT_THE_TOP

@@ -247,6 +247,22 @@ def test_what_has_been_written_is_named(start: Callable[..., "subprocess.Popen[s
     assert err == "error: interrupted; o.safetensors is written\n"
 
 
+def test_the_second_has_a_message_too_while_something_is_saved(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    code = (
+        "import os, time\nfrom slt_compress import __main__\n"
+        "from slt_compress.cli import search\n"
+        "def save(*_, **__):\n    os.write(2, b'saving\\n')\n    time.sleep(600)\n"
+        "search._rescued = save\n__main__.main()\n"
+    )
+    process = start(*SEARCH, "--epochs", 100_000, python=("-c", code))
+    read_until(process.stderr, "gated weights")
+    process.send_signal(signal.SIGINT)
+    read_until(process.stderr, "saving")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (INTERRUPTED, "error: interrupted\n")
+
+
 def test_the_code_of_an_ended_command_stands(start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
     """While functions run that are to be called at the end of the process."""
     source = "import slow_end, torch\ndef make():\n    return torch.nn.Sequential("
