@@ -281,6 +281,21 @@ def test_the_code_of_an_ended_command_stands(start: Callable[..., "subprocess.Po
     assert '"artifact": "o.safetensors"' in out
 
 
+def test_the_code_of_a_bug_stands_too(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    """What Python takes down after its traceback is left to the system: an interrupt then would end by the signal."""
+    code = (
+        "import os, sys\nfrom slt_compress import __main__\n"
+        "from slt_compress.cli import models\n"
+        "class Late:\n    def __del__(self, write=os.write):\n        write(2, b'late')\n"
+        "sys.late = Late()\nmodels.exit_codes = None\n__main__.main()\n"
+    )
+    process = start("models", python=("-c", code))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "TypeError" in err
+    assert not err.endswith("late")
+
+
 def test_who_wants_interrupts_ignored_has_them_ignored(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     """As `nohup` and shells do for commands in the background."""
     code = (
