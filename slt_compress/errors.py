@@ -80,6 +80,11 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+def reason(error: BaseException) -> str:
+    """Return in a line what has failed: the message of an expected failure, of others the type and the first line."""
+    return str(error) if isinstance(error, SltError) else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
+
+
 def few(names: "Sequence[str]") -> str:
     """Return the first few names as a person reads them."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

@@ -17,8 +17,9 @@ from typing import IO
 
 import pytest
 
+from slt_compress.training import batchnorm
 from tests.support.commands import Searched
-from tests.support.process import run_here
+from tests.support.process import Run, run_here
 
 INTERRUPTED = 130
 CACHES = {"torchinductor_root", ".ses"}  # what libraries leave in the folder for temporary files in any case
@@ -245,6 +246,26 @@ def test_what_has_been_written_is_named(start: Callable[..., "subprocess.Popen[s
     _, err = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED
     assert err == "error: interrupted; o.safetensors is written\n"
+
+
+def test_after_the_last_step_nothing_is_lost(invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody has asked for checkpoints."""
+    words = ("search", "lenet-300-100", "--max-steps", 3)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batchnorm, "_measure", interrupt)
+        done = invoke(*words, "--output", "o.safetensors")
+    assert done.returncode == INTERRUPTED
+    assert done.stderr.endswith(
+        "error: interrupted; the same command with --resume continues from the checkpoint in o.safetensors.ckpt\n"
+    )
+    assert invoke(*words, "--output", "o.safetensors", "--resume").returncode == 0
+    assert invoke(*words, "--output", "whole.safetensors").returncode == 0
+    assert (tmp_path / "o.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert not (tmp_path / "o.safetensors.ckpt").exists()
 
 
 def test_the_second_has_a_message_too_while_something_is_saved(start: Callable[..., "subprocess.Popen[str]"]) -> None:
