@@ -9,10 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_LONE = range(0xDC80, 0xDD00)  # what Python makes of bytes of a file name that are no text
+
+
 class SltError(Exception):
-    """Base of every expected failure. The message names what was given and what was expected."""
+    """Base of every expected failure. The message names what was given and what was expected, in one line whatever
+    names of files, classes or tensors are in it.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class DataError(SltError):
@@ -73,6 +81,16 @@ class VerificationError(SltError):
     """A result does not hold what was promised: parity, digest or accuracy."""
 
     exit_code = 3
+
+
+def one_line(text: str) -> str:
+    r"""Return text with control characters, and bytes of a file name that are no text, as escapes: \n, \x1b, \xff."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else escaped(char) for char in text)
+
+
+def escaped(char: str) -> str:
+    """Return a character as Python writes it, a byte that is no text as that byte."""
+    return f"\\x{ord(char) - 0xDC00:02x}" if ord(char) in _LONE else repr(char)[1:-1]
 
 
 def first_line(error: BaseException) -> str:
