@@ -20,12 +20,13 @@ _TEST_SHARE = 0.2
 def read() -> tuple[np.ndarray, np.ndarray]:
     """Return the images, uint8 (n, 8, 8), and their labels, int64 (n,), in the order of scikit-learn's `load_digits`.
 
-    Raises MissingPackageError where there is no scikit-learn.
+    Raises MissingPackageError where there is no scikit-learn, or one without this file.
     """
     found = importlib.util.find_spec(_PACKAGE)
-    if not found or not found.submodule_search_locations:
-        raise MissingPackageError("the digits are part of scikit-learn: install scikit-learn")
-    with gzip.open(Path(found.submodule_search_locations[0]) / _FILE, "rt", encoding="ascii") as file:
+    files = [Path(place, _FILE) for place in (found.submodule_search_locations or ())] if found else []
+    if not (files and files[0].is_file()):
+        raise MissingPackageError("the digits are a file of scikit-learn, which is not here: install scikit-learn")
+    with gzip.open(files[0], "rt", encoding="ascii") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int64)
     images = np.rint(table[:, :-1] * (255 / _WHITE)).astype(np.uint8)
     return images.reshape(-1, 8, 8), table[:, -1]

@@ -31,7 +31,9 @@ def test_they_are_read_without_importing_it() -> None:
     assert done.stdout == "False\n"
 
 
-def test_without_it_the_message_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "_PACKAGE", "sklearn_that_is_not_there")
+@pytest.mark.parametrize("package", ["sklearn_that_is_not_there", "json", "gzip"])
+def test_without_it_the_message_says_so(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Where there is none, or one without this file."""
+    monkeypatch.setattr(digits, "_PACKAGE", package)
     with pytest.raises(MissingPackageError, match="install scikit-learn"):
         digits.read()
