@@ -6,6 +6,7 @@ method's flat tensor. Choices are made on held-out training examples; the test s
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,11 +221,19 @@ class _Keeper:
             raise (DataError if isinstance(error, DataError) else SltError)(self._how_to_go_on(error)) from error
 
     def _rescued(self) -> bool:
-        """Save the state, asked for or not; return whether it could be, and was worth it."""
+        """Save the state, asked for or not; return whether it could be, and was worth it.
+
+        A thread does it: a large state takes seconds, and no further interrupt is to end that.
+        """
         if not (self._checkpoints and self._state and self._done) or self._checkpoints.holds_other():
             return False
+        with ThreadPoolExecutor(1) as thread:
+            saving = thread.submit(self._checkpoints.save, self._state, self._done, self._clock.seconds())
+            while not saving.done():
+                with contextlib.suppress(KeyboardInterrupt):
+                    wait([saving])
         try:
-            self._checkpoints.save(self._state, self._done, self._clock.seconds())
+            saving.result()
         except OutputError:
             return False
         return True

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -136,6 +137,25 @@ def test_whatever_ends_a_search_after_its_last_step_costs_nothing(
     resumed = find(replace(kept, resume=True))
     for name, values in find(None).items():
         assert torch.equal(values, resumed[name])
+
+
+def test_a_further_interrupt_does_not_end_the_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line raises one every three seconds, in case that the first has been swallowed."""
+    kept, whole = Checkpoints(tmp_path / "ckpt"), training_run(23)
+    broken = replace(whole, train=Unreadable(cast(IndexedSplit, whole.train), iter(range(23)), KeyboardInterrupt()))
+    save = Checkpoints.save
+
+    def interrupted(*arguments: Any) -> None:
+        for _ in range(2):
+            time.sleep(0.3)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+        time.sleep(0.3)
+        save(*arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    with pytest.raises(KeptInterrupt):
+        find(kept, run=broken)
+    assert kept.find() == 23
 
 
 def test_a_checkpoint_that_nobody_asked_for_replaces_none(tmp_path: Path) -> None:
