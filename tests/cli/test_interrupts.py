@@ -28,12 +28,12 @@ COMPARE = ("compare", "lenet-300-100", "--methods", "random", "--sparsities", "0
 COMMANDS = {  # what runs, the moments it is interrupted at, and a number of modules that it imports at least
     "inspect": (("inspect", "{ticket}"), 22, 100),
     "verify": (("verify", "{ticket}"), 8, 1000),
-    "evaluate": (("evaluate", "{ticket}"), 2, 2300),
-    "evaluate-onnx": (("evaluate", "{onnx}"), 1, 2300),
+    "evaluate": (("evaluate", "{ticket}"), 2, 1300),
+    "evaluate-onnx": (("evaluate", "{onnx}"), 1, 1300),
     "bench": (("bench", "{onnx}"), 1, 2200),
-    "export": (("export", "{ticket}", "--output", "o.onnx"), 2, 3800),
-    "search": ((*SEARCH, "--epochs", "100000"), 3, 3000),
-    "compare": ((*COMPARE, "--output", "grid"), 1, 2200),
+    "export": (("export", "{ticket}", "--output", "o.onnx"), 2, 3000),
+    "search": ((*SEARCH, "--epochs", "100000"), 3, 2100),
+    "compare": ((*COMPARE, "--output", "grid"), 1, 1500),
     "models": (("models", "resnet18"), 1, 2200),
 }
 PIPE_BYTES = 4096  # the least that Linux allows: a command must not run far ahead of who reads its standard error
