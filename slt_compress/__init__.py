@@ -8,12 +8,10 @@
 >>> module = slt_compress.Ticket.load("ticket.safetensors").restore()
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
 from slt_compress.errors import SltError
 from slt_compress.version import __version__
 
+TYPE_CHECKING = False  # as in typing, which the command line imports only when it takes care of interrupts
 if TYPE_CHECKING:
     from slt_compress.api import bench, compare, evaluate, export, search
     from slt_compress.benchmark.config import BenchConfig
@@ -81,6 +79,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
+        import importlib
+
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

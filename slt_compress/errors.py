@@ -4,13 +4,23 @@ Messages name arguments as a caller from Python knows them, between backticks: `
 `method=crbg`. The command line shows these as its own options, see `cli.flags`.
 """
 
-from collections.abc import Sequence
+TYPE_CHECKING = False  # as in typing, see `slt_compress`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_LONE = range(0xDC80, 0xDD00)  # what Python makes of bytes of a file name that are no text
 
 
 class SltError(Exception):
-    """Base of every expected failure. The message names what was given and what was expected."""
+    """Base of every expected failure. The message names what was given and what was expected, in one line whatever
+    names of files, classes or tensors are in it.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class DataError(SltError):
@@ -73,11 +83,26 @@ class VerificationError(SltError):
     exit_code = 3
 
 
+def one_line(text: str) -> str:
+    r"""Return text with control characters, and bytes of a file name that are no text, as escapes: \n, \x1b, \xff."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else escaped(char) for char in text)
+
+
+def escaped(char: str) -> str:
+    """Return a character as Python writes it, a byte that is no text as that byte."""
+    return f"\\x{ord(char) - 0xDC00:02x}" if ord(char) in _LONE else repr(char)[1:-1]
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, empty if it says nothing."""
     return str(error).strip().partition("\n")[0]
 
 
-def few(names: Sequence[str]) -> str:
+def reason(error: BaseException) -> str:
+    """Return in a line what has failed: the message of an expected failure, of others the type and the first line."""
+    return str(error) if isinstance(error, SltError) else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
+
+
+def few(names: "Sequence[str]") -> str:
     """Return the first few names as a person reads them."""
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

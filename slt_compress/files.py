@@ -5,6 +5,7 @@ would be replaced by a file, or take the result away for good.
 """
 
 import contextlib
+import itertools
 import os
 import stat
 import tempfile
@@ -101,11 +102,21 @@ def named_after(path: Path, suffix: str) -> Path:
 
 def unused(path: Path, content: bytes | None = None) -> Path:
     """Return `path` if it is free, or holds this content already; otherwise the first such name with a number."""
-    name, number = path, 1
-    while os.path.exists(name) and not (content is not None and name.is_file() and name.read_bytes() == content):  # noqa: PTH110
-        number += 1
-        name = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return name
+    return next(name for name in numbered(path) if is_free(name, content))
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield `path`, and then its name with one number after the other."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def is_free(path: Path, content: bytes | None = None) -> bool:
+    """Return whether nothing has this name, or a file that holds this content already."""
+    if not os.path.exists(path):  # noqa: PTH110, pathlib may raise
+        return True
+    return content is not None and path.is_file() and path.read_bytes() == content
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,7 +1,8 @@
 """Networks, data and tasks of the user's, from the search to the exported file."""
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 import slt_compress
 from examples.five_tasks import EXAMPLES
-from slt_compress.errors import TicketError, UsageError
+from slt_compress.errors import SltError, TicketError, UsageError
 from slt_compress.prng import Freeze
+from slt_compress.training import batchnorm
 from slt_compress.training.checkpoint import Checkpoints
 from tests.support.own import TwoInputs, build, digits
 
@@ -322,6 +324,47 @@ def test_noise_of_the_network_follows_from_the_seed_and_a_stopped_search_goes_on
             batch_size=100,
             checkpoints=Checkpoints(kept.folder, None, True),
         )
+
+
+class Levelled(Noisy):
+    """Has a norm, whose statistics are measured last, behind its noise, and a buffer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(10)
+        self.register_buffer("level", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.norm(super().forward(x))
+        if self.training:
+            self.get_buffer("level").lerp_(x.mean(), 0.1)
+        return out + self.get_buffer("level")
+
+
+def test_noise_and_buffers_are_the_same_after_a_failure_where_statistics_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = slt_compress.search(Levelled, **SHORT).ticket  # type: ignore[arg-type]
+    assert "level" in whole.statistics
+    torch.manual_seed(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(batchnorm, "call", failing_at(3))
+        with pytest.raises(SltError, match="`resume` continues after step 12"):
+            slt_compress.search(Levelled, **SHORT, checkpoints=Checkpoints(tmp_path / "ckpt"))  # type: ignore[arg-type]
+    kept = Checkpoints(tmp_path / "ckpt", resume=True)
+    assert slt_compress.search(Levelled, **SHORT, checkpoints=kept).ticket.to_bytes() == whole.to_bytes()  # type: ignore[arg-type]
+
+
+def failing_at(number: int) -> Callable[..., Any]:
+    """Return what calls a network, but fails at this call."""
+    calls = itertools.count(1)
+
+    def call(module: nn.Module, inputs: Any) -> Any:
+        if next(calls) == number:
+            raise RuntimeError("no")
+        return module(inputs)
+
+    return call
 
 
 class Counting(nn.Module):

@@ -21,6 +21,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "progress": set(),
     "prng": set(),
     "files": {"errors"},
+    "machine": set(),
     "masking": {"errors", "prng"},
     "structure": {"errors", "masking", "models"},
     "tasks": {"errors"},
@@ -42,10 +43,10 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("config", "data", "errors", "evaluation", "masking", "methods", "models", "prng", "progress", "tasks"),
         *("structure", "ticket", "training", "version"),
     },
-    "benchmark": {"errors", "evaluation", "models", "onnx_export", "progress", "ticket", "version"},
+    "benchmark": {"errors", "evaluation", "machine", "models", "onnx_export", "progress", "ticket", "version"},
     "comparison": {
-        *("config", "data", "errors", "evaluation", "files", "masking", "methods", "models", "pipeline", "prng"),
-        *("progress", "tasks", "ticket", "training", "version"),
+        *("config", "data", "errors", "evaluation", "files", "machine", "masking", "methods", "models", "pipeline"),
+        *("prng", "progress", "tasks", "ticket", "training", "version"),
     },
     "api": {
         *("benchmark", "c_export", "comparison", "config", "data", "errors", "evaluation", "files", "models"),
@@ -73,7 +74,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
 LIBRARIES = {  # library -> the only modules that may import it
     "timm": {"models.external"},
     "torchvision": {"data.datasets", "models.external"},
-    "sklearn": {"data.datasets"},
+    "sklearn": set(),  # data.digits reads a file of it
     "PIL": {"data.decoding"},
     "datasets": {"data.hub"},
     "huggingface_hub": {"data.hub"},
@@ -160,6 +161,17 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     code = f"import sys, slt_compress.cli.main\nprint(sorted({HEAVY} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_little_is_imported_before_interrupts_are_taken_care_of() -> None:
+    """Until then Ctrl-C ends the process by the signal. What Python itself imports at its start is left out."""
+    code = (
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nbefore = set(sys.modules)\nimport slt_compress.__main__\n"
+        "print(*set(sys.modules) - before - set(sys.builtin_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.partition(".")[0] != "slt_compress"}
+    assert loaded == set()
 
 
 def test_the_top_is_small_and_its_names_are_free() -> None:

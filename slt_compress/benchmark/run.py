@@ -20,6 +20,7 @@ from slt_compress.benchmark.graph import Entry, input_bytes
 from slt_compress.benchmark.processes import Sample, run_process
 from slt_compress.benchmark.results import BenchResult, Measured, rows
 from slt_compress.errors import UsageError
+from slt_compress.machine import processor
 from slt_compress.models.source import Given
 from slt_compress.progress import ProgressReporter
 from slt_compress.ticket.ticket import Ticket
@@ -130,20 +131,11 @@ def _check_memory(chosen: Candidates, batches: list[Batches]) -> None:
 
 def _machine() -> dict[str, str | int]:
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "architecture": platform.machine(),
         "cores": os.cpu_count() or 1,
         "system": platform.system(),
     }
-
-
-def _processor() -> str:
-    """Return the name of the processor, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _versions() -> dict[str, str]:

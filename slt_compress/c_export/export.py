@@ -4,7 +4,6 @@ The network is traced as for ONNX. `graph` makes steps of it, `text` a file of t
 it where there is a C compiler. The files are written last, so that one that fails a check leaves nothing behind.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +21,8 @@ from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
-from slt_compress.files import check_writable, write_atomically
-from slt_compress.onnx_export.parity import Agreement
+from slt_compress.files import check_writable, is_free, numbered, write_atomically
+from slt_compress.onnx_export.parity import Agreement, needs_data
 from slt_compress.onnx_export.trace import trace
 from slt_compress.progress import SILENT, Counter
 from slt_compress.tasks.task import CLASSIFY, Task
@@ -160,14 +159,7 @@ def export(
     """
     header = check(ticket, path, config)
     if not (config.exact or (test and calibration)):
-        raise UsageError(
-            "`arithmetic=fixed` needs data, to measure ranges of values and what is lost; "
-            + (
-                "give `data_dir`, the folder of the data set that the ticket was searched on"
-                if ticket.provenance.preprocessing
-                else "give `test` and `train`"
-            )
-        )
+        raise needs_data("`arithmetic=fixed`", ticket)
     for file in (path, header):
         check_writable(file)
     module = module.cpu().eval()
@@ -225,14 +217,11 @@ def _free(path: Path, content: text.Content, code: text.Code) -> tuple[Path, tex
     """Return `path` if neither it nor its header holds anything else, otherwise the first such name with a number, and
     the code under that name.
     """
-    file, number = path, 1
-    while any(
-        os.path.exists(place) and not (place.is_file() and place.read_bytes() == written.encode())  # noqa: PTH110
-        for place, written in ((file, code.source), (file.with_suffix(".h"), code.header))
-    ):
-        number += 1
-        file = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        code = text.write(replace(content, name=file.stem))
+    for file in numbered(path):
+        code = code if file == path else text.write(replace(content, name=file.stem))
+        header = file.with_suffix(".h")
+        if is_free(file, code.source.encode()) and is_free(header, code.header.encode()):
+            break
     return file, code
 
 

@@ -58,7 +58,8 @@ def bench(
     with exit_codes():
         from slt_compress.benchmark.config import BenchConfig
 
-        config = BenchConfig(_sizes(batch), threads, rounds, runs, provider, _lengths(dim or ()))
+        dims = shared.numbers(dim or (), "dims", "NAME=LENGTH, such as sequence=128")
+        config = BenchConfig(_sizes(batch), threads, rounds, runs, provider, dims)
         for file in files:
             require_file(file)
         from slt_compress import api
@@ -74,18 +75,6 @@ def _sizes(text: str) -> tuple[int, ...]:
     if not all(re.fullmatch("[0-9]{1,9}", part, re.ASCII) for part in parts):
         raise UsageError(f"`batch` takes whole numbers, such as 1,32, got {text!r}")
     return tuple(map(int, parts))
-
-
-def _lengths(pairs: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for pair in pairs:
-        name, _, length = pair.rpartition("=")
-        if not name or not re.fullmatch("[0-9]{1,9}", length, re.ASCII):
-            raise UsageError(f"`dims` takes NAME=LENGTH, such as sequence=128, got {pair!r}")
-        if name in found:
-            raise UsageError(f"`dims` has {name} twice: {found[name]} and {length}")
-        found[name] = int(length)
-    return found
 
 
 def _render(printer: "Printer", result: "BenchResult", files: Sequence[Path], source: str | None) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from slt_compress.cli import streams
 from slt_compress.cli.flags import as_flags
-from slt_compress.errors import OutputError
+from slt_compress.errors import OutputError, one_line
 
 if TYPE_CHECKING:
     from slt_compress.progress import ReportCount, ReportTraining, TrainingLog, TrainingProgress
@@ -327,8 +327,8 @@ def _delivering(stream: TextIO, addition: str = "") -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """Make text from a file or a user safe for a terminal: no markup, control characters as escapes."""
-    return escape(streams.readable(text))
+    """Make text from a file or a user safe for a terminal: no markup, one line, control characters as escapes."""
+    return escape(one_line(text))
 
 
 def size(count: int) -> str:

@@ -56,15 +56,16 @@ def exit_codes(
     names = (output, files.unused(output)) if output and output.name else ()  # . and / have none
     before = {path: _identity(path) for path in names}
     try:
-        with interrupts.raised():
+        with interrupts.Raised():
             yield
     except SltError as failure:
         console.error(message(failure), failure.exit_code)
         raise typer.Exit(failure.exit_code) from failure
     except KeyboardInterrupt as interrupt:
-        interrupts.told()
         written = [path for path, identity in before.items() if _identity(path) != identity]
-        console.error(f"interrupted; {written[0]} is written" if written else interrupted(), INTERRUPTED)
+        text = f"interrupted; {written[0]} is written" if written else interrupted()
+        interrupts.told()  # what comes before it may take long, and a second Ctrl-C then ends it with a message too
+        console.error(text, INTERRUPTED)
         raise typer.Exit(INTERRUPTED) from interrupt
 
 

@@ -16,23 +16,22 @@ Who imports the package keeps Python's handler: only `install`, called by the co
 
 import _thread
 import atexit
-import contextlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from enum import Enum, auto
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # as in typing, whose import takes longer than all that is done here
+if TYPE_CHECKING:
+    import signal
+    from types import FrameType
+    from typing import NoReturn
+else:
+    import _signal as signal  # the same functions, without an enum of all signals
 
 INTERRUPTED = 130
 
 _PATIENCE = 3.0  # seconds, after which a command that is still working has swallowed the interrupt
-
-
-class _Phase(Enum):
-    BEFORE, WORKING, ENDED = auto(), auto(), auto()
+_BEFORE, _WORKING, _ENDED = "before", "working", "ended"
 
 
 class _State:
@@ -41,7 +40,7 @@ class _State:
     None while it is not known.
     """
 
-    phase = _Phase.BEFORE
+    phase = _BEFORE
     received = told = repeating = False
     exit_code: int | None = None
 
@@ -56,21 +55,16 @@ def install() -> None:
             os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
 
-@contextlib.contextmanager
-def raised() -> Iterator[None]:
-    """Run a command: an interrupt raises KeyboardInterrupt out of it, whatever the code inside makes of that."""
-    _State.phase = _Phase.WORKING
-    try:
-        yield
-    except BaseException as error:
+class Raised:
+    """A command runs in it: an interrupt raises KeyboardInterrupt out of it, whatever the code inside makes of that."""
+
+    def __enter__(self) -> None:
+        _State.phase = _WORKING
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        _State.phase = _ENDED
         if _State.received and not isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt from error
-        raise
-    else:
-        if _State.received:
-            raise KeyboardInterrupt
-    finally:
-        _State.phase = _Phase.ENDED
 
 
 def told() -> None:
@@ -82,7 +76,7 @@ def end_with(code: int) -> None:
     """Note the exit code that the process is about to end with."""
     if code == INTERRUPTED and not _State.told:
         _tell()
-    _State.phase, _State.exit_code = _Phase.ENDED, code
+    _State.phase, _State.exit_code = _ENDED, code
 
 
 def _leave_last() -> None:
@@ -93,7 +87,7 @@ def _leave_last() -> None:
         os._exit(_State.exit_code)
 
 
-def _leave_at_once() -> NoReturn:
+def _leave_at_once() -> "NoReturn":
     if not _State.told:
         _tell()
     multiprocessing = sys.modules.get("multiprocessing")
@@ -104,15 +98,15 @@ def _leave_at_once() -> NoReturn:
 
 def _tell() -> None:
     _State.told = True
-    nothing = "; nothing was written" if _State.phase is _Phase.BEFORE else ""
+    nothing = "; nothing was written" if _State.phase is _BEFORE else ""
     os.write(2, f"error: interrupted{nothing}\n".encode())
 
 
-def _handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+def _handle(number: int, frame: "FrameType | None") -> None:  # noqa: ARG001
     repeated, _State.repeating = _State.repeating, False
-    if _State.phase is _Phase.ENDED and not _State.received:
+    if _State.phase is _ENDED and not _State.received:
         return
-    if _State.phase is not _Phase.WORKING or (_State.received and not repeated):
+    if _State.phase is not _WORKING or (_State.received and not repeated):
         if not repeated:
             _leave_at_once()
         return
@@ -130,7 +124,7 @@ def _repeat_after(seconds: float) -> None:
 
     def repeat() -> None:
         time.sleep(seconds)
-        if _State.phase is _Phase.WORKING:
+        if _State.phase is _WORKING:
             _State.repeating = True
             if hasattr(signal, "pthread_kill"):  # which also ends a wait, such as that for a lock
                 signal.pthread_kill(main, signal.SIGINT)
@@ -140,7 +134,7 @@ def _repeat_after(seconds: float) -> None:
     _thread.start_new_thread(repeat, ())  # unlike threading's, it needs no lock that the interrupted code may hold
 
 
-def _who_imports(frame: FrameType | None) -> FrameType | None:
+def _who_imports(frame: "FrameType | None") -> "FrameType | None":
     """Return the frame that goes on when all imports are finished that are running, None if none is."""
     found = None
     while frame:
@@ -150,12 +144,12 @@ def _who_imports(frame: FrameType | None) -> FrameType | None:
     return found
 
 
-def _raise(frame: FrameType, event: str, arg: object) -> NoReturn:  # noqa: ARG001
+def _raise(frame: "FrameType", event: str, arg: object) -> "NoReturn":  # noqa: ARG001
     sys.settrace(None)
     raise KeyboardInterrupt
 
 
-def _trace_nothing(frame: FrameType, event: str, arg: object) -> None:
+def _trace_nothing(frame: "FrameType", event: str, arg: object) -> None:
     """Trace no frame but those that have been told to."""
 
 

@@ -53,3 +53,6 @@ def main() -> None:
         if isinstance(ending.code, int):
             interrupts.end_with(ending.code)
         raise
+    except Exception:  # a bug, whose traceback Python prints
+        interrupts.end_with(1)
+        raise

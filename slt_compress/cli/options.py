@@ -221,19 +221,22 @@ def search_config(
     from slt_compress.config import SearchConfig
     from slt_compress.prng import Freeze
 
-    arguments = model_arguments(model_arg or ())
+    arguments = numbers(model_arg or (), "model_arguments", "NAME=NUMBER, such as depth=6")
     return SearchConfig(freeze=Freeze(freeze_ratio, lock_ratio), model_arguments=arguments, **fields)
 
 
-def model_arguments(pairs: Sequence[str]) -> dict[str, int]:
-    """Return the arguments of a network from NAME=NUMBER. Raises UsageError for anything else, and for a name twice."""
+def numbers(pairs: Sequence[str], argument: str, usual: str) -> dict[str, int]:
+    """Return the numbers of an `argument` by their names, from pairs as in `usual`, such as "NAME=NUMBER, such as n=6".
+
+    Raises UsageError for anything else, and for a name twice.
+    """
     found: dict[str, int] = {}
     for pair in pairs:
         name, _, number = pair.partition("=")
         if not (name and re.fullmatch(r"-?[0-9]{1,9}", number)):
-            raise UsageError(f"`model_arguments` takes NAME=NUMBER, such as depth=6, got {pair!r}")
+            raise UsageError(f"`{argument}` takes {usual}, got {pair!r}")
         if name in found:
-            raise UsageError(f"`model_arguments` has {name} twice: {found[name]} and {number}")
+            raise UsageError(f"`{argument}` has {name} twice: {found[name]} and {number}")
         found[name] = int(number)
     return found
 

@@ -161,6 +161,7 @@ def search(
         from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
+        from slt_compress.training.search import KeptInterrupt
 
         with user_code(model if names_code(model) else None) as (own, results), distributed.join() as context:
             network = own or model
@@ -175,6 +176,9 @@ def search(
                 checkpoints = replace(checkpoints, warn=printer.warn)
                 try:
                     result = find_ticket(network, config, printer, checkpoints=checkpoints, context=context)
+                except KeptInterrupt:
+                    keeps = True  # without being asked to
+                    raise
                 except UnmeasuredInterrupt as interrupt:
                     found.append((interrupt.ticket, config))
                     raise

@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from slt_compress.errors import escaped
+
 _SUBSTITUTES = {
     "×": "x",
     "±": "+-",
@@ -34,7 +36,6 @@ _SUBSTITUTES = {
 }
 _HANDLER = "slt-substitutes"  # the name that Python's codecs know `_substitute` by
 _STDERR = 2
-_LONE = range(0xDC80, 0xDD00)  # what Python makes of bytes of a file name that are no text
 
 
 def prepare() -> None:
@@ -57,11 +58,6 @@ def silence(stream: IO[str]) -> None:
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
         stream.flush()
-
-
-def readable(text: str) -> str:
-    r"""Return text with control characters, and bytes of a file name that are no text, as escapes: \n, \x1b, \xff."""
-    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
 
 
 def shell(*words: str | Path) -> str:
@@ -87,15 +83,11 @@ def _can_be_shown(text: str) -> bool:
     return True
 
 
-def _escape(char: str) -> str:
-    return f"\\x{ord(char) - 0xDC00:02x}" if ord(char) in _LONE else repr(char)[1:-1]
-
-
 def _substitute(error: UnicodeError) -> tuple[str, int]:
     """Return what stands for characters that an encoding lacks, as `codecs.register_error` asks."""
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
-    return "".join(_SUBSTITUTES.get(char) or ascii(_escape(char))[1:-1].replace("\\\\", "\\") for char in lacking), (
+    return "".join(_SUBSTITUTES.get(char) or ascii(escaped(char))[1:-1].replace("\\\\", "\\") for char in lacking), (
         error.end
     )
 

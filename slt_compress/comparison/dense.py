@@ -19,7 +19,7 @@ from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import Targets
 from slt_compress.training.batchnorm import recalibrate
-from slt_compress.training.loop import Clock, TrainingRun, forward, optimise, torch_seed
+from slt_compress.training.loop import Clock, TrainingRun, forward, noise, optimise, torch_seed
 
 EMBEDDING_STD = 0.02  # of embeddings and tokens: here they can learn their scale
 
@@ -157,7 +157,8 @@ def _train(
             pass
         next(module.parameters()).sum().item()  # waits for a GPU
         seconds = clock.seconds()
-    recalibrate(module, run.train, run.feed, run.budget.batch_size, run.order())
+    with noise(run, run.budget.steps, prepared.device):
+        recalibrate(module, run.train, run.feed, run.budget.batch_size, run.order())
     validation = evaluate(torch_classifier(module, prepared.device), run.validation, run.feed, task=run.task)
     return _Trained(module, validation, seconds, learning_rate)
 

@@ -7,7 +7,6 @@ same result, a cell that fails does not stop the others, and several processes c
     DIR/results.csv, results.json, results.md, accuracy-sparsity.png, accuracy-bytes.png
 """
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -30,6 +29,7 @@ from slt_compress.config import SearchConfig
 from slt_compress.data import places
 from slt_compress.data.splits import count
 from slt_compress.errors import OutputError, SltError, UsageError, first_line
+from slt_compress.machine import processor
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
@@ -328,12 +328,8 @@ def _distinct(environments: Sequence[dict[str, str]]) -> tuple[dict[str, str], .
 
 def _environment(prepared: Prepared) -> dict[str, str]:
     """Return what a time and the last digits of a figure depend on; no name of the machine is in it."""
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # Linux alone tells the model
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
     threads = torch.get_num_threads()
-    machine = f"{processor}, {threads} thread{'s' if threads > 1 else ''}"
+    machine = f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
     if prepared.device.type == "cuda":
         machine = f"{torch.cuda.get_device_name(prepared.device)}, {machine}"
     return {

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from slt_compress.data import digits
 from slt_compress.data.downloads import check_idx, check_sums
 from slt_compress.data.hub import open_hub
 from slt_compress.data.image_folder import open_image_folder
@@ -127,17 +127,12 @@ def check_dataset_name(name: str) -> None:
 
 
 def _open_digits() -> Dataset:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    bunch = load_digits()
-    images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=bunch.target, random_state=0)
+    images, labels = map(torch.from_numpy, digits.read())
+    train, test = digits.split(labels.numpy())
 
     def read(part: Part, size: int, report: ReportCount | None = None) -> IndexedSplit:  # noqa: ARG001, at once
         chosen = torch.from_numpy(train if part == "train" else test)
-        return TensorSplit(resize(images[chosen], size), labels[chosen])
+        return TensorSplit(resize(images[chosen].unsqueeze(1), size), labels[chosen])
 
     return Dataset(DIGITS, _DIGITS, 1, 8, ((0.3053,), (0.3759,)), read)
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from slt_compress.errors import DataError, SltError, first_line
+from slt_compress.errors import DataError, SltError, first_line, one_line
 
 _GREY = ("1", "L", "LA", "La", "I", "F")  # and those that begin with I;16
 _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF and EXIF
@@ -65,7 +65,7 @@ def _warn(name: str, text: str, kind: type[Warning]) -> None:
     key = (re.sub("[0-9]+", "", text), kind)
     if key not in _warned:
         _warned.add(key)
-        warnings.warn(f"the image {name}: {text} (said of one image)", kind, stacklevel=2)
+        warnings.warn(one_line(f"the image {name}: {text} (said of one image)"), kind, stacklevel=2)
 
 
 @contextlib.contextmanager

@@ -134,14 +134,7 @@ def export(
     """
     opset, form = check(ticket, config), FORMS[config.weights]
     if not (form.exact or (test and calibration)):
-        raise UsageError(
-            f"`weights={form.name}` needs data, to measure ranges of activations and what is lost; "
-            + (
-                "give `data_dir`, the folder of the data set that the ticket was searched on"
-                if ticket.provenance.preprocessing
-                else "give `test` and `train`"
-            )
-        )
+        raise parity.needs_data(f"`weights={form.name}`", ticket)
     check_writable(path)
     module = module.cpu().eval()
     preprocessing = ticket.provenance.preprocessing

@@ -25,12 +25,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 from slt_compress.data.batches import CPU, Feed, Tensors, call
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.data.splits import Split
-from slt_compress.errors import VerificationError
+from slt_compress.errors import UsageError, VerificationError
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.evaluation.onnxruntime_backend import open_session, run
 from slt_compress.progress import SILENT, Counter
 from slt_compress.tasks.record import TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Task
+from slt_compress.ticket.ticket import Ticket
 
 TOLERANCE = 1e-3  # of the largest output: a runtime may sum in another order, in every layer of a network
 MAX_ACCURACY_DROP = 0.01  # what a form that is not exact may lose, unless another limit is given
@@ -132,6 +133,13 @@ class Agreement:
                 f"{what} lowers the {self.metric_name} from {before:.4f} to {after:.4f}, by more than "
                 f"`max_accuracy_drop={limit:g}`: nothing was written; use {instead}"
             )
+
+
+def needs_data(what: str, ticket: Ticket) -> UsageError:
+    """Return the refusal of an export, by its option, that is not exact and was given no data."""
+    named = ticket.provenance.preprocessing is not None
+    how = "`data_dir`, the folder of the data set that the ticket was searched on" if named else "`test` and `train`"
+    return UsageError(f"{what} needs data, to measure ranges of values and what is lost; give {how}")
 
 
 def image_probes(preprocessing: Preprocessing) -> list[Tensors]:

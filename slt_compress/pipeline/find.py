@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import Split, count
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DataError, OutputError, SltError, TicketError, UnreachableError, UsageError, first_line
+from slt_compress.errors import DataError, OutputError, SltError, TicketError, UnreachableError, UsageError, reason
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
 from slt_compress.methods import registry
@@ -85,7 +86,7 @@ class UnmeasuredError(SltError):
 
     def __init__(self, ticket: Ticket, error: BaseException) -> None:
         self.ticket = ticket
-        self.reason = str(error) if isinstance(error, SltError) else f"{type(error).__name__}: {first_line(error)}"
+        self.reason = reason(error)
         super().__init__(
             f"a ticket was found, but measuring it has failed ({self.reason}); this error has it as its attribute, "
             "error.ticket.save(FILE) keeps it"
@@ -129,7 +130,8 @@ def find_ticket(
         context: the processes that share the search; all get the same ticket.
 
     Raises UnmeasuredError, with the ticket, if it is found but cannot be measured: an image may turn out to be damaged;
-    UnmeasuredInterrupt, likewise, if a KeyboardInterrupt comes then.
+    UnmeasuredInterrupt, likewise, if a KeyboardInterrupt comes then. Where that was so early that the statistics of the
+    norms are those of the steps, it is said; with checkpoints, the state is kept instead, see `training.search`.
     """
     if prepared is None:  # the runs of a comparison share settings that mean nothing for some of them
         kept = checkpoints or Checkpoints(Path())
@@ -173,14 +175,21 @@ def find_ticket(
                 report(progress)
 
         found = search(searched.gates, run, config, report=record, checkpoints=checkpoints, context=context)
-    ticket = _pack(searched, found, config, prepared, origin, constants)
+    pack = partial(_pack, searched, found, config, prepared, origin, constants)
+    ticket = None
     try:
+        ticket = pack()
+        if found.failure:
+            warn(reporter, "the statistics of the norms are not measured: the ticket has those of the steps")
+            raise found.failure
         with lost_workers():
             ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
             test = _evaluate("test", ticket, prepared, reporter, context)  # once, after all is decided
     except KeyboardInterrupt as interrupt:
-        raise UnmeasuredInterrupt(ticket) from interrupt
+        raise UnmeasuredInterrupt(ticket or pack()) from interrupt
     except Exception as error:  # whatever it is, the search was long
+        if not ticket:
+            raise
         raise UnmeasuredError(ticket, error) from error
     name = test.metric_name
     metrics = {name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}

@@ -16,7 +16,8 @@ def recalibrate(module: nn.Module, train: Split, feed: Feed, batch_size: int, ge
     """Measure the running statistics of the module as it is, on at most 10,000 shuffled training examples.
 
     The statistics gathered during a search belong to soft, noisy gates. Shuffled, because data stored by class would
-    give every batch the statistics of one class. Leaves the module in evaluation mode.
+    give every batch the statistics of one class. Leaves the module in evaluation mode. Whatever keeps it from that is
+    raised, and the buffers are as they were.
     """
     norms = [
         layer
@@ -24,24 +25,34 @@ def recalibrate(module: nn.Module, train: Split, feed: Feed, batch_size: int, ge
         if isinstance(layer, nn.modules.batchnorm._NormBase) and layer.running_mean is not None
     ]
     sample = train.sample(RECALIBRATION_EXAMPLES, batch_size, generator)
-    if norms:
-        _measure(module, norms, (feed(inputs) for inputs, _ in sample))
-    module.eval()
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        if norms:
+            _measure(module, norms, (feed(inputs) for inputs, _ in sample))
+    except BaseException:
+        for name, values in before.items():
+            module.get_buffer(name).copy_(values)
+        raise
+    finally:
+        module.eval()
 
 
 def _measure(module: nn.Module, norms: list[nn.modules.batchnorm._NormBase], batches: Iterable[Tensors]) -> None:
     """Let the norms average the statistics of all batches, each batch counting the same."""
     momenta = [norm.momentum for norm in norms]
     of_instances = [norm for norm in norms if not isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+        module.train()
+        for index, batch in enumerate(batches):
+            for norm in of_instances:  # these do not average by themselves
+                norm.momentum = 1 / (index + 1)
+            call(module, batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
     for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    module.train()
-    for index, batch in enumerate(batches):
-        for norm in of_instances:  # these do not average by themselves
-            norm.momentum = 1 / (index + 1)
-        call(module, batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked.zero_()  # a count that nobody needs would differ from the restored network's

@@ -150,8 +150,7 @@ def optimise(
     module.train()
     batches = run.batches(order or run.order(), first, shard)
     device = tree_leaves(shown)[0].device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        _seed_noise(run, first)
+    with noise(run, first, device):
         for done, (inputs, targets) in enumerate(batches, first + 1):
             loss = trainer.step(done - 1, inputs, targets)
             if report and (done % report_every == 0 or done == budget.steps):
@@ -168,8 +167,17 @@ def optimise(
             yield done
 
 
+@contextlib.contextmanager
+def noise(run: TrainingRun, step: int, device: torch.device) -> Iterator[None]:
+    """Let what is drawn from torch's global generator in the block follow from seed and step, and leave it as it was:
+    a user's network or data may draw.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        _seed_noise(run, step)
+        yield
+
+
 def _seed_noise(run: TrainingRun, step: int) -> None:
-    """Let what a user's network or data draws from torch's global generator in a step follow from seed and step."""
     torch.manual_seed(prng.words(run.seed, "noise", f"step {step}", 1)[0].item())
 
 

@@ -6,6 +6,7 @@ method's flat tensor. Choices are made on held-out training examples; the test s
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from slt_compress.config import SearchConfig
 from slt_compress.data.batches import Tensors, length
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DataError, OutputError
+from slt_compress.errors import DataError, OutputError, SltError, reason
 from slt_compress.masking.gates import Gates
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
@@ -24,7 +25,7 @@ from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.checkpoint import Checkpoints, State
 from slt_compress.training.device import FP32
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
-from slt_compress.training.loop import Clock, TrainingRun, forward, optimise, torch_seed
+from slt_compress.training.loop import Clock, TrainingRun, forward, noise, optimise, torch_seed
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class FoundMask:
         steps: optimiser steps made.
         seconds: time of the steps, of interrupted attempts too.
         images_per_second: training images, over all steps.
+        failure: what has kept the statistics of the norms from being measured where the state could not be kept either,
+            None if nothing has. They are those of the steps.
     """
 
     masks: dict[str, torch.Tensor]
@@ -44,6 +47,11 @@ class FoundMask:
     steps: int
     seconds: float
     images_per_second: float
+    failure: BaseException | None = None
+
+
+class KeptInterrupt(KeyboardInterrupt):
+    """Somebody has interrupted a search after its last step; its state is kept, and `resume` ends it."""
 
 
 class GateTrainer:
@@ -105,7 +113,8 @@ def search(
     checkpoints.
 
     Raises UnreachableError, before any step, if the gates that the seed fixes rule the target out, CheckpointError if
-    the checkpoint is damaged, and VerificationError if the processes of a context have come apart.
+    the checkpoint is damaged, and VerificationError if the processes of a context have come apart. What is raised after
+    the last step costs nothing of the search: either its state is kept, if there are checkpoints, or `failure` has it.
     """
     generator = torch.Generator(network.weights.device).manual_seed(torch_seed(config.seed))
     optimises = registry.METHODS[config.method].optimises
@@ -139,7 +148,7 @@ def search(
     generator.set_state(drawn)  # whoever resumes from here draws the same mask
     seconds = clock.seconds()
     network.set_gate(mask)
-    with keeper.rescuing():
+    with keeper.finishing(), noise(run, steps, network.weights.device):
         recalibrate(network.module, run.train, run.feed, run.budget.batch_size, order)
     return FoundMask(
         masks={
@@ -150,13 +159,18 @@ def search(
         steps=steps,
         seconds=seconds,
         images_per_second=steps * run.budget.batch_size / seconds,
+        failure=keeper.failure,
     )
 
 
 class _Keeper:
-    """Keeps the state of a search after the steps where that is due, and where the data can no longer be read.
+    """Keeps the state of a search after the steps where that is due, where the data can no longer be read, and where
+    something ends it after the last step.
 
     Without checkpoints it keeps nothing. `done` is the number of steps that are behind the state.
+
+    Attributes:
+        failure: what has ended `finishing` without the state being kept.
     """
 
     def __init__(self, checkpoints: Checkpoints | None, state: State | None, clock: Clock, done: int = 0) -> None:
@@ -165,6 +179,7 @@ class _Keeper:
         self._clock = clock
         self._done = done
         self._told = False
+        self.failure: BaseException | None = None
 
     def keep(self, done: int, steps: int) -> None:
         """Save the state after `done` steps if that is due: a full disk does not end a search, and is told once."""
@@ -186,13 +201,48 @@ class _Keeper:
             with lost_workers():
                 yield
         except DataError as error:
-            if not (self._checkpoints and self._state and self._done) or self._checkpoints.holds_other():
+            if not self._rescued():
                 raise
-            try:
-                self._checkpoints.save(self._state, self._done, self._clock.seconds())
-            except OutputError:
-                raise error from None
-            raise DataError(
-                f"{error}; the search is kept in {self._checkpoints.folder}: once its data can be read, `resume` "
-                f"continues after step {self._done:,} (with images left out it starts afresh)"
-            ) from error
+            raise DataError(self._how_to_go_on(error)) from error
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """Likewise, whatever the block raises: all steps are made, and their state is as the last one has left it."""
+        try:
+            with lost_workers():
+                yield
+        except (Exception, KeyboardInterrupt) as error:
+            if not self._done:  # there is nothing to lose
+                raise
+            if not self._rescued():
+                self.failure = error
+                return
+            if isinstance(error, KeyboardInterrupt):
+                raise KeptInterrupt(self._how_to_go_on(error)) from error
+            raise (DataError if isinstance(error, DataError) else SltError)(self._how_to_go_on(error)) from error
+
+    def _rescued(self) -> bool:
+        """Save the state, asked for or not; return whether it could be, and was worth it.
+
+        A thread does it: a large state takes seconds, and no further interrupt is to end that.
+        """
+        if not (self._checkpoints and self._state and self._done) or self._checkpoints.holds_other():
+            return False
+        with ThreadPoolExecutor(1) as thread:
+            saving = thread.submit(self._checkpoints.save, self._state, self._done, self._clock.seconds())
+            while not saving.done():
+                with contextlib.suppress(KeyboardInterrupt):
+                    wait([saving])
+        try:
+            saving.result()
+        except OutputError:
+            return False
+        return True
+
+    def _how_to_go_on(self, error: BaseException) -> str:
+        assert self._checkpoints
+        kept = f"{reason(error)}; the search is kept in {self._checkpoints.folder}: "
+        goes_on = f"`resume` continues after step {self._done:,}"
+        if isinstance(error, DataError):
+            return f"{kept}once its data can be read, {goes_on} (with images left out it starts afresh)"
+        return kept + goes_on

@@ -13,6 +13,7 @@ from slt_compress.cli.failures import exit_codes, require_file
 from slt_compress.cli.interrupts import INTERRUPTED
 from slt_compress.errors import MissingDatasetError, SltError, UnknownModelError, UsageError
 from tests.support.commands import Searched, refused
+from tests.support.pictures import save_picture
 from tests.support.process import Run
 
 CODES = {
@@ -107,3 +108,15 @@ def test_files_that_are_no_tickets(searched: Searched, invoke: Run, tmp_path: Pa
         noise = np.random.default_rng(0).bytes(9000)
         path.write_bytes({"noise": noise, "truncated": whole[:-100], "flipped": bytes(flipped), "empty": b""}[kind])
     refused(invoke(command, path), 3, "bad.bin is not a valid ticket", tmp_path)
+
+
+def test_names_of_several_lines_make_no_further_line(invoke: Run, tmp_path: Path) -> None:
+    done = invoke("inspect", "no\nticket")
+    assert done.stderr.startswith("error: no\\nticket does not exist")
+    assert len(done.stderr.splitlines()) == 1
+    for name in ("red", "blue"):
+        for part in ("train", "test"):
+            save_picture(tmp_path / "images" / part / f"{name}\nish" / "0.png", name, 0)
+    (tmp_path / "images" / "train" / "red\nish" / "1\r.png").write_bytes(b"damaged")
+    done = invoke("search", "lenet-5", "--dataset", "imagefolder", "--data-dir", "images", "--json")
+    refused(done, 1, "red\\nish/1\\r.png: its content is of no format that Pillow reads", tmp_path)

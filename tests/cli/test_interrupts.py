@@ -17,8 +17,9 @@ from typing import IO
 
 import pytest
 
+from slt_compress.training import batchnorm
 from tests.support.commands import Searched
-from tests.support.process import run_here
+from tests.support.process import Run, run_here
 
 INTERRUPTED = 130
 CACHES = {"torchinductor_root", ".ses"}  # what libraries leave in the folder for temporary files in any case
@@ -27,12 +28,12 @@ COMPARE = ("compare", "lenet-300-100", "--methods", "random", "--sparsities", "0
 COMMANDS = {  # what runs, the moments it is interrupted at, and a number of modules that it imports at least
     "inspect": (("inspect", "{ticket}"), 22, 100),
     "verify": (("verify", "{ticket}"), 8, 1000),
-    "evaluate": (("evaluate", "{ticket}"), 2, 2300),
-    "evaluate-onnx": (("evaluate", "{onnx}"), 1, 2300),
+    "evaluate": (("evaluate", "{ticket}"), 2, 1300),
+    "evaluate-onnx": (("evaluate", "{onnx}"), 1, 1300),
     "bench": (("bench", "{onnx}"), 1, 2200),
-    "export": (("export", "{ticket}", "--output", "o.onnx"), 2, 3800),
-    "search": ((*SEARCH, "--epochs", "100000"), 3, 3000),
-    "compare": ((*COMPARE, "--output", "grid"), 1, 2200),
+    "export": (("export", "{ticket}", "--output", "o.onnx"), 2, 3000),
+    "search": ((*SEARCH, "--epochs", "100000"), 3, 2100),
+    "compare": ((*COMPARE, "--output", "grid"), 1, 1500),
     "models": (("models", "resnet18"), 1, 2200),
 }
 PIPE_BYTES = 4096  # the least that Linux allows: a command must not run far ahead of who reads its standard error
@@ -247,6 +248,42 @@ def test_what_has_been_written_is_named(start: Callable[..., "subprocess.Popen[s
     assert err == "error: interrupted; o.safetensors is written\n"
 
 
+def test_after_the_last_step_nothing_is_lost(invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody has asked for checkpoints."""
+    words = ("search", "lenet-300-100", "--max-steps", 3)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batchnorm, "_measure", interrupt)
+        done = invoke(*words, "--output", "o.safetensors")
+    assert done.returncode == INTERRUPTED
+    assert done.stderr.endswith(
+        "error: interrupted; the same command with --resume continues from the checkpoint in o.safetensors.ckpt\n"
+    )
+    assert invoke(*words, "--output", "o.safetensors", "--resume").returncode == 0
+    assert invoke(*words, "--output", "whole.safetensors").returncode == 0
+    assert (tmp_path / "o.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert not (tmp_path / "o.safetensors.ckpt").exists()
+
+
+def test_the_second_has_a_message_too_while_something_is_saved(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    code = (
+        "import os, time\nfrom slt_compress import __main__\n"
+        "from slt_compress.cli import search\n"
+        "def save(*_, **__):\n    os.write(2, b'saving\\n')\n    time.sleep(600)\n"
+        "search._rescued = save\n__main__.main()\n"
+    )
+    process = start(*SEARCH, "--epochs", 100_000, python=("-c", code))
+    read_until(process.stderr, "gated weights")
+    process.send_signal(signal.SIGINT)
+    read_until(process.stderr, "saving")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (INTERRUPTED, "error: interrupted\n")
+
+
 def test_the_code_of_an_ended_command_stands(start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:
     """While functions run that are to be called at the end of the process."""
     source = "import slow_end, torch\ndef make():\n    return torch.nn.Sequential("
@@ -263,6 +300,21 @@ def test_the_code_of_an_ended_command_stands(start: Callable[..., "subprocess.Po
     assert process.returncode == 0
     assert "interrupted" not in err
     assert '"artifact": "o.safetensors"' in out
+
+
+def test_the_code_of_a_bug_stands_too(start: Callable[..., "subprocess.Popen[str]"]) -> None:
+    """What Python takes down after its traceback is left to the system: an interrupt then would end by the signal."""
+    code = (
+        "import os, sys\nfrom slt_compress import __main__\n"
+        "from slt_compress.cli import models\n"
+        "class Late:\n    def __del__(self, write=os.write):\n        write(2, b'late')\n"
+        "sys.late = Late()\nmodels.exit_codes = None\n__main__.main()\n"
+    )
+    process = start("models", python=("-c", code))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "TypeError" in err
+    assert not err.endswith("late")
 
 
 def test_who_wants_interrupts_ignored_has_them_ignored(start: Callable[..., "subprocess.Popen[str]"]) -> None:

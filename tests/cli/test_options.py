@@ -318,9 +318,12 @@ def test_every_option_has_an_effect_or_is_refused(
         assert "Traceback" not in err
 
 
+NUMBERS = ("model_arguments", "NAME=NUMBER, such as depth=6")
+
+
 def test_arguments_of_a_network_are_names_with_numbers() -> None:
-    assert shared.model_arguments([]) == {}
-    assert shared.model_arguments(["depth=6", "embed_dim=-1"]) == {"depth": 6, "embed_dim": -1}
+    assert shared.numbers([], *NUMBERS) == {}
+    assert shared.numbers(["depth=6", "embed_dim=-1"], *NUMBERS) == {"depth": 6, "embed_dim": -1}
 
 
 @pytest.mark.parametrize(
@@ -328,9 +331,9 @@ def test_arguments_of_a_network_are_names_with_numbers() -> None:
 )
 def test_other_arguments_of_a_network_are_refused(pair: str) -> None:
     with pytest.raises(UsageError, match=rf"^`model_arguments` takes NAME=NUMBER, such as depth=6, got '{pair}'$"):
-        shared.model_arguments([pair])
+        shared.numbers([pair], *NUMBERS)
 
 
 def test_an_argument_of_a_network_is_given_once() -> None:
     with pytest.raises(UsageError, match="`model_arguments` has depth twice: 6 and 7"):
-        shared.model_arguments(["depth=6", "depth=7"])
+        shared.numbers(["depth=6", "depth=7"], *NUMBERS)

@@ -268,7 +268,8 @@ def test_dead_neurons_are_not_in_the_graph(
     test = noise(ticket, 16)
     config = ExportConfig(weights, max_accuracy_drop=None if FORMS[weights].exact else 1.0)
     result = export(ticket.restore(), ticket, tmp_path / "t.onnx", config, test=test, calibration=test)
-    assert result.neurons and result.removed_neurons
+    assert result.neurons
+    assert result.removed_neurons
     assert 0.3 * result.neurons < result.removed_neurons < 0.6 * result.neurons
     assert result.parameters < 0.75 * result.whole_parameters
     assert result.bit_identical_to_plain
@@ -288,7 +289,8 @@ def test_neurons_that_stay_fill_channels_up_to_blocks(tmp_path: Path) -> None:
     export(ticket.restore(), ticket, tmp_path / "t.onnx", ExportConfig("dense"))
     weights = [tensor for tensor in onnx.load(tmp_path / "t.onnx").graph.initializer if len(tensor.dims) >= 2]
     outputs = [tensor.dims[0] for tensor in weights if tensor.dims[0] != 10]
-    assert outputs and all(count % MULTIPLE == 0 for count in outputs)
+    assert outputs
+    assert all(count % MULTIPLE == 0 for count in outputs)
 
 
 def test_a_ticket_of_neurons_takes_little_more_than_its_bits(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import CLASSIFY
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training import batchnorm
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.search import FoundMask, search
 from tests.support.contexts import Unconnected
@@ -274,7 +275,7 @@ def test_a_ticket_that_cannot_be_measured_is_not_lost(
     assert caught.value.__cause__ is error
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)
-    name = "no such image" if isinstance(error, DataError) else f"{type(error).__name__}: "
+    name = "no such image" if isinstance(error, DataError) else type(error).__name__
     assert caught.value.reason.startswith(name)
     kept = Ticket.from_bytes(caught.value.ticket.to_bytes())
     assert kept.provenance.metrics == {}
@@ -295,6 +296,47 @@ def test_an_interrupt_while_it_is_measured_carries_the_ticket(monkeypatch: pytes
         find_ticket(LENET, config)
     assert isinstance(caught.value, KeyboardInterrupt)
     kept = Ticket.from_bytes(caught.value.ticket.to_bytes())
+    assert all(np.array_equal(kept.mask(layer.name), whole.mask(layer.name)) for layer in whole.layers)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("no such image")])
+def test_a_search_without_checkpoints_is_not_lost_after_its_last_step(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """While the statistics of the norms are measured: the ticket has others, which is said."""
+    whole = find_ticket(LENET, SearchConfig(max_steps=3)).ticket
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(batchnorm, "_measure", fail)
+    reporter = RecordingReporter()
+    with pytest.raises((UnmeasuredInterrupt, UnmeasuredError)) as caught:
+        find_ticket(LENET, SearchConfig(max_steps=3), reporter)
+    assert isinstance(caught.value, KeyboardInterrupt) == isinstance(error, KeyboardInterrupt)
+    assert caught.value.__cause__ is error
+    kept = Ticket.from_bytes(caught.value.ticket.to_bytes())  # type: ignore[attr-defined]
+    assert all(np.array_equal(kept.mask(layer.name), whole.mask(layer.name)) for layer in whole.layers)
+    assert reporter.notes[-1] == "the statistics of the norms are not measured: the ticket has those of the steps"
+    with pytest.raises(type(error)) as caught:
+        find_ticket(LENET, SearchConfig(method="random", sparsity=0.5))  # where there is nothing to lose
+    assert caught.value is error
+
+
+def test_an_interrupt_while_a_ticket_is_packed_carries_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = find_ticket(LENET, SearchConfig(max_steps=3)).ticket
+    calls = itertools.count()
+    pack = Ticket.pack
+
+    def interrupt(*arguments: Any, **options: Any) -> Ticket:
+        if next(calls) == 1:  # the first is made before the search, to see whether a ticket can hold the network
+            raise KeyboardInterrupt
+        return pack(*arguments, **options)
+
+    monkeypatch.setattr(Ticket, "pack", interrupt)
+    with pytest.raises(UnmeasuredInterrupt) as caught:
+        find_ticket(LENET, SearchConfig(max_steps=3))
+    kept = caught.value.ticket
     assert all(np.array_equal(kept.mask(layer.name), whole.mask(layer.name)) for layer in whole.layers)
 
 

@@ -36,14 +36,10 @@ def test_a_weight_is_multiplied_by_all_of_its_gates(name: str, size: int) -> Non
     gate = torch.rand(gates.weights.shape, generator=generator())
     gates.set_gate(gate.clone())
     assert searched.structure
-    places = {}
-    for group, slot in zip(searched.structure.groups, gates.slots, strict=False):
-        places |= {group.first + i: slot.offset + i for i in range(group.size)}
-    weights = dict(
-        zip(
-            (slot.name for slot in gates.network.slots), gates.slots[len(places and gates.neurons.slots) :], strict=True
-        )
-    )
+    places: dict[int, int] = {}
+    for group, slot in zip(searched.structure.groups, gates.neurons.slots, strict=True):
+        places |= {group.first + index: slot.offset + index for index in range(group.size)}
+    weights = {slot.name: slot for slot in gates.slots[len(gates.neurons.slots) :]}
     plain = gates.network.scales()
     for name_, slot in weights.items():
         expected = gate[slot.offset : slot.offset + slot.size].view(slot.shape).clone()

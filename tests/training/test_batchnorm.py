@@ -60,3 +60,35 @@ def test_a_network_without_statistics_sees_no_image_and_ends_in_evaluation_mode(
     recalibrate(module, TRAIN, PREPROCESSING, 100, torch.Generator().manual_seed(0))
     assert not calls
     assert not module.training
+
+
+class _Level(nn.Module):
+    """Has a buffer of its own, which changes in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("level", torch.zeros(()))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.get_buffer("level").add_(inputs.mean())
+        return inputs
+
+
+@pytest.mark.parametrize("batches", [0, 2])
+def test_what_fails_leaves_the_buffers_as_they_were(batches: int) -> None:
+    module = nn.Sequential(_Level(), nn.BatchNorm2d(1)).train()
+    module(PREPROCESSING(next(TRAIN.batches(100))[0]))
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    left = iter(range(batches))
+
+    def feed(inputs: torch.Tensor) -> torch.Tensor:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return PREPROCESSING(inputs)
+
+    with pytest.raises(KeyboardInterrupt):
+        recalibrate(module, TRAIN, feed, 100, torch.Generator().manual_seed(0))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+    assert module[1].momentum == 0.1
+    assert not module.training

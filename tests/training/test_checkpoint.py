@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,13 +19,13 @@ import torch
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import Batch, IndexedSplit
-from slt_compress.errors import CheckpointError, DataError, OutputError, UsageError
+from slt_compress.errors import CheckpointError, DataError, OutputError, SltError, UsageError
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.methods import registry
 from slt_compress.models.registry import build_model, resolve_model
 from slt_compress.training.checkpoint import Checkpoints, State
 from slt_compress.training.loop import TrainingRun
-from slt_compress.training.search import search
+from slt_compress.training.search import KeptInterrupt, search
 from tests.support.digits import CPU, lenet_for, training_run
 from tests.support.gates import make_target
 from tests.support.process import Run, run_here
@@ -77,9 +78,15 @@ def test_a_stopped_search_ends_as_if_it_had_not_been(method: str, recipe: str, s
 class Unreadable(IndexedSplit):
     """Training images of which a number can be read, and no more."""
 
-    def __init__(self, whole: IndexedSplit, left: "Iterator[int]") -> None:
+    def __init__(
+        self,
+        whole: IndexedSplit,
+        left: "Iterator[int]",
+        error: BaseException = DataError("cannot read the image 7.png"),  # noqa: B008
+    ) -> None:
         self._whole = whole
         self._left = left
+        self._error = error
 
     def __len__(self) -> int:
         return len(self._whole)
@@ -87,14 +94,14 @@ class Unreadable(IndexedSplit):
     def batches(self, *arguments: Any, **options: Any) -> Iterator[Batch]:
         for batch in self._whole.batches(*arguments, **options):
             if next(self._left, None) is None:
-                raise DataError("cannot read the image 7.png")
+                raise self._error
             yield batch
 
     def take(self, indices: torch.Tensor) -> IndexedSplit:
-        return Unreadable(self._whole.take(indices), self._left)
+        return Unreadable(self._whole.take(indices), self._left, self._error)
 
     def to(self, device: torch.device) -> IndexedSplit:
-        return Unreadable(self._whole.to(device), self._left)
+        return Unreadable(self._whole.to(device), self._left, self._error)
 
 
 @pytest.mark.parametrize("readable", [3, 5, 22, 23, 25])
@@ -109,6 +116,46 @@ def test_data_that_can_no_longer_be_read_ends_no_search_for_good(readable: int, 
     resumed = find(replace(kept, resume=True))
     for name, values in find(None).items():
         assert torch.equal(values, resumed[name])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (KeyboardInterrupt(), KeptInterrupt, "KeyboardInterrupt; "),
+        (RuntimeError("out of memory\nat"), SltError, "RuntimeError: out of memory; "),
+    ],
+)
+@pytest.mark.parametrize("readable", [23, 25])
+def test_whatever_ends_a_search_after_its_last_step_costs_nothing(
+    error: BaseException, kind: type[BaseException], words: str, readable: int, tmp_path: Path
+) -> None:
+    kept = Checkpoints(tmp_path / "ckpt")
+    whole = training_run(23)
+    broken = replace(whole, train=Unreadable(cast(IndexedSplit, whole.train), iter(range(readable)), error))
+    with pytest.raises(kind, match=rf"^{words}the search is kept in .*ckpt: `resume` continues after step 23$"):
+        find(kept, run=broken)
+    resumed = find(replace(kept, resume=True))
+    for name, values in find(None).items():
+        assert torch.equal(values, resumed[name])
+
+
+def test_a_further_interrupt_does_not_end_the_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line raises one every three seconds, in case that the first has been swallowed."""
+    kept, whole = Checkpoints(tmp_path / "ckpt"), training_run(23)
+    broken = replace(whole, train=Unreadable(cast(IndexedSplit, whole.train), iter(range(23)), KeyboardInterrupt()))
+    save = Checkpoints.save
+
+    def interrupted(*arguments: Any) -> None:
+        for _ in range(2):
+            time.sleep(0.3)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+        time.sleep(0.3)
+        save(*arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    with pytest.raises(KeptInterrupt):
+        find(kept, run=broken)
+    assert kept.find() == 23
 
 
 def test_a_checkpoint_that_nobody_asked_for_replaces_none(tmp_path: Path) -> None:
