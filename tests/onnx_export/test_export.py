@@ -23,7 +23,7 @@ from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from tests.support.digits import DIGITS
 from tests.support.images import predictions_of, preprocessing_of
-from tests.support.neurons import make_neuron_ticket
+from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.tickets import make_ticket
 
 DENSE = ExportConfig("dense")

@@ -11,7 +11,7 @@ from slt_compress.pipeline.gates import Searched
 from slt_compress.structure.joint_network import JointNetwork
 from slt_compress.structure.neuron_network import NeuronNetwork
 from tests.support.gates import make_target
-from tests.support.neurons import gates_of
+from tests.support.neuron_tickets import gates_of
 from tests.support.tickets import make_ticket
 
 CASES = [("lenet-5", 28), ("conv2", 8), ("test_vit", 16)]
