@@ -56,15 +56,19 @@ class NeuronNetwork(Gates):
         return self.network.has_branches
 
     def set_gate(self, gate: torch.Tensor) -> None:
-        hard = gate.dtype == torch.bool
         opened = torch.cat([gate.float(), gate.new_ones(1, dtype=torch.float32)])
-        whole = self.network.effective.fill_(1)
-        parts = dict(zip((slot.name for slot in self.network.slots), self.network.split(whole), strict=True))
+        self._multiply(self.network.effective.fill_(1), opened, reads=True)
+        self.network.set_gate(self.network.effective)
+        if gate.dtype == torch.bool:  # after the scales have been found: what makes a closed neuron has no say in them
+            self._multiply(self.network.effective, opened, reads=False)
+
+    def _multiply(self, flat: torch.Tensor, opened: torch.Tensor, *, reads: bool) -> None:
+        """Multiply the slices that read neurons, or those that make them, by gates in place."""
+        parts = dict(zip((slot.name for slot in self.network.slots), self.network.split(flat), strict=True))
         for axis, neurons in self._axes:
-            if axis.reads or hard:
+            if axis.reads == reads:
                 shape = self.module.get_parameter(axis.tensor).shape
                 parts[axis.tensor].view(shape).mul_(along(axis, opened[self._places[neurons]], len(shape)))
-        self.network.set_gate(whole)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Find d loss / d z: the sum over all weights that read a neuron."""
