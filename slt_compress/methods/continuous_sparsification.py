@@ -5,7 +5,7 @@ price and to the initial score; ours moves the middle of the sigmoid to the scor
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -42,7 +42,7 @@ class ContinuousSparsification(Method):
     """
 
     Settings = ContinuousSparsificationSettings
-    ADDED = {"scope": GLOBAL}
+    ADDED: ClassVar = {"scope": GLOBAL}
 
     def __init__(self, network: Gates, target: Target, settings: ContinuousSparsificationSettings) -> None:
         super().__init__(network, target, settings)

@@ -5,6 +5,7 @@ docs/methods.md tells what was tried before. The published form, with a fixed pr
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -67,7 +68,7 @@ class Crbg(Method):
     """
 
     Settings = CrbgSettings
-    ADDED = {"scope": GLOBAL}
+    ADDED: ClassVar = {"scope": GLOBAL}
 
     def __init__(self, network: Gates, target: Target, settings: CrbgSettings) -> None:
         super().__init__(network, target, settings)

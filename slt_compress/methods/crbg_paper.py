@@ -6,6 +6,7 @@ Tsayag & Lindenbaum (arXiv:2603.08914) after the stochastic gates of Yamada et a
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ class PaperCrbg(Method):
     """
 
     Settings = PaperCrbgSettings
-    ADDED = {"scope": GLOBAL}
+    ADDED: ClassVar = {"scope": GLOBAL}
 
     def __init__(self, network: Gates, target: Target, settings: PaperCrbgSettings) -> None:
         super().__init__(network, target, settings)
