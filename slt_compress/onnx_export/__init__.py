@@ -8,6 +8,6 @@
     shrink            a graph -> the same graph in fewer bytes
     parity            an ONNX graph compared with torch and with other graphs
 
-May import errors, files, progress, prng, masking, models, data, tasks, ticket and evaluation. Must not import
-training.search, methods, comparison, pipeline or cli.
+May import errors, files, progress, prng, quiet, masking, structure, models, data, tasks, ticket and evaluation. Must
+not import training.search, methods, comparison, pipeline or cli.
 """

@@ -12,7 +12,6 @@ and signs are int8 of shape (words, 4, 8), with a byte of packed bits in each ro
 onnxruntime keeps every intermediate result of every tensor until the last one is folded. So the memory to load a model
 is the sum over all of them, in whatever order and pieces they are made. That is why they are few and of narrow types.
 A weight costs about 22 bytes with a raw mask, 30 with a Rice code of density 0.1, and 230 with uniform values.
-
 Left out: the initialiser kaiming-normal, for which there are no functions.
 """
 
@@ -351,8 +350,8 @@ def choice(name: str, mask: Mask, low: float, high: float) -> Part:
 
 def embedding(name: str, shape: tuple[int, ...], seed: int, tensor: str, scale: float) -> Part:
     """Return what computes float32 `name` of this shape: the tensor's uniform values times scale."""
-    found = keys(seed, "values", tensor)
-    return [call(f"Embedding{suffix(math.prod(shape))}", [], name, **found, scale=scale, shape=list(shape))], []
+    function = f"Embedding{suffix(math.prod(shape))}"
+    return [call(function, [], name, **keys(seed, "values", tensor), scale=scale, shape=list(shape))], []
 
 
 def keys(seed: int, purpose: prng.Purpose, tensor: str) -> dict[str, int]:
@@ -389,14 +388,13 @@ def coded_mask(mask: Mask) -> tuple[str, npt.NDArray[np.uint8], dict[str, int | 
 
 
 def suffix(size: int) -> str:
-    """Return how the name of a function for so many weights ends: "Cut" if the last word has bits to spare."""
+    """Return "Cut" if the last word of so many weights has bits to spare: the end of a function's name."""
     return "Cut" if size % 32 else ""
 
 
 def call(function: str, inputs: list[str], output: str, **attributes: float | list[int]) -> NodeProto:
     """Return a node that calls a function."""
+    kinds = {key: AttributeProto.INTS if isinstance(value, list) else None for key, value in attributes.items()}
     node = helper.make_node(function, inputs, [output], domain=DOMAIN)
-    for key, value in attributes.items():
-        kind = AttributeProto.INTS if isinstance(value, list) else None
-        node.attribute.append(helper.make_attribute(key, value, attr_type=kind))
+    node.attribute.extend(helper.make_attribute(key, attributes[key], attr_type=kind) for key, kind in kinds.items())
     return node

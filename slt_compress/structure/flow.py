@@ -16,14 +16,16 @@ from torch.fx.node import Node
 from torch.utils._pytree import tree_leaves, tree_map
 
 from slt_compress.structure import operators
+from slt_compress.structure.aliases import written_views
 from slt_compress.structure.labels import FIXED, NONE, Labels
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Labels of an activation, int64 in its shape, for one example."""
+    """Labels of an activation, int64 in its shape, for one example, and the type of its values."""
 
     labels: torch.Tensor
+    dtype: torch.dtype = torch.float32
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Tracer(fx.Interpreter):
         labels: the classes of all labels.
         axes: the axes of gated tensors, by the tensor"s name.
         flows: the label tensors of every node, if they are kept.
+        read_later: the nodes that show what is written under another name.
     """
 
     def __init__(self, graph: fx.GraphModule, gated: Mapping[int, str], *, keep: bool = False) -> None:
@@ -54,12 +57,16 @@ class Tracer(fx.Interpreter):
         self.labels = Labels()
         self.axes: dict[str, Axes] = {}
         self.flows: dict[Node, Any] = {}
-        self._gated = gated
+        self._gated = {key: name for key, name in gated.items() if key not in _used_otherwise(graph)}
         self._keep = keep
+        self._written = written_views(graph.graph)
+        self.read_later = {node for nodes in self._written.values() for node in nodes}
 
     def run_node(self, n: Node) -> Any:
-        value = super().run_node(n)
-        if self._keep:
+        value = _typed(super().run_node(n), n.meta.get("val"))
+        if n in self._written:  # nothing tells the other nodes what they show from here on
+            self._fix([self.fetch_args_kwargs_from_env(n), value, *(self.flows[one] for one in self._written[n])])
+        if self._keep or n in self.read_later:
             self.flows[n] = value
         return value
 
@@ -81,6 +88,11 @@ class Tracer(fx.Interpreter):
 
     def _flow(self, name: str, target: Any, args: Any, kwargs: Any) -> Any:
         """Return the labels of what an operator makes, None if it is not known."""
+        if not (name in operators.SEVERAL or operators.is_pointwise(target)) and (
+            not _is_flow(next(iter(args), None))
+            or any(map(_is_flow, tree_leaves((args[1:], kwargs), is_leaf=_is_flow)))
+        ):
+            return None  # such as weights that depend on data
         if name in operators.SHAPES:
             return target(*_plain(args), **kwargs)
         if name in operators.MOVES:
@@ -166,8 +178,6 @@ class Tracer(fx.Interpreter):
 
     def _convolution(self, target: Any, args: Any, kwargs: Any) -> Any:
         flow, weight, *_ = args
-        if not _is_flow(flow):
-            return None
         planes = weight.ndim - 2
         groups = next((value for value in args[6:7]), kwargs.get("groups", 1))
         if flow.labels.ndim != weight.ndim:
@@ -190,7 +200,7 @@ class Tracer(fx.Interpreter):
     def _transposed(self, target: Any, args: Any, kwargs: Any) -> Any:
         flow, weight, *_ = args
         groups = next((value for value in args[6:7]), kwargs.get("groups", 1))
-        if groups != 1 or not _is_flow(flow) or flow.labels.ndim != weight.ndim:
+        if groups != 1 or flow.labels.ndim != weight.ndim:
             return None
         read = self.labels.join_along(flow.labels, (0, *range(2, weight.ndim))).flatten()
         shape = _run(target, args, kwargs).shape
@@ -200,8 +210,6 @@ class Tracer(fx.Interpreter):
 
     def _linear(self, target: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG002
         flow, weight, *_ = args
-        if not _is_flow(flow):
-            return None
         read = self.labels.of(flow.labels)
         leading = tuple(range(read.ndim - 1))
         columns = read.flatten(0, -2) if read.ndim > 1 else read[None]
@@ -230,6 +238,14 @@ class Tracer(fx.Interpreter):
         """LayerNorm and RMSNorm: what is normalised together goes together."""
         flow, shape, *_ = args
         dims = tuple(range(flow.labels.ndim - len(shape), flow.labels.ndim))
+        return Flow(self.labels.join_along(flow.labels, dims).expand(flow.labels.shape))
+
+    def _planes_normalised(self, target: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG002
+        """BatchNorm and InstanceNorm: in evaluation mode, the former mostly takes statistics that it knows."""
+        flow, *_ = args
+        if operators.name_of(target) == "batch_norm" and not args[5]:
+            return flow
+        dims = (0, *range(2, flow.labels.ndim))
         return Flow(self.labels.join_along(flow.labels, dims).expand(flow.labels.shape))
 
     def _group_normalised(self, target: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG002
@@ -283,6 +299,25 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, Flow | torch.Tensor)
 
 
+def _used_otherwise(graph: fx.GraphModule) -> set[int]:
+    """Return the ids of the tensors that are used as anything but a layer's weight: a gate on them does more there."""
+    found = set()
+    for node in graph.graph.find_nodes(op="get_attr"):
+        for user in node.users:
+            layer = operators.name_of(user.target) in operators.LAYERS
+            if not layer or user.args[1] is not node or user.all_input_nodes.count(node) > 1:
+                path, _, last = str(node.target).rpartition(".")
+                found.add(id(getattr(graph.get_submodule(path), last)))
+    return found
+
+
+def _typed(value: Any, example: Any) -> Any:
+    """Give labels the types that torch has noted in the graph."""
+    if isinstance(value, list | tuple) and isinstance(example, list | tuple):
+        return type(value)(map(_typed, value, example))
+    return Flow(value.labels, example.dtype) if isinstance(value, Flow) and _is_tensor(example) else value
+
+
 def _as_labels(value: Any) -> Any:
     """Return labels for a value or for the values of a list: `NONE` for constants."""
     if isinstance(value, list | tuple):
@@ -293,7 +328,9 @@ def _as_labels(value: Any) -> Any:
 def _plain(values: Any) -> Any:
     """Replace labels by numbers of no meaning."""
     return tree_map(
-        lambda value: torch.zeros(value.labels.shape) if _is_flow(value) else value, values, is_leaf=_is_flow
+        lambda value: torch.zeros(value.labels.shape, dtype=value.dtype) if _is_flow(value) else value,
+        values,
+        is_leaf=_is_flow,
     )
 
 
@@ -313,8 +350,8 @@ _RULES: dict[str, Rule] = {
     "conv_transpose1d": Tracer._transposed,
     "conv_transpose2d": Tracer._transposed,
     "conv_transpose3d": Tracer._transposed,
-    "batch_norm": Tracer._same,
-    "instance_norm": Tracer._same,
+    "batch_norm": Tracer._planes_normalised,
+    "instance_norm": Tracer._planes_normalised,
     "prelu": Tracer._same,
     **dict.fromkeys(["gelu", "hardswish", "log_sigmoid", "mish", "relu6"], Tracer._same),  # not tagged as pointwise
     "glu": Tracer._halves,

@@ -56,14 +56,16 @@ class JointNetwork(Gates):
         self._neuron_gate.copy_(gate[: self.first])
         self._weight_gate.copy_(gate[self.first :])
         whole = self.network.effective.copy_(self._weight_gate)
-        neurons = self._neuron_gate if gate.dtype != torch.bool else gate[: self.first]
-        self.network.set_gate(self.neurons.spread(neurons, whole))
+        self.neurons.spread(self._neuron_gate, whole, reads=True)
+        self.network.set_gate(whole)
+        if gate.dtype == torch.bool:
+            self.neurons.spread(self._neuron_gate, whole, reads=False)
 
     def backward(self, loss: torch.Tensor) -> None:
         self.network.backward(loss)
         found = self.network.gate_gradient()
         self.grad[: self.first] = self.neurons.gather(found * self._weight_gate)
-        self.neurons.spread(self._neuron_gate, found)
+        self.neurons.spread(self._neuron_gate, found, reads=True)
 
     def gate_gradient(self) -> torch.Tensor:
         return self.grad
@@ -71,7 +73,9 @@ class JointNetwork(Gates):
     def behind(self, opened: torch.Tensor) -> torch.Tensor:
         """Return which weights read or make a closed neuron; `opened` is bool, flat, of the neurons."""
         whole = torch.ones(self.weights.numel() - self.first, device=opened.device)
-        return self.neurons.spread(opened, whole) == 0
+        for reads in (True, False):
+            self.neurons.spread(opened, whole, reads=reads)
+        return whole == 0
 
     def sparsity(self, gate: torch.Tensor) -> float:
         """Return the share of weights that 0/1 gates make zero."""

@@ -61,19 +61,20 @@ class NeuronNetwork(Gates):
         return Ranking(self, density, layered=layered)
 
     def set_gate(self, gate: torch.Tensor) -> None:
-        self.network.set_gate(self.spread(gate, self.network.effective.fill_(1)))
+        self.spread(gate, self.network.effective.fill_(1), reads=True)
+        self.network.set_gate(self.network.effective)
+        if gate.dtype == torch.bool:  # after the scales have been found: what makes a closed neuron has no say in them
+            self.spread(gate, self.network.effective, reads=False)
 
-    def spread(self, gate: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Multiply the weights that read neurons by the gates of these, and if these are bool, those that make them.
+    def spread(self, gate: torch.Tensor, weights: torch.Tensor, *, reads: bool) -> None:
+        """Multiply the weights that read neurons, or those that make them, by the gates of these.
 
-        `weights` is flat, as the network's are; it is changed and returned.
+        `weights` is flat, as the network's are.
         """
-        hard = gate.dtype == torch.bool
         opened = torch.cat([gate.to(weights.dtype), weights.new_ones(1)])
         for axis, neurons, part in self._slices(weights):
-            if axis.reads or hard:
+            if axis.reads == reads:
                 part.mul_(along(axis, opened[self._places[neurons]], part.ndim))
-        return weights
 
     def gather(self, weights: torch.Tensor) -> torch.Tensor:
         """Return for each neuron the sum over all weights that read it, of shape (length,)."""

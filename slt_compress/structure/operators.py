@@ -86,9 +86,11 @@ POOLS = frozenset(
 REDUCTIONS = frozenset(["mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "linalg_vector_norm", "norm"])
 NORMS = frozenset(["linalg_vector_norm", "norm"])
 CONVOLUTIONS = frozenset(["conv1d", "conv2d", "conv3d"])
-SHAPES = frozenset(
-    ["zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "sym_size"]
-)
+LAYERS = CONVOLUTIONS | {"linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+LIKE = frozenset(["zeros_like", "ones_like", "full_like"])
+SHAPES = LIKE | {"empty_like", "new_zeros", "new_ones", "new_full", "sym_size"}
+# Operators that may read several activations, besides those that work value by value.
+SEVERAL = MOVES | {"matmul", "bmm", "scaled_dot_product_attention"}
 
 
 # Operators without parameters, sizes and places, whose results are smaller where what they read is.
@@ -121,6 +123,7 @@ UNCHANGED = frozenset(
         "linalg_vector_norm",
         "log_sigmoid",
         "log_softmax",
+        "logsumexp",
         "mT",
         "matmul",
         "max_pool1d",
@@ -131,13 +134,16 @@ UNCHANGED = frozenset(
         "mish",
         "movedim",
         "norm",
-        "ones_like",
         "permute",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "prod",
         "relu6",
         "reshape_as",
         "rms_norm",
         "softmax",
         "squeeze",
+        "std",
         "sum",
         "swapaxes",
         "sym_size",
@@ -149,8 +155,8 @@ UNCHANGED = frozenset(
         "upsample_bicubic2d",
         "upsample_bilinear2d",
         "upsample_nearest2d",
+        "var",
         "view_as",
-        "zeros_like",
     ]
 )
 

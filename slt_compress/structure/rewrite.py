@@ -5,13 +5,13 @@ that name sizes or places, and those with parameters, are told here what is left
 """
 
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.fx.node import Node
+from torch.fx.node import Node, map_arg
 
 from slt_compress.structure import operators
 from slt_compress.structure.flow import Flow, Tracer
@@ -33,11 +33,35 @@ class ImpossibleError(Exception):
         super().__init__(f"{len(self.labels)} neurons")
 
 
+class _Checked(fx.Interpreter):
+    """Runs a new graph, and sees whether all shapes are as the labels say."""
+
+    def __init__(self, module: fx.GraphModule, rewriter: "Rewriter") -> None:
+        super().__init__(module)
+        self._rewriter = rewriter
+        self._old = {new.name: old for old, new in rewriter.made.items()}
+
+    def run_node(self, n: Node) -> Any:
+        old = self._old.get(n.name)
+        if old is None:
+            return super().run_node(n)
+        try:
+            value = super().run_node(n)
+        except (RuntimeError, IndexError) as error:
+            raise self._rewriter.impossible(old) from error
+        found = [tuple(leaf.shape) for leaf in _leaves(value) if isinstance(leaf, torch.Tensor)]
+        if n.op == "call_function" and found != self._rewriter.shapes(old):
+            raise self._rewriter.impossible(old)
+        return value
+
+
 class Rewriter:
     """Writes a graph anew.
 
     Attributes:
         kept: what is left of each parameter and buffer that is cut, by name.
+        cuts: what is left of each activation of the old graph.
+        made: the node of the new graph for each of the old one.
     """
 
     def __init__(self, graph: fx.GraphModule, tracer: Tracer, dead: Collection[int]) -> None:
@@ -49,7 +73,7 @@ class Rewriter:
         self._dead[list(dead)] = True
         self._new = fx.Graph()
         self._new.set_codegen(graph.graph._codegen)  # takes and returns what the whole network does
-        self._made: dict[Node, Node] = {}
+        self.made: dict[Node, Node] = {}
         self.cuts: dict[Node, Any] = {}
         self._indices: dict[str, torch.Tensor] = {}
         self._batch: Node | None = None
@@ -57,8 +81,9 @@ class Rewriter:
     def run(self) -> fx.GraphModule:
         """Return the smaller module. Raises ImpossibleError for neurons that an operator cannot do without."""
         for node in self._graph.graph.nodes:
-            self.cuts[node] = self._cut_of(self.tracer.flows.get(node))
-            self._made[node] = self._rewritten(node)
+            like = operators.name_of(node.target) in operators.LIKE and node not in self.tracer.read_later
+            self.cuts[node] = self.cuts[node.args[0]] if like else self._cut_of(self.tracer.flows.get(node))
+            self.made[node] = self._rewritten(node)
         self.kept = {name: cut for name, cut in self.kept.items() if cut}
         read = {str(node.target) for node in self._new.nodes if node.op == "get_attr"}
         tensors = {
@@ -66,6 +91,21 @@ class Rewriter:
             for name in read - self._indices.keys()
         }
         return fx.GraphModule({**tensors, **self._indices}, self._new).eval()
+
+    def check(self, cut: fx.GraphModule, examples: Sequence[torch.Tensor]) -> None:
+        """Run the smaller module with one example. Raises ImpossibleError where a shape is not what the labels say."""
+        with torch.no_grad():
+            _Checked(cut, self).run(*examples)
+
+    def shapes(self, node: Node) -> list[tuple[int, ...]]:
+        """Return the shapes of what is left of an activation, or of each of several."""
+        value, cut = self.tracer.flows[node], self.cuts[node]
+        several = zip(value, cut, strict=True) if isinstance(cut, list) else [(value, cut)]
+        return [
+            tuple(len(left[axis]) if axis in left else length for axis, length in enumerate(_shape(one)))
+            for one, left in several
+            if _is_tensor(one)
+        ]
 
     def _cut_of(self, value: Any) -> Any:
         """Return what is left of an activation, or of each of several."""
@@ -96,27 +136,27 @@ class Rewriter:
 
     def _rewritten(self, node: Node) -> Node:
         if node.op != "call_function":
-            return self._new.node_copy(node, self._made.__getitem__)
+            return self._new.node_copy(node, self.made.__getitem__)
         name = operators.name_of(node.target)
         cut = any(_is_cut(self.cuts[one]) for one in (node, *node.all_input_nodes))
         if node.target is operator.getitem or not cut:
             self._whole(node)
-            return self._new.node_copy(node, self._made.__getitem__)
+            return self._new.node_copy(node, self.made.__getitem__)
         args, kwargs = list(node.args), dict(node.kwargs)
         target: Any = node.target
         if name in RULES:
             target, args, kwargs = RULES[name](self, node, args, kwargs)
         elif operators.is_pointwise(node.target):
             args, kwargs = self.broadcast(node, args, kwargs)
-        elif name not in operators.UNCHANGED:
+        elif name not in operators.UNCHANGED and not (name in operators.LIKE and node not in self.tracer.read_later):
             raise self.impossible(node)
-        return self._new.call_function(target, *_mapped((tuple(args), kwargs), self._made))
+        return self._new.call_function(target, *_mapped((tuple(args), kwargs), self.made))
 
     def impossible(self, node: Node) -> ImpossibleError:
         """Return that the dead neurons at an operator have to stay."""
         found: set[int] = set()
         for one in (node, *node.all_input_nodes):
-            for leaf in torch.utils._pytree.tree_leaves(self.tracer.flows.get(one), lambda v: isinstance(v, Flow)):
+            for leaf in _leaves(self.tracer.flows.get(one)):
                 if isinstance(leaf, Flow):
                     labels = self.tracer.labels.of(leaf.labels)
                     found |= set(labels[self._dead[labels]].tolist())
@@ -143,25 +183,31 @@ class Rewriter:
         have = self.cuts[value]
         if value.op == "get_attr":
             return self.parameter(value, want, user)
-        result = self._made[value]
+        result = self.made[value]
         for axis, indices in want.items():
             known = have.get(axis)
             places = indices if known is None else np.searchsorted(known, indices)
             if known is None or len(known) != len(indices):
-                index = self.constant(places)
+                index = self.indices(places)
                 result = self._new.call_function(_aten.index_select.default, (result, axis, index))
         if any(axis not in want for axis in have):
             raise self.impossible(user)
         return Made(result)
 
-    def constant(self, indices: Indices) -> Node:
+    def indices(self, indices: Indices) -> Node:
         name = f"left_{len(self._indices)}_of_an_axis"
         self._indices[name] = torch.from_numpy(indices.copy())
         return self._new.get_attr(name)
 
+    def values(self, arguments: Any, user: Node) -> Any:
+        """Return arguments with what their nodes are worth, which must not depend on data."""
+        found = map_arg(arguments, self.tracer.flows.__getitem__)
+        if any(isinstance(leaf, Flow) for leaf in _leaves(found)):
+            raise self.impossible(user)
+        return found
+
     def shape(self, node: Node) -> list[int]:
-        value = self.tracer.flows[node]
-        return list(value.labels.shape if isinstance(value, Flow) else value.shape)
+        return _shape(self.tracer.flows[node])
 
     def broadcast(self, node: Node, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Fit the operands of an operator that works value by value to what is left of its result."""
@@ -199,7 +245,7 @@ class Rewriter:
         """Return a number times the size of the batch, as a size."""
         if self._batch is None:
             first = next(node for node in self._graph.graph.nodes if node.op == "placeholder")
-            self._batch = self._new.call_function(_aten.sym_size.int, (self._made[first], 0))
+            self._batch = self._new.call_function(_aten.sym_size.int, (self.made[first], 0))
         return Made(self._new.call_function(operator.mul, (self._batch, number)))
 
 
@@ -216,6 +262,10 @@ def _mapped(arguments: Any, made: Mapping[Node, Node]) -> Any:
     return arguments
 
 
+def _leaves(values: Any) -> list[Any]:
+    return torch.utils._pytree.tree_leaves(values, lambda value: isinstance(value, Flow))
+
+
 def _is_cut(cut: Any) -> bool:
     """Return whether something of an activation, or of one of several, is gone."""
     return any(map(_is_cut, cut)) if isinstance(cut, list) else bool(cut)
@@ -223,6 +273,10 @@ def _is_cut(cut: Any) -> bool:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Flow | torch.Tensor)
+
+
+def _shape(value: Any) -> list[int]:
+    return list(value.labels.shape if isinstance(value, Flow) else value.shape)
 
 
 def _same(one: Cut, other: Cut) -> bool:

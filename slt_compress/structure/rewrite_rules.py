@@ -136,10 +136,14 @@ def _padded(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str,
     """Padding of a cut axis is as long as what is left of it."""
     amounts, shape, cut = list(args[1]), rewriter.shape(args[0]), rewriter.cuts[node]
     have = rewriter.cuts[args[0]]
+    constant = operators.name_of(node.target) == "constant_pad_nd" or "constant" in (*args[2:3], kwargs.get("mode", 0))
+    constant |= len(args) == 2 and "mode" not in kwargs
     for axis in cut.keys() | have.keys():
         at = 2 * (len(shape) - 1 - axis)
         if at + 1 >= len(amounts) or not (amounts[at] or amounts[at + 1]):
             continue
+        if not constant:
+            raise rewriter.impossible(node)
         before, after = amounts[at : at + 2]
         left = cut.get(axis, np.arange(before + shape[axis] + after))
         amounts[at] = int((left < before).sum())
@@ -159,7 +163,7 @@ def _sliced(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str,
         raise rewriter.impossible(node)
     chosen = np.arange(length)[slice(*given)]
     places = np.flatnonzero(np.isin(have, chosen))
-    return _aten.index_select.default, [args[0], dim, Made(rewriter.constant(places))], {}
+    return _aten.index_select.default, [args[0], dim, Made(rewriter.indices(places))], {}
 
 
 def _selected(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -185,29 +189,59 @@ def _split(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, 
     return _aten.split_with_sizes.default, [args[0], sizes, dim], {}
 
 
-def _along_whole(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """Operators that need the axes that they name whole: unbind, roll, flip."""
-    name = operators.name_of(node.target)
-    dims = args[2] if name == "roll" and len(args) > 2 else args[1] if len(args) > 1 and name != "roll" else 0
-    rank = len(rewriter.shape(args[0]))
-    named = {dim % rank for dim in (dims if isinstance(dims, list | tuple) else [dims])}
-    if named & rewriter.cuts[args[0]].keys():
+def _unbound(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+    if dim % len(rewriter.shape(args[0])) in rewriter.cuts[args[0]]:
         raise rewriter.impossible(node)
     return node.target, args, kwargs
 
 
-def _indexed(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """Places in an axis that is whole; other axes may be cut, where the places do not move them."""
-    if operators.name_of(node.target) == "index_select":
-        named = {args[1] % len(rewriter.shape(args[0]))}
-    else:
-        named = {axis for axis, one in enumerate(args[1]) if one is not None}
-        ranks = {len(rewriter.shape(one)) for one in args[1] if one is not None}
-        if ranks != {1} or len(named) > 1:
+def _stacked(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    dim = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % len(rewriter.shape(node))
+    cut = rewriter.cuts[node]
+    if dim in cut:
+        raise rewriter.impossible(node)
+    want = {axis - (axis > dim): left for axis, left in cut.items()}
+    return node.target, [[rewriter.fitted(one, want, node) for one in args[0]], *args[1:]], kwargs
+
+
+def _halved(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """GLU: both halves lose the same."""
+    dim = (args[1] if len(args) > 1 else kwargs.get("dim", -1)) % len(rewriter.shape(node))
+    want = dict(rewriter.cuts[node])
+    if dim in want:
+        want[dim] = np.concatenate([want[dim], want[dim] + rewriter.shape(node)[dim]])
+    return node.target, [rewriter.fitted(args[0], want, node), *args[1:]], kwargs
+
+
+def _rearranged(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Operators that put the indices of one axis in another order, or leave some out, or repeat them."""
+    first, shape, made = args[0], rewriter.shape(args[0]), rewriter.shape(node)
+    target: Any = node.target
+    constants = rewriter.values(args[1:], node)
+    if len(shape) != len(made):
+        raise rewriter.impossible(node)
+    moved = {}
+    for axis, length in enumerate(shape):
+        lengths = [1] * len(shape)
+        lengths[axis] = length
+        found = target(torch.arange(length).view(lengths).expand(shape), *constants, **kwargs)
+        sources = found.movedim(axis, 0).flatten(1)
+        if (sources != sources[:, :1]).any():
             raise rewriter.impossible(node)
-    if named & rewriter.cuts[args[0]].keys():
+        if made[axis] != length or (sources[:, 0] != torch.arange(length)).any():
+            moved[axis] = sources[:, 0].numpy()
+    have = rewriter.cuts[first]
+    if not moved.keys() & have.keys():
+        return target, args, kwargs
+    if len(moved) > 1:
         raise rewriter.impossible(node)
-    return node.target, args, kwargs
+    ((axis, sources),) = moved.items()
+    wanted = sources[rewriter.cuts[node].get(axis, np.arange(made[axis]))]
+    if not np.isin(wanted, have[axis]).all():
+        raise rewriter.impossible(node)
+    places = np.searchsorted(have[axis], wanted)
+    return _aten.index_select.default, [first, axis, Made(rewriter.indices(places))], {}
 
 
 Rule = Callable[["Rewriter", Node, list[Any], dict[str, Any]], Any]
@@ -226,6 +260,10 @@ RULES: dict[str, Rule] = {
     "slice": _sliced,
     "select": _selected,
     **dict.fromkeys(["split", "split_with_sizes", "chunk"], _split),
-    **dict.fromkeys(["unbind", "roll", "flip"], _along_whole),
-    **dict.fromkeys(["index", "index_select"], _indexed),
+    **dict.fromkeys(
+        ["channel_shuffle", "flip", "index", "index_select", "repeat", "repeat_interleave", "roll", "tile"], _rearranged
+    ),
+    "glu": _halved,
+    "stack": _stacked,
+    "unbind": _unbound,
 }

@@ -11,7 +11,7 @@ from slt_compress.masking.codecs import shannon_bound
 from slt_compress.onnx_export import sliced_functions
 from slt_compress.onnx_export.sliced_functions import Kept, Slices
 from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE, Mask
-from tests.onnx_export.test_weight_functions import run
+from tests.support.graphs import run_part
 
 SEED = 11
 SHAPES = [(12, 9), (32, 16), (7, 1), (24, 10, 3, 3), (40, 1, 5, 5)]
@@ -48,11 +48,11 @@ def test_they_equal_slices_of_the_whole_tensor(tmp_path: Path, shape: tuple[int,
     whole = np.where(mask, prng.signs(SEED, "w", mask.size).reshape(shape), 0)
     for axis, indices in kept.items():
         whole = whole.take(indices, axis)
-    found, left = run(Slices(SEED).signs("w", mask, kept, "w", scale), "w", whole.shape, tmp_path)
+    found, left = run_part(Slices(SEED).signs("w", mask, kept, "w", scale), "w", whole.shape, tmp_path)
     assert np.array_equal(found, whole * np.float32(scale))
     assert left == []
     part = Slices(SEED).int8_signs("w", mask, kept, "w")
-    bytes_found, left = run(part, "w", whole.shape, tmp_path, kind=TensorProto.INT8)
+    bytes_found, left = run_part(part, "w", whole.shape, tmp_path, kind=TensorProto.INT8)
     assert np.array_equal(bytes_found, whole * INT8_MAGNITUDE)
     assert left == []
 
@@ -64,7 +64,7 @@ def test_tensors_that_share_neurons_share_their_bits(tmp_path: Path) -> None:
     second, more = slices.signs("b", np.ones((5, 30), np.bool_), {1: kept[0]}, "b", 1.0)
     assert more == []
     assert [node.op_type for node in (*first, *second)].count("Left") == 1
-    assert run(([*first, *second], constants), "b", (5, 20), tmp_path)[1] == []
+    assert run_part(([*first, *second], constants), "b", (5, 20), tmp_path)[1] == []
 
 
 def test_a_mask_of_whole_slices_takes_a_bit_for_each() -> None:

@@ -3,45 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from slt_compress import prng
 from slt_compress.errors import UnreachableError
-from slt_compress.onnx_export import sliced_functions, weight_functions
-from slt_compress.onnx_export.weight_functions import Mask, Part
-
-
-def run(
-    part: Part,
-    name: str,
-    shape: tuple[int, ...],
-    folder: Path,
-    opset: int = 20,
-    kind: "TensorProto.DataType" = TensorProto.FLOAT,
-) -> tuple[npt.NDArray[np.float32], list[str]]:
-    """Return what onnxruntime makes of a part, and the operators that its optimised graph still has."""
-    nodes, initializers = part
-    output = helper.make_tensor_value_info(name, kind, shape)
-    nodes = [weight_functions.table(), *nodes]
-    graph = helper.make_graph(nodes, "weights", [], [output], initializers)
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid(weight_functions.DOMAIN, 1)]
-    model = helper.make_model(
-        graph,
-        opset_imports=imports,
-        ir_version=9,
-        functions=weight_functions.functions(nodes, opset, sliced_functions.sources()),
-    )
-    onnx.checker.check_model(model, full_check=True)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    left = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
-    return session.run(None, {})[0], left
+from slt_compress.onnx_export import weight_functions
+from slt_compress.onnx_export.weight_functions import Mask
+from tests.support.graphs import run_part
 
 
 def random_mask(shape: tuple[int, ...], density: float) -> Mask:
@@ -54,7 +23,7 @@ def test_signed_constants_of_every_size_and_density(tmp_path: Path, shape: tuple
     mask = random_mask(shape, density)
     scale = float(np.float32(0.1))
     part = weight_functions.signs("w", mask, 2**64 - 1, "layer.w", scale)
-    found, left = run(part, "w", shape, tmp_path)
+    found, left = run_part(part, "w", shape, tmp_path)
     expected = np.where(mask, prng.signs(2**64 - 1, "layer.w", mask.size).reshape(shape) * np.float32(scale), 0)
     assert np.array_equal(found, expected)
     assert left == []
@@ -66,7 +35,7 @@ def test_a_single_weight_kept_or_dropped(tmp_path: Path, kept: int) -> None:
         mask = np.full(1000, inverted)
         mask[kept] = not inverted
         part = weight_functions.signs("w", mask, 1, "w", 1.0)
-        found, left = run(part, "w", (1000,), tmp_path)
+        found, left = run_part(part, "w", (1000,), tmp_path)
         assert np.array_equal(found != 0, mask)
         assert left == []
 
@@ -74,7 +43,7 @@ def test_a_single_weight_kept_or_dropped(tmp_path: Path, kept: int) -> None:
 @pytest.mark.parametrize("density", [0.0003, 0.001, 0.003])
 def test_very_sparse_masks(tmp_path: Path, density: float) -> None:
     mask = random_mask((100_003,), density)
-    found, left = run(weight_functions.signs("w", mask, 5, "w", 1.0), "w", mask.shape, tmp_path)
+    found, left = run_part(weight_functions.signs("w", mask, 5, "w", 1.0), "w", mask.shape, tmp_path)
     assert np.array_equal(found, np.where(mask, prng.signs(5, "w", mask.size), 0))
     assert left == []
 
@@ -83,9 +52,9 @@ def test_very_sparse_masks(tmp_path: Path, density: float) -> None:
 def test_int8_weights_and_choices(tmp_path: Path, shape: tuple[int, ...]) -> None:
     mask = random_mask(shape, 0.3)
     expected = np.where(mask, 64 * prng.signs(5, "w", mask.size).reshape(shape), 0)
-    found, _ = run(weight_functions.int8_signs("w", mask, 5, "w"), "w", shape, tmp_path, kind=TensorProto.INT8)
+    found, _ = run_part(weight_functions.int8_signs("w", mask, 5, "w"), "w", shape, tmp_path, kind=TensorProto.INT8)
     assert np.array_equal(found, expected)
-    found, left = run(weight_functions.choice("c", mask, -100.0, 0.1), "c", shape, tmp_path)
+    found, left = run_part(weight_functions.choice("c", mask, -100.0, 0.1), "c", shape, tmp_path)
     assert np.array_equal(found, np.where(mask, np.float32(0.1), np.float32(-100)))
     assert left == []
 
@@ -95,19 +64,19 @@ def test_int8_weights_and_choices(tmp_path: Path, shape: tuple[int, ...]) -> Non
 def test_uniform_values_are_exact(tmp_path: Path, size: int, scale: float) -> None:
     values = prng.uniform(3, "embedding", size) * np.float32(scale)
     part = weight_functions.embedding("e", (size, 1), 3, "embedding", scale)
-    found, left = run(part, "e", (size, 1), tmp_path)
+    found, left = run_part(part, "e", (size, 1), tmp_path)
     assert np.array_equal(found.ravel(), values)
     assert left == []
     mask = random_mask((size,), 0.4)
     part = weight_functions.uniform("w", mask, 3, "embedding", scale)
-    assert np.array_equal(run(part, "w", (size,), tmp_path)[0], np.where(mask, values, 0))
+    assert np.array_equal(run_part(part, "w", (size,), tmp_path)[0], np.where(mask, values, 0))
 
 
 @pytest.mark.parametrize("opset", [18, 19, 21, 23])
 def test_every_opset_gives_the_same_weights(tmp_path: Path, opset: int) -> None:
     mask = random_mask((777,), 0.1)
     part = weight_functions.signs("w", mask, 1, "w", 1.0)
-    found, left = run(part, "w", (777,), tmp_path, opset)
+    found, left = run_part(part, "w", (777,), tmp_path, opset)
     assert np.array_equal(found != 0, mask)
     assert left == []
 

@@ -84,11 +84,11 @@ def test_a_mask_has_exactly_both_densities(name: str, size: int, layered: bool) 
     searched, gates, _ = joint(name, size, 0.6)
     ranking = gates.ranking(0.2, layered=layered)
     scores = torch.randn(gates.weights.shape, generator=generator()).masked_fill(~gates.searchable, -1e6)
-    for mask in (ranking.mask(scores, generator()), ranking.random_mask(5)):
+    for by_chance, mask in enumerate((ranking.mask(scores, generator()), ranking.random_mask(5))):
         assert round((1 - gates.sparsity(mask)) * gates.size) == topk.kept_count(gates.size, 0.2)
         neurons = mask[: gates.first]
         assert isinstance(gates.neurons, NeuronNetwork)
-        if layered:
+        if layered or by_chance:
             for slot, part in zip(gates.neurons.slots, gates.neurons.split(neurons), strict=True):
                 assert int(part.sum()) == topk.kept_count(slot.size, 0.6)
         else:
