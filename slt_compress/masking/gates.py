@@ -42,11 +42,13 @@ class Kind:
     Attributes:
         start, end: where they lie in a flat tensor.
         searchable: how many of them can be searched.
+        few: whether they are so few that each counts: those of neurons.
     """
 
     start: int
     end: int
     searchable: int
+    few: bool = False
 
 
 class Gates(ABC):

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from slt_compress.masking.gates import Gates
+from slt_compress.masking.gates import Gates, Kind
 from slt_compress.methods.base import GLOBAL, LOWEST, Method, Target, ramp
 
 
@@ -28,6 +28,8 @@ class CrbgSettings:
     anneal_until: float = 0.6
     hard_slope: float = 100.0  # reached exponentially from `harden_from` to the end
     harden_from: float = 0.9
+    few_slope: float = 25.0  # times the slope, for gates of neurons
+    few_start: float = 0.5  # instead of `target_start`, where neurons have gates
     target_start: float = (
         0.9  # the target density falls linearly from here (or from the final one, if that is higher) …
     )
@@ -60,6 +62,9 @@ class Crbg(Method):
     At half density the force would leave those layers no choice, so F = f·log(½ / density), and 0 above half. Over n
     steps a constant force moves a mean by n, and noisy gradients by √n; so f falls as 1/√n.
 
+    The gates of neurons are few, and each counts: a gate that is half open at the end would be a neuron too many or too
+    few. So their slope is far steeper from the beginning, next to a step, and fewer of them are open at first.
+
     The gates harden on the way. σ falls and the slope rises, until only gates close to τ are neither 0 nor 1; in the
     last tenth of the search the slope rises once more. So the soft network becomes the hard one, and little is lost at
     the end. Means are clamped near τ, and a gate at 0 or 1, where the clip has no gradient, still gets half of the
@@ -67,7 +72,7 @@ class Crbg(Method):
     """
 
     Settings = CrbgSettings
-    ADDED: ClassVar = {"scope": GLOBAL}
+    ADDED: ClassVar = {"scope": GLOBAL, "few_slope": CrbgSettings.few_slope, "few_start": CrbgSettings.few_start}
 
     def __init__(self, network: Gates, target: Target, settings: CrbgSettings) -> None:
         super().__init__(network, target, settings)
@@ -88,10 +93,12 @@ class Crbg(Method):
     def gate(self, step: int) -> torch.Tensor:
         s = self._settings
         self._settle(step)
-        slope = self._slope(step)
         sigma = s.sigma_start * (s.sigma_end / s.sigma_start) ** self._annealed(step)
         gate = self._bank.fill(self._network.effective).mul_(sigma)
-        gate.add_(0.5 - slope * self._threshold).add_(self.parameter, alpha=slope).clamp_(0, 1)
+        thresholds = self._threshold.expand(gate.shape)
+        for kind in self._network.kinds():
+            slope, part = self._slope(step, kind), slice(kind.start, kind.end)
+            gate[part].add_(0.5 - slope * thresholds[part]).add_(self.parameter[part], alpha=slope).clamp_(0, 1)
         self._network.remember_saturated(gate)
         return gate
 
@@ -106,7 +113,7 @@ class Crbg(Method):
         self._network.damp_saturated(s.saturated)
         for kind, unit, force in zip(kinds, self._unit, self._forces, strict=True):
             part = gradient[kind.start : kind.end]
-            part.add_(force * unit / kind.searchable).mul_(self._slope(step))
+            part.add_(force * unit / kind.searchable).mul_(self._slope(step, kind))
         gradient.index_fill_(0, self._network.not_searchable, 0)
 
     def hard_gate(self) -> torch.Tensor:
@@ -124,8 +131,9 @@ class Crbg(Method):
         """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""
         s = self._settings
         arrived = ramp(step / self._target.steps, s.target_from, s.target_until)
+        beginning = s.few_start if any(kind.few for kind in self._network.kinds()) else s.target_start
         self._threshold = self._ranking.thresholds(
-            self.parameter.detach(), lambda scope: scope.on_the_way(max(s.target_start, scope.density), arrived)
+            self.parameter.detach(), lambda scope: scope.on_the_way(max(beginning, scope.density), arrived)
         )
         means = self.parameter.detach()
         torch.maximum(means, self._threshold - s.below, out=means)  # a clamp between tensors takes four times as long
@@ -136,10 +144,10 @@ class Crbg(Method):
         """Rank fixed gates, and the padding, last."""
         self.parameter.detach().index_fill_(0, self._network.not_searchable, LOWEST)
 
-    def _slope(self, step: int) -> float:
+    def _slope(self, step: int, kind: Kind) -> float:
         s = self._settings
         hardened = (s.hard_slope / s.slope_end) ** ramp(step / self._target.steps, s.harden_from, 1)
-        return float(s.slope_end ** self._annealed(step) * hardened)
+        return float(s.slope_end ** self._annealed(step) * hardened * (s.few_slope if kind.few else 1))
 
     def _annealed(self, step: int) -> float:
         return ramp(step / self._target.steps, self._settings.anneal_from, self._settings.anneal_until)

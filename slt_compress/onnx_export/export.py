@@ -32,6 +32,7 @@ from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.restore import without_dead
 from slt_compress.ticket.ticket import Ticket
 
+_WORTH_IT = 0.9  # of the parameters left: where less goes, the bits that say what goes take more bytes than it had
 MULTIPLE = 8  # of channels: onnxruntime's convolutions work on blocks of so many
 
 
@@ -190,14 +191,15 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _without_dead(module: nn.Module, ticket: Ticket, config: ExportConfig) -> Smaller | None:
-    """Return the module without its dead neurons, None where they stay: on request, where no input of a layer is
-    closed, where values are not taken apart by channel, and where torch cannot trace the network by itself.
+    """Return the module without its dead neurons, None where they stay: on request, where no layer has a closed input,
+    where torch cannot trace the network by itself, and where too little would go for what it takes to write down.
     """
-    sliceable = ticket.initialiser == "signed-constant" or not FORMS[config.weights].regenerates
-    if config.keep_structure or not sliceable or not has_closed_inputs(module):
+    if config.keep_structure or not has_closed_inputs(module):
         return None
     with contextlib.suppress(UnreachableError):
-        return without_dead(ticket, module, MULTIPLE)
+        smaller = without_dead(ticket, module, MULTIPLE)
+        if _parameters(smaller.module) <= _WORTH_IT * _parameters(module):
+            return smaller
     return None
 
 

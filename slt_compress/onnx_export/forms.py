@@ -109,13 +109,11 @@ class Form(ABC):
         default_opset: ONNX operator set; the lowest in forms that are for any runtime.
         exact: whether the graph computes what torch does up to rounding, so that all predictions must be the same. A
             form that is not exact needs images, to calibrate it and to measure the accuracy that it loses.
-        regenerates: whether nodes of the graph make the weights from the seed.
     """
 
     name: ClassVar[str]
     default_opset: ClassVar[int] = 20
     exact: ClassVar[bool] = True
-    regenerates: ClassVar[bool] = False
 
     def opset(self, requested: int | None) -> int:
         """Return the opset to export with. Raises UsageError if the form does not exist in the requested one."""
@@ -134,7 +132,6 @@ class Form(ABC):
 
 class Compact(Form):
     name = "compact"
-    regenerates = True
 
     def check(self, ticket: Ticket) -> None:
         _check_simple(self.name, ticket)
@@ -200,7 +197,6 @@ class Ternary8(Form):
 class Int8(Form):
     name = "int8"
     exact = False
-    regenerates = True
 
     def check(self, ticket: Ticket) -> None:
         _check_one_magnitude(self.name, ticket)
@@ -264,28 +260,27 @@ def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = Mappin
     """Return the weights of all layers: where `quantise.quantised` has put them, as int8; the others as they are."""
     ticket = source.ticket
     slices = Slices(ticket.seed)
-    uniform = ticket.initialiser != "signed-constant"
     parts = {}
     for layer in source.layers:
-        name, mask = layer.name, ticket.mask(layer.name)
-        kept = source.kept.get(name, {})
-        sliced = kept or not any(use.axis is None for use in layer.uses)
-        if name in places:
-            target, transposed = places[name]
-            straight = f"{target}/straight" if transposed else target
-            if sliced:
-                nodes, initializers = slices.int8_signs(straight, mask, kept, name)
+        name, mask, kept = layer.name, ticket.mask(layer.name), source.kept.get(layer.name, {})
+        target, transposed = places.get(name, (name, False))
+        straight = f"{target}/straight" if transposed else target
+        signed = ticket.initialiser == "signed-constant"
+        if signed and any(use.axis is not None for use in layer.uses):
+            scale = None if name in places else layer.scale
+            nodes, initializers = slices.signs(straight, mask, kept, name, scale)
+        else:  # what closed neurons alone would not need a mask for has one for its weights anyway
+            whole = f"{straight}/whole" if kept else straight
+            if name in places:
+                nodes, initializers = weight_functions.int8_signs(whole, mask, ticket.seed, name)
             else:
-                nodes, initializers = weight_functions.int8_signs(straight, mask, ticket.seed, name)
-            if transposed:
-                nodes.append(helper.make_node("Transpose", [straight], [target], perm=[1, 0]))
-            parts[target] = nodes, initializers
-        elif uniform:
-            parts[name] = weight_functions.uniform(name, mask, ticket.seed, name, layer.scale)
-        elif sliced:
-            parts[name] = slices.signs(name, mask, kept, name, layer.scale)
-        else:
-            parts[name] = weight_functions.signs(name, mask, ticket.seed, name, layer.scale)
+                values = weight_functions.signs if signed else weight_functions.uniform
+                nodes, initializers = values(whole, mask, ticket.seed, name, layer.scale)
+            more, bits = slices.taken(whole, straight, kept, layer.shape)
+            nodes, initializers = [*nodes, *more], [*initializers, *bits]
+        if transposed:
+            nodes.append(helper.make_node("Transpose", [straight], [target], perm=[1, 0]))
+        parts[target] = nodes, initializers
     return parts
 
 

@@ -5,16 +5,16 @@ does, and takes the slices that are left. Which these are is a bit for each slic
 share the bits. Dead neurons that stay, to fill tensors up to lengths that runtimes like, are closed by another such
 vector. Like the rest, all of this is folded while onnxruntime loads a file.
 
-Left out: other weights than signed constants, which keep their dead neurons.
+Weights that have gates of their own are regenerated as in a whole network, and `Slices.taken` cuts them.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from slt_compress.onnx_export.weight_functions import (
     MASK_ATTRIBUTES,
@@ -89,17 +89,13 @@ class Slices:
     seed: int
     known: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
-    def signs(self, name: str, mask: Mask, kept: Kept, tensor: str, scale: float) -> Part:
-        """Return what computes float32 `name`: ±scale, by the sign bits of what is left of the tensor, where the mask
-        is true, else 0. The mask has the shape of the whole tensor.
+    def signs(self, name: str, mask: Mask, kept: Kept, tensor: str, scale: float | None) -> Part:
+        """Return what computes `name`: the sign bits of what is left of the tensor, where the mask is true, else 0.
+
+        They are float32 of ±scale, or without a scale int8 of ±`INT8_MAGNITUDE`. The mask has the shape of the whole
+        tensor.
         """
-        return self._cut(name, "Signs", mask, kept, tensor, scale=scale)
-
-    def int8_signs(self, name: str, mask: Mask, kept: Kept, tensor: str) -> Part:
-        """Return what computes int8 `name`: as `signs` does, but with `INT8_MAGNITUDE` as the scale."""
-        return self._cut(name, "Int8", mask, kept, tensor)
-
-    def _cut(self, name: str, values: str, mask: Mask, kept: Kept, tensor: str, **scale: float) -> Part:
+        values = "Int8" if scale is None else "Signs"
         nodes: list[NodeProto] = []
         constants: list[TensorProto] = []
         left = mask
@@ -110,7 +106,7 @@ class Slices:
         attributes: dict[str, float | list[int]] = {
             "shape": list(mask.shape),
             **keys(self.seed, "signs", tensor),
-            **scale,
+            **({} if scale is None else {"scale": scale}),
         }
         axes = "".join(map(str, sorted(kept)))
         kind, end = "", suffix(mask.size)
@@ -127,6 +123,18 @@ class Slices:
                 inputs += [self._open(vectors[axis], axis, left.ndim, nodes, constants) for axis in opened]
                 kind = f"Open{''.join(map(str, opened))}"
         nodes.append(call(f"Sliced{axes}{kind}{values}{end}", [*inputs, TABLE], name, **attributes))
+        return nodes, constants
+
+    def taken(self, whole: str, name: str, kept: Kept, shape: Sequence[int]) -> Part:
+        """Return nodes that take what is left of the tensor `whole`, of this shape, as `name`; none if all is."""
+        nodes: list[NodeProto] = []
+        constants: list[TensorProto] = []
+        last = whole
+        for count, (axis, indices) in enumerate(sorted(kept.items()), 1):
+            left = self._left(indices, shape[axis], nodes, constants)
+            target = name if count == len(kept) else f"{name}/axis {axis}"
+            nodes.append(helper.make_node("Gather", [last, left], [target], axis=axis))
+            last = target
         return nodes, constants
 
     def _left(

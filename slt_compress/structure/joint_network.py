@@ -49,8 +49,7 @@ class JointNetwork(Gates):
         return JointRanking(self, density, layered=layered)
 
     def kinds(self) -> list[Kind]:
-        neurons, weights = self.neurons.searchable_count, self.network.searchable_count
-        return [Kind(0, self.first, neurons), Kind(self.first, self.weights.numel(), weights)]
+        return [*self.neurons.kinds(), Kind(self.first, self.weights.numel(), self.network.searchable_count)]
 
     def set_gate(self, gate: torch.Tensor) -> None:
         self._neuron_gate.copy_(gate[: self.first])
@@ -89,7 +88,7 @@ class JointRanking(Ranking):
     def __init__(self, gates: JointNetwork, density: float, *, layered: bool) -> None:
         self._joint = gates
         self._density = density
-        self._of_neurons = Ranking(gates.neurons, gates.neuron_density, layered=layered)
+        self._of_neurons = gates.neurons.ranking(gates.neuron_density, layered=layered)
         self._count = topk.kept_count(gates.size, density)
 
     def densities(self) -> list[float]:

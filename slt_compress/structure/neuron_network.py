@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from slt_compress.masking.flat_network import FlatNetwork
-from slt_compress.masking.gates import ALIGN, Gates, Slot, rows
+from slt_compress.masking.gates import ALIGN, Gates, Kind, Slot, rows
 from slt_compress.masking.ranking import Ranking
 from slt_compress.structure.neurons import NO_NEURON, Axis, Group, Structure
 
@@ -58,7 +58,10 @@ class NeuronNetwork(Gates):
         return self.network.has_branches
 
     def ranking(self, density: float, *, layered: bool) -> Ranking:
-        return Ranking(self, density, layered=layered)
+        return Ranking(self, density, layered=layered, between=True)
+
+    def kinds(self) -> list[Kind]:
+        return [Kind(0, self.weights.numel(), self.searchable_count, few=True)]
 
     def set_gate(self, gate: torch.Tensor) -> None:
         self.spread(gate, self.network.effective.fill_(1), reads=True)

@@ -300,7 +300,15 @@ def test_a_ticket_of_neurons_takes_little_more_than_its_bits(tmp_path: Path) -> 
     assert result.bytes < 30_000
 
 
-def test_values_without_signs_keep_their_structure(tmp_path: Path) -> None:
+def test_weights_of_other_distributions_are_cut_too(tmp_path: Path) -> None:
     ticket = make_ticket("lenet-300-100", 0.02, size=8, initialiser="uniform")
-    assert export(ticket.restore(), ticket, tmp_path / "t.onnx").removed_neurons is None
-    assert export(ticket.restore(), ticket, tmp_path / "t.onnx", ExportConfig("dense")).removed_neurons
+    result = export(ticket.restore(), ticket, tmp_path / "t.onnx")
+    assert result.removed_neurons
+    assert result.bit_identical_to_plain
+
+
+def test_where_little_would_go_nothing_does(tmp_path: Path) -> None:
+    ticket = make_neuron_ticket("lenet-300-100", 0.97, size=8)
+    result = export(ticket.restore(), ticket, tmp_path / "t.onnx")
+    assert result.removed_neurons is None
+    assert result.parameters == result.whole_parameters

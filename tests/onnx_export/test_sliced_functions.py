@@ -8,7 +8,7 @@ from onnx import TensorProto
 
 from slt_compress import prng
 from slt_compress.masking.codecs import shannon_bound
-from slt_compress.onnx_export import sliced_functions
+from slt_compress.onnx_export import sliced_functions, weight_functions
 from slt_compress.onnx_export.sliced_functions import Kept, Slices
 from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE, Mask
 from tests.support.graphs import run_part
@@ -51,9 +51,24 @@ def test_they_equal_slices_of_the_whole_tensor(tmp_path: Path, shape: tuple[int,
     found, left = run_part(Slices(SEED).signs("w", mask, kept, "w", scale), "w", whole.shape, tmp_path)
     assert np.array_equal(found, whole * np.float32(scale))
     assert left == []
-    part = Slices(SEED).int8_signs("w", mask, kept, "w")
+    part = Slices(SEED).signs("w", mask, kept, "w", None)
     bytes_found, left = run_part(part, "w", whole.shape, tmp_path, kind=TensorProto.INT8)
     assert np.array_equal(bytes_found, whole * INT8_MAGNITUDE)
+    assert left == []
+
+
+@pytest.mark.parametrize("axes", ["", "0", "1", "01"])
+def test_a_tensor_with_a_mask_of_its_own_is_cut_by_plain_nodes(tmp_path: Path, axes: str) -> None:
+    shape = (24, 10, 3, 3)
+    mask, kept = mask_of(shape, "weights"), kept_of(shape, axes)
+    name = "whole" if axes else "w"
+    whole = weight_functions.signs(name, mask, SEED, "w", 1.0)
+    cut = Slices(SEED).taken("whole", "w", kept, shape)
+    expected = np.where(mask, prng.signs(SEED, "w", mask.size).reshape(shape), 0).astype(np.float32)
+    for axis, indices in kept.items():
+        expected = expected.take(indices, axis)
+    found, left = run_part(([*whole[0], *cut[0]], [*whole[1], *cut[1]]), "w", expected.shape, tmp_path)
+    assert np.array_equal(found, expected)
     assert left == []
 
 
