@@ -13,6 +13,51 @@ from tests.support.families import Family
 ACTIVATIONS: list[Callable[[], nn.Module]] = [nn.ReLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.Identity]
 
 
+def _write_into_itself(x: torch.Tensor) -> torch.Tensor:
+    x = x * 1
+    x[:, 1:] = x[:, :-1].clone()
+    return x
+
+
+def _write_into_zeros(x: torch.Tensor) -> torch.Tensor:
+    found = torch.zeros_like(x)
+    found[:, ::2] = x[:, ::2]
+    return found
+
+
+def _write_through_a_view(x: torch.Tensor) -> torch.Tensor:
+    x = x * 1
+    x[:, :2].mul_(2)
+    return x
+
+
+ODD: list[Callable[[torch.Tensor], torch.Tensor]] = [  # of planes, and do not change the shape
+    _write_into_itself,
+    _write_into_zeros,
+    _write_through_a_view,
+    lambda x: x.flip(1) + x,
+    lambda x: x.roll(1, 1),
+    lambda x: x + torch.stack([x, x * 2], 1).sum(1),
+    lambda x: x * torch.cat([x[:, :2], torch.ones_like(x)[:, 2:]], 1),
+    lambda x: x.softmax(1),
+    lambda x: x.cumsum(1),
+    lambda x: x.sort(1)[0],
+    lambda x: x.amax((2, 3), keepdim=True) * x,
+    lambda x: x * (x.mean(1, keepdim=True) > 0),
+    lambda x: x - x.mean(1, keepdim=True),
+    lambda x: torch.maximum(x, x.transpose(2, 3)),
+    lambda x: F.normalize(x, dim=1),
+    lambda x: x @ x.transpose(2, 3),
+    lambda x: x.repeat(1, 2, 1, 1)[:, : x.shape[1]],
+    lambda x: x.repeat_interleave(2, 1)[:, ::2],
+    lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect")[:, :, 1:-1, 1:-1],
+    lambda x: F.layer_norm(x, x.shape[2:]),
+    lambda x: F.batch_norm(x, None, None, training=True),
+    lambda x: torch.where(x > 0, x, x.flip(3)),
+    lambda x: torch.fft.rfft2(x).abs()[..., :1] + x,
+]
+
+
 class Around(nn.Module):
     """What a function makes of an input and of layers."""
 
@@ -81,7 +126,8 @@ class Composer:
             "pool",
             "group",
         ]
-        kind = self.one_of(*kinds, "shuffle", "split", "nested", "slice", "transposed", "pad", "glu", "upsample")
+        kinds += ["shuffle", "split", "nested", "slice", "transposed", "pad", "glu", "upsample", "odd", "odd", "twice"]
+        kind = self.one_of(*kinds)
         act = self.one_of(*ACTIVATIONS)()
         width = self.one_of(4, 8, 12)
         if kind == "conv":
@@ -128,6 +174,11 @@ class Composer:
             return Around(
                 lambda x, down, up: x * up(down(x.mean((2, 3), keepdim=True)).relu()).sigmoid(), down, up
             ), channels
+        if kind == "odd":
+            return Around(self.one_of(*ODD)), channels
+        if kind == "twice":
+            layer = nn.Conv2d(channels, channels, 3, padding=1)
+            return Around(lambda x, layer: layer(F.relu(layer(x))), layer), channels
         if kind == "group":
             return nn.GroupNorm(channels // 2 if channels % 2 == 0 else 1, channels), channels
         if kind == "upsample":
