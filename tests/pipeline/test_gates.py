@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset
 
 from slt_compress.config import SearchConfig
 from slt_compress.errors import UnreachableError, UsageError
@@ -14,13 +16,16 @@ from slt_compress.masking.topk import kept_count
 from slt_compress.models.spec import ModelSpec
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.gates import Searched, _repeat, put_gates
-from slt_compress.pipeline.prepare import Prepared, prepare
+from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.prng import Freeze, SeedRecipe
 from slt_compress.structure.neuron_network import NeuronNetwork
 from slt_compress.structure.neurons import NO_NEURON
+from slt_compress.tasks.task import task_of
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.search import search
+from tests.support.families import Two
+from tests.support.own import build, digits
 
 NEURONS = SearchConfig(granularity="neuron", sparsity=0.5, max_steps=4, batch_size=64)
 METHODS = ("crbg", "edge-popup", "continuous-sparsification", "random")
@@ -115,6 +120,38 @@ def test_what_is_evaluated_is_what_is_restored_and_what_is_left(model: str) -> N
     assert parameters(smaller) < 0.7 * parameters(whole)
 
 
+def test_a_network_of_ones_own_loses_its_dead_neurons() -> None:
+    train, test = digits()
+    ticket = find_ticket(build, changed(max_steps=3), data=OwnData(train, test)).ticket
+    whole, smaller = ticket.apply_to(build()), ticket.apply_to(build(), compact=True)
+    with torch.no_grad():
+        assert torch.allclose(whole(test.tensors[0]), smaller(test.tensors[0]), atol=1e-4)
+    assert smaller.get_parameter("0.weight").shape == (50, 64)
+    assert smaller.get_parameter("2.weight").shape == (1,)  # PReLU
+    assert smaller.get_parameter("4.weight").shape == (50, 50)  # LayerNorm ties what this makes together
+    assert smaller.get_buffer("1.running_mean").shape == (50,)
+
+
+def test_token_ids_and_several_outputs_are_no_obstacle() -> None:
+    random = torch.Generator().manual_seed(0)
+    tokens, numbers = torch.randint(7, (200, 5), generator=random), torch.randn(200, 3, generator=random)
+
+    class Pairs(Dataset[Any]):
+        def __len__(self) -> int:
+            return 200
+
+        def __getitem__(self, index: int) -> Any:
+            return (tokens[index], numbers[index]), index % 4
+
+    task = task_of(lambda outputs, labels: cross_entropy(outputs[0], labels), lambda outputs, _: float(len(outputs[1])))
+    ticket = find_ticket(Two, changed(max_steps=2), data=OwnData(Pairs(), Pairs()), task=task).ticket
+    whole, smaller = ticket.apply_to(Two()), ticket.apply_to(Two(), compact=True)
+    with torch.no_grad():
+        for one, other in zip(whole(tokens, numbers), smaller(tokens, numbers), strict=True):
+            assert torch.allclose(one, other, atol=1e-4)
+    assert smaller.get_parameter("numbers.weight").shape == (4, 3)
+
+
 def test_a_scope_that_is_asked_for_is_taken() -> None:
     assert changed().chosen_options == {"scope": "layer"}
     assert changed(options={"scope": "global"}).chosen_options == {"scope": "global"}
@@ -130,11 +167,11 @@ def test_fixed_gates_have_no_meaning_for_neurons() -> None:
 
 
 def test_a_network_without_neurons_that_can_go_is_refused() -> None:
-    def build() -> nn.Module:
+    def tiny() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
-    with pytest.raises(UnreachableError, match=r"no neuron of .*build.* can go alone.*`granularity=weight` works$"):
-        find_ticket(build, NEURONS)
+    with pytest.raises(UnreachableError, match=r"no neuron of .*tiny.* can go alone.*`granularity=weight` works$"):
+        find_ticket(tiny, NEURONS)
 
 
 def test_neighbours_that_belong_to_one_neuron_share_a_gate() -> None:
