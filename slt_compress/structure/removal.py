@@ -97,10 +97,23 @@ def remove_dead(module: nn.Module, examples: Sequence[torch.Tensor], name: str, 
 
 def _dead(module: nn.Module, structure: Structure) -> npt.NDArray[np.bool_]:
     """Return which neurons nothing reads but what is zero or only makes dead neurons; one of each group stays."""
-    dead = np.zeros(structure.size, np.bool_)
     weights = {axis.tensor: module.get_parameter(axis.tensor).detach().numpy() != 0 for axis in structure.axes}
+    staying = np.zeros(structure.size, np.bool_)
+    while True:  # from the start for each group that would be left empty: what stays reads others
+        dead = _unread(weights, structure, staying)
+        empty = [group.first for group in structure.groups if dead[group.first : group.first + group.size].all()]
+        if not empty:
+            return dead
+        staying[empty] = True
+
+
+def _unread(
+    weights: Mapping[str, npt.NDArray[np.bool_]], structure: Structure, staying: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Return which neurons nothing reads but what only makes such neurons; those that are staying are none."""
+    dead = np.zeros(structure.size, np.bool_)
     while True:
-        read = np.zeros(structure.size + 1, np.bool_)
+        read = np.append(staying, True)
         for axis in structure.axes:
             if axis.reads:
                 alive = weights[axis.tensor]
@@ -109,14 +122,9 @@ def _dead(module: nn.Module, structure: Structure) -> npt.NDArray[np.bool_]:
                         alive = alive & ~_along(other, np.append(dead, False)[other.neurons], alive.ndim)
                 others = tuple(dim for dim in range(alive.ndim) if dim != axis.axis)
                 np.logical_or.at(read, axis.neurons, alive.any(others))
-        found = ~read[:-1]
-        for group in structure.groups:
-            part = found[group.first : group.first + group.size]
-            if part.all():
-                part[0] = False
-        if (found == dead).all():
+        if (~read[:-1] == dead).all():
             return dead
-        dead = found
+        dead = ~read[:-1]
 
 
 def _filled_up(dead: npt.NDArray[np.bool_], structure: Structure, multiple: int) -> npt.NDArray[np.bool_]:

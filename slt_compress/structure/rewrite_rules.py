@@ -48,7 +48,11 @@ def _convolution(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict
         if made is not None and len(made) % groups:
             raise rewriter.impossible(node)
     elif read is not None:
-        weight[1] = read[read < inputs]  # the same in each group
+        gone = np.setdiff1d(np.arange(rewriter.shape(args[0])[1]), read) % inputs
+        weight[1] = np.setdiff1d(np.arange(inputs), gone)  # the same in each group, of padding too
+        if groups > 1:
+            everywhere = (weight[1] + inputs * np.arange(groups)[:, None]).ravel()
+            args[0] = rewriter.fitted(args[0], {**rewriter.cuts[args[0]], 1: everywhere}, node)
     args[1] = rewriter.parameter(args[1], weight, node)
     rewriter.vectors(node, args, kwargs, [2], ["bias"], made)
     if len(args) > 6:

@@ -10,6 +10,7 @@ from slt_compress.masking.parameters import (
     BRANCH_START,
     CALM,
     EMBEDDING_STD,
+    density_of,
     embedding_names,
     freeze_ungated,
     gated_names,
@@ -123,6 +124,14 @@ def test_constants_are_scaled_up_only_where_no_batchnorm_follows() -> None:
     assert found["3.weight"].value == pytest.approx((2 / 8) ** 0.5 * 2)
     assert all(float(np.float32(scale.value)) == scale.value for scale in found.values())
     assert not any(scale.balanced for scale in found.values())  # no residual branch behind a LayerNorm
+
+
+def test_tensors_may_have_densities_of_their_own() -> None:
+    assert density_of("0.weight", 0.25) == density_of("0.weight", {"0.weight": 0.25, "2.weight": 1.0}) == 0.25
+    module = nn.Sequential(nn.Linear(50, 8), nn.ReLU(), nn.Linear(8, 4))
+    found = scales(module, "signed-constant", {"0.weight": 1.0, "2.weight": 0.25})
+    assert found["0.weight"] == scales(module, "signed-constant", 1.0)["0.weight"]
+    assert found["2.weight"] == scales(module, "signed-constant", 0.25)["2.weight"]
 
 
 class RootMeanSquareRMSNorm(nn.Module):

@@ -13,6 +13,9 @@ from slt_compress.masking.topk import (
     kept_count,
     layer_counts,
     random_mask,
+    scopes,
+    threshold,
+    thresholds,
 )
 from slt_compress.models.registry import build_model, resolve_model
 from slt_compress.prng import Freeze
@@ -164,3 +167,41 @@ def test_weights_that_happen_to_be_zero_are_searched_too() -> None:
     scores = torch.zeros_like(flat.weights)
     scores[5] = 1.0
     assert best_of_network(flat, scores, 0.001, generator())[5]
+
+
+@pytest.mark.parametrize("freeze", [Freeze(), Freeze(0.5, 0.2)])
+@pytest.mark.parametrize("layered", [False, True])
+def test_scopes_are_the_network_or_its_layers(freeze: Freeze, layered: bool) -> None:
+    flat = network(freeze)
+    found = scopes(flat, 0.4, layered=layered)
+    assert sum(scope.searchable for scope in found) == flat.searchable_count
+    counts = layer_counts(flat, 0.4) if layered else [count_to_open(flat, 0.4)]
+    assert [scope.count for scope in found] == counts
+    places = [(slot.offset, slot.offset + slot.size) for slot in flat.slots]
+    assert [(scope.start, scope.end) for scope in found] == (places if layered else [(0, flat.weights.numel())])
+    assert [scope.density for scope in found] == [scope.count / scope.searchable for scope in found]
+
+
+@pytest.mark.parametrize("layered", [False, True])
+def test_on_the_way_a_scope_goes_from_a_share_to_its_count(layered: bool) -> None:
+    for scope in scopes(network(), 0.1, layered=layered):
+        assert scope.on_the_way(0.5, 1.0) == scope.count
+        assert scope.on_the_way(0.5, 0.0) == round(0.5 * scope.searchable)
+        assert scope.on_the_way(0.0, 0.0) == 1
+        between = [scope.on_the_way(0.5, step / 10) for step in range(11)]
+        assert between == sorted(between, reverse=True)
+    assert topk.Scope(0, 0, 0, 0).on_the_way(0.5, 0.5) == topk.Scope(0, 0, 0, 0).density == 0
+
+
+@pytest.mark.parametrize("layered", [False, True])
+def test_thresholds_are_reached_by_exactly_so_many_gates_of_each_scope(layered: bool) -> None:
+    flat = network()
+    scores = torch.randn(flat.weights.shape, generator=generator(1)).masked_fill_(~flat.searchable, -torch.inf)
+    ranked = scopes(flat, 0.3, layered=layered)
+    counts = [scope.count // 2 for scope in ranked]
+    found = thresholds(scores, ranked, counts)
+    assert found.shape == (scores.shape if layered else ())
+    reached = scores >= found
+    for scope, count in zip(ranked, counts, strict=True):
+        assert int(reached[scope.start : scope.end].sum()) == count
+        assert found.expand_as(scores)[scope.start] == threshold(scores[scope.start : scope.end], count)

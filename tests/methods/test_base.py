@@ -1,16 +1,21 @@
 """What methods inherit: exact masks that do not depend on ties, the state of a checkpoint, and the ramp."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
-from slt_compress.masking.topk import kept_count
-from slt_compress.methods.base import Method, ramp
+from slt_compress.masking.gates import Gates
+from slt_compress.masking.topk import kept_count, scopes
+from slt_compress.methods import registry
+from slt_compress.methods.base import GLOBAL, LAYER, Method, ramp
 from slt_compress.prng import Freeze
 from tests.support.digits import lenet
+from tests.support.families import FAMILIES
 from tests.support.gates import make_target
+from tests.support.neurons import neuron_network
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class RankingSettings:
 class Ranking(Method):
     """The least that a method must bring along: every gate is open, and noise ranks the weights."""
 
-    Settings = RankingSettings
+    Settings: ClassVar[type] = RankingSettings
 
     def __init__(self, density: float, freeze: Freeze = Freeze(), seed: int = 0) -> None:
         super().__init__(lenet(density, freeze=freeze), make_target(density, 10, seed), RankingSettings())
@@ -98,6 +103,80 @@ def test_noise_is_standard_normal_one_number_a_weight_and_from_the_generator_of_
 
 def test_settings_are_told_field_by_field() -> None:
     assert Ranking(0.3).settings() == {"learning_rate": 0.1, "spread": 2.0}
+
+
+@dataclass(frozen=True)
+class ScopedSettings:
+    learning_rate: float = 0.1
+    spread: float = 2.0
+    scope: str = GLOBAL
+
+
+class Scoped(Ranking):
+    Settings = ScopedSettings
+    ADDED: ClassVar = {"scope": GLOBAL}
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(0.3)
+        self._settings = ScopedSettings(scope=scope)
+
+
+def test_settings_that_were_added_are_told_where_they_differ() -> None:
+    plain = {"learning_rate": 0.1, "spread": 2.0}
+    assert Scoped(GLOBAL).settings() == plain
+    assert Scoped(LAYER).settings() == {**plain, "scope": LAYER}
+
+
+def test_the_mask_is_of_the_scope() -> None:
+    for scope in (GLOBAL, LAYER):
+        method = Scoped(scope)
+        with torch.no_grad():
+            method.parameter[: method._network.slots[0].size] += 10  # all of the first layer is best
+        counts = [int(part.sum()) for part in method._network.split(method.mask())]
+        wanted = [kept_count(slot.size, 0.3) for slot in method._network.slots]
+        assert (counts == wanted) == (scope == LAYER)
+
+
+@pytest.mark.parametrize("neurons", [False, True])
+@pytest.mark.parametrize("density", [0.1, 0.5])
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [(name, recipe) for name, entry in registry.METHODS.items() if entry.optimises for recipe in entry.recipes],
+)
+def test_every_method_ends_with_the_target_count_in_every_layer(
+    name: str, recipe: str, density: float, neurons: bool
+) -> None:
+    """And goes on, from what it has saved, as if nothing had happened."""
+
+    def make() -> tuple[Gates, Method]:
+        network = neuron_network(FAMILIES["resnet"].module(), "resnet", density) if neurons else lenet(density)
+        return network, registry.make(name, network, make_target(density, 6), recipe=recipe, options={"scope": LAYER})
+
+    def walk(network: Gates, method: Method, first: int, last: int) -> None:
+        for step in range(first, last):
+            network.set_gate(method.gate(step))
+            generator = torch.Generator().manual_seed(step)
+            network.grad.copy_(torch.randn(network.grad.shape, generator=generator).mul_(network.weights != 0))
+            method.backward(step)
+            with torch.no_grad():
+                method.parameter.sub_(0.01 * network.grad)
+
+    network, method = make()
+    walk(network, method, 0, 3)
+    state = {key: value.clone() for key, value in method.state_dict().items()}
+    drawn = method._target.generator.get_state()
+    walk(network, method, 3, 6)
+    mask = method.mask()
+    assert [int(part.sum()) for part in network.split(mask)] == [kept_count(s.size, density) for s in network.slots]
+    assert [scope.count for scope in scopes(network, density, layered=True)] == [
+        int(part.sum()) for part in network.split(mask)
+    ]
+    again, other = make()
+    other.load_state_dict(state)
+    other._target.generator.set_state(drawn)
+    walk(again, other, 3, 6)
+    assert torch.equal(other.parameter, method.parameter)
+    assert torch.equal(other.mask(), mask)
 
 
 def test_by_default_adam_moves_the_parameter_alone() -> None:

@@ -94,6 +94,39 @@ def test_what_only_makes_dead_neurons_is_dead() -> None:
     assert remove_dead(module, family.inputs(), "mlp").removed == 7
 
 
+class Loop(nn.Module):
+    """A sum, and a branch that reads it and adds to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.there, self.back, self.last = (nn.Linear(*size) for size in ((6, 4), (4, 2), (2, 4), (4, 3)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.one(x)
+        out: torch.Tensor = self.last(x + self.back(self.there(x).relu()))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "removed"),
+    [
+        ([[0, 0, 0, 1], [0, 0, 0, 1]], [[1, 1], [1, 1], [1, 1], [0, 0]], 2),
+        ([[0, 1, 1, 1], [0, 0, 0, 0]], [[0, 0], [0, 1], [0, 1], [0, 1]], 0),
+    ],
+)
+def test_what_stays_of_an_empty_group_may_keep_others_alive(
+    there: list[list[int]], back: list[list[int]], removed: int
+) -> None:
+    """Nothing reads the sum but the branch, which reads some of it and adds to others."""
+    family = Family(Loop, ((6,),))
+    module = family.module()
+    for name, pattern in (("last", [0]), ("there", there), ("back", back)):
+        module.get_parameter(f"{name}.weight").data.mul_(torch.tensor(pattern))
+    smaller = remove_dead(module, family.inputs(), "it")
+    assert difference(outputs(module, family.inputs(3)), outputs(smaller.module, family.inputs(3))) < 1e-6
+    assert smaller.removed == removed
+
+
 @pytest.mark.parametrize("multiple", [2, 4, 8])
 def test_a_multiple_is_left_where_dead_neurons_can_fill_it_up(multiple: int) -> None:
     family = Family(lambda: nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 17), nn.ReLU(), nn.Linear(17, 3)))

@@ -147,6 +147,19 @@ def test_layers(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     check(Family(build, (shape,)))
 
 
+def test_padding_goes_with_the_channels_of_other_groups() -> None:
+    """The first channel of one group is padding, that of the other is not."""
+    check(
+        Family(
+            lambda: nn.Sequential(
+                *(nn.Conv2d(3, 8, 3), nn.ZeroPad3d((0, 0, 0, 0, 1, 1)), nn.Conv2d(10, 12, 3, groups=2)),
+                *(nn.ReLU(), nn.Conv2d(12, 2, 1)),
+            ),
+            ((3, 8, 8),),
+        )
+    )
+
+
 class HeadsInTheBatch(nn.Module):
     """Attention with the heads beside the examples, as in older code."""
 

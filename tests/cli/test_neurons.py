@@ -1,0 +1,46 @@
+"""`search --granularity neuron`: its ticket is read by every command, and what cannot be searched is said in a line."""
+
+from pathlib import Path
+
+import torch
+
+from slt_compress import Ticket
+from tests.support.commands import document, refused
+from tests.support.process import Run
+
+SEARCH = ("search", "lenet-5", "--granularity", "neuron", "--sparsity", 0.5, "--max-steps", 5, "--json")
+
+
+def test_neurons_are_searched_and_their_ticket_is_read(invoke: Run, tmp_path: Path) -> None:
+    found = document(invoke(*SEARCH, "--output", "t.safetensors"))
+    assert found["bytes"] == (tmp_path / "t.safetensors").stat().st_size
+    assert document(invoke("evaluate", "t.safetensors", "--json"))["accuracy"] == found["accuracy"]
+    assert document(invoke("verify", "t.safetensors", "--json"))["verified"]
+    shown = document(invoke("inspect", "t.safetensors", "--json"))
+    assert shown["sparsity"] == found["sparsity"] > 0.5  # of the weights between two halves, three quarters
+    ticket = Ticket.load(tmp_path / "t.safetensors")
+    assert ticket.version == 2
+    whole, smaller = ticket.restore(), ticket.restore(compact=True)
+    images = torch.randn(5, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(whole(images), smaller(images), atol=1e-5)
+    shapes = [parameter.shape for parameter in smaller.parameters() if parameter.ndim > 1]
+    assert shapes == [(3, 1, 5, 5), (8, 3, 5, 5), (60, 8), (42, 60), (10, 42)]
+    assert found["mask_bytes"] < 100  # 113 of 226 gates
+
+
+def test_a_search_of_neurons_says_what_it_searches(invoke: Run) -> None:
+    assert "226 neurons in 4 groups" in invoke(*SEARCH[:-1]).stderr
+
+
+def test_fixed_gates_are_refused(invoke: Run, tmp_path: Path) -> None:
+    words = "--freeze-ratio fixes gates of weights; it has no meaning for --granularity neuron"
+    refused(invoke(*SEARCH, "--freeze-ratio", 0.5), 2, words, tmp_path)
+
+
+def test_a_network_without_neurons_is_refused(invoke: Run, tmp_path: Path) -> None:
+    text = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    (tmp_path / "net.py").write_text(text)
+    done = invoke("search", "net.py:build", "--granularity", "neuron", "--max-steps", 5)
+    refused(done, 1, "no neuron of net:build can go alone", tmp_path)
+    assert "--granularity weight works" in done.stderr
