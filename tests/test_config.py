@@ -60,7 +60,14 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
         ),
         ({"recipe": "fast"}, "`method` crbg has no `recipe` 'fast', it has default, paper"),
         ({"method": "random", "recipe": "paper"}, "`method` random has no `recipe` 'paper', it has its default alone"),
-        ({"options": {"scope": "layer"}}, "`scope` has no meaning for `method` crbg: it is an option of edge-popup"),
+        (
+            {"method": "random", "options": {"scope": "layer"}},
+            "`scope` has no meaning for `method` random: it is an option of crbg, edge-popup, continuous-sparsification",
+        ),
+        ({"neuron_sparsity": 0.5}, "`neuron_sparsity` is for `granularity=neuron,weight`"),
+        ({"granularity": "neuron,weight", "neuron_sparsity": 1.0}, "`neuron_sparsity` must be at least 0 and below 1"),
+        ({"granularity": "neuron", "freeze": Freeze(0.5, 0.1)}, "`freeze_ratio` is for gates of weights alone"),
+        ({"granularity": "head"}, "`granularity` must be one of weight, neuron, neuron,weight, got 'head'"),
         ({"model_arguments": {"depth": 0}}, "the model's depth must be a whole number from 1 to 256, found 0"),
         (
             {"model_arguments": {"drop_rate": 1}},
@@ -152,6 +159,7 @@ def test_choices_are_those_of_the_command_line_and_of_the_tables_they_stand_for(
         "precision": get_args(options.PrecisionName),
         "codec": get_args(search.CodecName),
         "statistics": get_args(search.StatisticsName),
+        "granularity": get_args(options.GranularityName),
     } == CHOICES
     assert CHOICES["initialiser"] == tuple(INITIALISERS)
     assert CHOICES["codec"] == ("auto", *CODECS)

@@ -55,6 +55,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--methods": "crbg,edge-popup:layer:paper",
         "--sparsities": "0.9,0.25",
         "--seeds": 2,
+        "--granularity": "weight",
         "--freeze-ratio": 0.5,
         "--lock-ratio": 0.25,
         "--init": "uniform",
@@ -73,6 +74,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--dense",
         "--dense-lr",
         "--epochs",
+        "--neuron-sparsity",
         "--json",
         "--quiet",
     }

@@ -34,7 +34,7 @@ def test_a_search_of_neurons_says_what_it_searches(invoke: Run) -> None:
 
 
 def test_fixed_gates_are_refused(invoke: Run, tmp_path: Path) -> None:
-    words = "--freeze-ratio fixes gates of weights; it has no meaning for --granularity neuron"
+    words = "--freeze-ratio is for gates of weights alone, not for --granularity neuron"
     refused(invoke(*SEARCH, "--freeze-ratio", 0.5), 2, words, tmp_path)
 
 
@@ -44,3 +44,34 @@ def test_a_network_without_neurons_is_refused(invoke: Run, tmp_path: Path) -> No
     done = invoke("search", "net.py:build", "--granularity", "neuron", "--max-steps", 5)
     refused(done, 1, "no neuron of net:build can go alone", tmp_path)
     assert "--granularity weight works" in done.stderr
+
+
+def test_neurons_and_weights_are_searched_at_once(invoke: Run, tmp_path: Path) -> None:
+    gates = ("--granularity", "neuron,weight", "--neuron-sparsity", 0.5, "--sparsity", 0.9)
+    found = document(invoke("search", "lenet-5", *gates, "--max-steps", 5, "--json"))
+    assert found["artifact"] == "lenet-5-digits-neuron-weight-0.5-0.9-0.safetensors"
+    assert abs(found["sparsity"] - 0.9) < 1e-3
+    assert abs(found["neuron_sparsity"] - 0.5) < 0.02
+    assert document(invoke("evaluate", found["artifact"], "--json"))["accuracy"] == found["accuracy"]
+    exported = document(invoke("export", found["artifact"], "--output", "t.onnx", "--json"))
+    assert exported["removed_neurons"] > 0.3 * exported["neurons"]
+    assert exported["parameters_after"] < 0.5 * exported["parameters_before"]
+    assert document(invoke("evaluate", "t.onnx", "--json"))["accuracy"] == found["accuracy"]
+    assert "removed" in invoke("export", found["artifact"], "--output", "u.onnx").stdout
+
+
+def test_more_neurons_than_weights_can_be_left_is_refused(invoke: Run, tmp_path: Path) -> None:
+    gates = ("--granularity", "neuron,weight", "--neuron-sparsity", 0.9, "--sparsity", 0.1)
+    done = invoke("search", "lenet-5", *gates, "--max-steps", 5, "--json", "--output", "t.safetensors")
+    assert done.returncode == 1
+    assert "sparsity 0.1 cannot be reached: removing the neurons alone makes it" in done.stderr
+    assert not (tmp_path / "t.safetensors").exists()
+
+
+def test_a_search_of_both_goes_on_from_its_checkpoint(invoke: Run, tmp_path: Path) -> None:
+    words = ("search", "lenet-5", "--granularity", "neuron,weight", "--max-steps", 8, "--json")
+    whole = document(invoke(*words, "--output", "whole.safetensors"))
+    stopped = ("--checkpoint-every", 4, "--output", "t.safetensors")
+    document(invoke(*words, *stopped))
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "t.safetensors").read_bytes()
+    assert whole["accuracy"] == document(invoke("evaluate", "t.safetensors", "--json"))["accuracy"]

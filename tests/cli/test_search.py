@@ -31,7 +31,16 @@ from tests.support.process import Run, run_here
 
 SEARCH_KEYS = {
     *("artifact", "model", "dataset", "method", "seed", "sparsity", "accuracy", "validation_accuracy", "loss"),
-    *("bytes", "mask_bytes", "mask_bound_bytes", "dense_bytes", "epochs", "seconds", "images_per_second"),
+    *(
+        "neuron_sparsity",
+        "bytes",
+        "mask_bytes",
+        "mask_bound_bytes",
+        "dense_bytes",
+        "epochs",
+        "seconds",
+        "images_per_second",
+    ),
 }
 
 
@@ -102,6 +111,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--recipe": "paper",
         "--scope": "global",
         "--sparsity": 0.75,
+        "--granularity": "weight",
         "--freeze-ratio": 0.5,
         "--lock-ratio": 0.25,
         "--init": "uniform",
@@ -119,7 +129,8 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--log": "log.jsonl",
         "--tensorboard": "board",
     }
-    assert set(options("search")) == {*chosen, "--epochs", "--resume", "--skip-unreadable", "--json", "--quiet"}
+    others = {"--epochs", "--neuron-sparsity", "--resume", "--skip-unreadable", "--json", "--quiet"}
+    assert set(options("search")) == {*chosen, *others}
     flags = [word for pair in chosen.items() for word in pair]
     refused(
         invoke("search", "lenet-5", *flags, "--resume", "--skip-unreadable", "--quiet", "--json"),
@@ -175,7 +186,11 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         (("lenet-5", "--lr", "-1"), 2, "--lr must be a positive number"),
         (("lenet-5", "--seed", "-1"), 2, "--seed"),
         (("lenet-5", "--method", "magic"), 2, "magic"),
-        (("lenet-5", "--scope", "layer"), 2, "--scope has no meaning for --method crbg: it is an option of edge-popup"),
+        (
+            ("lenet-5", "--method", "random", "--scope", "layer"),
+            2,
+            "--scope has no meaning for --method random: it is an option of crbg, edge-popup, continuous-sparsification",
+        ),
         (("lenet-5", "--method", "random", "--lr", "1"), 2, "--lr has no meaning for --method random"),
         (("lenet-5", "--freeze-ratio", "1"), 2, "--freeze-ratio must be at least 0 and below 1, got 1"),
         (("lenet-5", "--freeze-ratio", "nan"), 2, "got nan"),

@@ -56,9 +56,9 @@ def test_options_of_a_method_reach_its_config() -> None:
         Plan.parse(MODEL, CONFIG, methods=methods, sparsities="0.9", seeds=1, dense=False)
     with pytest.raises(
         UsageError,
-        match=r"^'crbg:global' in `methods`: scope has no meaning for method crbg: it is an",
+        match=r"^'random:global' in `methods`: scope has no meaning for method random: it is an",
     ):
-        Contender.parse("crbg:global")
+        Contender.parse("random:global")
     with pytest.raises(
         UsageError,
         match=r"^'random:paper' in `methods`: method random has no recipe 'paper', it has its",

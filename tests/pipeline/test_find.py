@@ -326,14 +326,14 @@ def test_a_search_without_checkpoints_is_not_lost_after_its_last_step(
 def test_an_interrupt_while_a_ticket_is_packed_carries_it(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = find_ticket(LENET, SearchConfig(max_steps=3)).ticket
     calls = itertools.count()
-    pack = Ticket.pack
+    assemble = Ticket.assemble
 
     def interrupt(*arguments: Any, **options: Any) -> Ticket:
         if next(calls) == 1:  # the first is made before the search, to see whether a ticket can hold the network
             raise KeyboardInterrupt
-        return pack(*arguments, **options)
+        return assemble(*arguments, **options)
 
-    monkeypatch.setattr(Ticket, "pack", interrupt)
+    monkeypatch.setattr(Ticket, "assemble", interrupt)
     with pytest.raises(UnmeasuredInterrupt) as caught:
         find_ticket(LENET, SearchConfig(max_steps=3))
     kept = caught.value.ticket
