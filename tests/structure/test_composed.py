@@ -8,7 +8,7 @@ from slt_compress.structure.removal import remove_dead
 from tests.support.composed import composed
 from tests.support.neurons import close, difference, outputs, some_of_each
 
-COUNT = 24
+COUNT = 16
 
 
 @pytest.mark.parametrize("seed", range(COUNT))

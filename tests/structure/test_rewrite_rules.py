@@ -16,7 +16,7 @@ from tests.support.neurons import chain, close, difference, outputs, some_of_eac
 Middle = Callable[..., torch.Tensor]
 
 
-def check(family: Family, *, stays: bool = False, shares: tuple[float, ...] = (0.3, 0.8)) -> None:
+def check(family: Family, *, stays: bool = False, shares: tuple[float, ...] = (0.5,)) -> None:
     """Check that outputs are the same, and that all dead neurons have gone, or that all stay."""
     structure = find_neurons(family.module(), family.inputs(), "it")
     for seed, share in enumerate(shares):

@@ -232,7 +232,18 @@ def _vit() -> nn.Module:
 
 def _swin() -> nn.Module:
     sizes: dict[str, Any] = {"img_size": 16, "patch_size": 2, "window_size": 4}
-    net: nn.Module = timm.models.SwinTransformer(**sizes, embed_dim=12, depths=(2, 1), num_heads=(3, 4), num_classes=4)
+    net: nn.Module = timm.models.SwinTransformer(**sizes, embed_dim=12, depths=(2,), num_heads=(3,), num_classes=4)
+    return net
+
+
+def _timm_vit() -> nn.Module:
+    sizes: dict[str, Any] = {"img_size": 16, "patch_size": 8, "embed_dim": 12, "depth": 2, "num_heads": 3}
+    net: nn.Module = timm.models.VisionTransformer(**sizes, num_classes=4)
+    return net
+
+
+def _convnext() -> nn.Module:
+    net: nn.Module = timm.models.ConvNeXt(3, 4, depths=(1, 1, 1, 1), dims=(8, 8, 12, 12), patch_size=2)
     return net
 
 
@@ -253,10 +264,10 @@ FAMILIES: dict[str, Family] = {
     "excitation": Family(Excitation),
     "shufflenet": Family(_shufflenet, ((3, 32, 32),)),
     "unet": Family(UNet),
-    "vit": Family(functools.partial(_named, "test_vit")),
+    "vit": Family(_timm_vit),
     "torchvision vit": Family(_vit),
     "swin": Family(_swin),
-    "convnext": Family(functools.partial(_named, "test_convnext")),
+    "convnext": Family(_convnext, ((3, 32, 32),)),
     "mixer": Family(_mixer),
     "matmul": Family(functools.partial(Attention, "matmul"), ((5, 6),)),
     "einsum": Family(functools.partial(Attention, "einsum"), ((5, 6),)),
