@@ -62,11 +62,21 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
         ({"method": "random", "recipe": "paper"}, "`method` random has no `recipe` 'paper', it has its default alone"),
         (
             {"method": "random", "options": {"scope": "layer"}},
-            "`scope` has no meaning for `method` random: it is an option of crbg, edge-popup, continuous-sparsification",
+            "`scope` has no meaning for `method` random: it is an option of crbg, edge-popup, "
+            "continuous-sparsification",
         ),
-        ({"neuron_sparsity": 0.5}, "`neuron_sparsity` is for `granularity=neuron,weight`"),
-        ({"granularity": "neuron,weight", "neuron_sparsity": 1.0}, "`neuron_sparsity` must be at least 0 and below 1"),
-        ({"granularity": "neuron", "freeze": Freeze(0.5, 0.1)}, "`freeze_ratio` is for gates of weights alone"),
+        (
+            {"neuron_sparsity": 0.5},
+            "`neuron_sparsity` is for `granularity=neuron,weight`; with `granularity=neuron`, `sparsity` is of neurons",
+        ),
+        (
+            {"granularity": "neuron,weight", "neuron_sparsity": 1.0},
+            "`neuron_sparsity` must be at least 0 and below 1, got 1",
+        ),
+        (
+            {"granularity": "neuron", "freeze": Freeze(0.5, 0.1)},
+            "`freeze_ratio` is for gates of weights alone, not for `granularity=neuron`",
+        ),
         ({"granularity": "head"}, "`granularity` must be one of weight, neuron, neuron,weight, got 'head'"),
         ({"model_arguments": {"depth": 0}}, "the model's depth must be a whole number from 1 to 256, found 0"),
         (

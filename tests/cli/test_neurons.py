@@ -46,7 +46,7 @@ def test_a_network_without_neurons_is_refused(invoke: Run, tmp_path: Path) -> No
     assert "--granularity weight works" in done.stderr
 
 
-def test_neurons_and_weights_are_searched_at_once(invoke: Run, tmp_path: Path) -> None:
+def test_neurons_and_weights_are_searched_at_once(invoke: Run) -> None:
     gates = ("--granularity", "neuron,weight", "--neuron-sparsity", 0.5, "--sparsity", 0.9)
     found = document(invoke("search", "lenet-5", *gates, "--max-steps", 5, "--json"))
     assert found["artifact"] == "lenet-5-digits-neuron-weight-0.5-0.9-0.safetensors"

@@ -18,7 +18,7 @@ from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.gates import Searched, _repeat, put_gates
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.prng import Freeze, SeedRecipe
-from slt_compress.structure.neuron_network import NeuronNetwork
+from slt_compress.structure.neuron_network import NeuronNetwork, slot_name
 from slt_compress.structure.neurons import NO_NEURON
 from slt_compress.tasks.task import task_of
 from slt_compress.ticket.ticket import Ticket
@@ -67,9 +67,9 @@ def test_a_ticket_closes_the_neurons_that_were_found(model: str) -> None:
     assert found.structure is not None
     masks = search(found.gates, prepared.run, NEURONS).masks
     for group in found.structure.groups:
-        assert int(masks[group.name].sum()) == kept_count(group.size, 0.5)
+        assert int(masks[slot_name(group)].sum()) == kept_count(group.size, 0.5)
     layers = {layer.name: layer for layer in found.layers(masks)}
-    opened = np.append(np.concatenate([masks[group.name].numpy() for group in found.structure.groups]), True)
+    opened = np.append(np.concatenate([masks[slot_name(group)].numpy() for group in found.structure.groups]), True)
     for slot in found.network.slots:
         expected = np.ones(slot.shape, np.bool_)
         for axis in found.structure.axes:
@@ -162,7 +162,7 @@ def test_a_scope_that_is_asked_for_is_taken() -> None:
 
 
 def test_fixed_gates_have_no_meaning_for_neurons() -> None:
-    with pytest.raises(UsageError, match="`freeze_ratio` fixes gates of weights; it has no meaning for `granularity="):
+    with pytest.raises(UsageError, match="`freeze_ratio` is for gates of weights alone, not for `granularity=neuron`"):
         changed(freeze=Freeze(0.5, 0.1))
 
 
