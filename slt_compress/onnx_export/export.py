@@ -19,14 +19,14 @@ from torch import nn
 from slt_compress.data.batches import Feed, as_given
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
-from slt_compress.errors import UnreachableError, UsageError
+from slt_compress.errors import UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
 from slt_compress.onnx_export.forms import FORMS, Source
 from slt_compress.onnx_export.trace import generated_names, prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
-from slt_compress.structure.removal import Smaller, has_closed_inputs
+from slt_compress.structure.removal import Smaller, has_closed_slices
 from slt_compress.tasks.task import CLASSIFY, Task
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.restore import without_dead
@@ -191,12 +191,13 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _without_dead(module: nn.Module, ticket: Ticket, config: ExportConfig) -> Smaller | None:
-    """Return the module without its dead neurons, None where they stay: on request, where no layer has a closed input,
-    where torch cannot trace the network by itself, and where too little would go for what it takes to write down.
+    """Return the module without its dead neurons, None where they stay: on request, where no layer has a closed input
+    or output, where torch cannot trace the network by itself or a smaller one computes something else, and where too
+    little would go for what it takes to write down.
     """
-    if config.keep_structure or not has_closed_inputs(module):
+    if config.keep_structure or not has_closed_slices(module):
         return None
-    with contextlib.suppress(UnreachableError):
+    with contextlib.suppress(UnreachableError, VerificationError):
         smaller = without_dead(ticket, module, MULTIPLE)
         if _parameters(smaller.module) <= _WORTH_IT * _parameters(module):
             return smaller

@@ -1,8 +1,10 @@
 """Removal: the same network without its dead neurons, so that tensors, memory and work shrink.
 
-A neuron is dead if all that reads it is zero, or only makes neurons that are dead. The graph of the network is
-rewritten: tensors lose the slices of dead neurons, and what names a size is told the new one. A dead neuron stays where
-what is left would be no rectangle, as of half the channels before a shuffle: it does no harm.
+A neuron is dead if all that reads it is zero, or only makes neurons that are dead. It is dead, too, if all that makes
+it is zero or reads dead neurons, and it is zero itself: then it is the same whatever comes in, and a look at a few
+examples is enough. The graph of the network is rewritten: tensors lose the slices of dead neurons, and what names a
+size is told the new one. A dead neuron stays where what is left would be no rectangle, as of half the channels before a
+shuffle: it does no harm.
 """
 
 import math
@@ -17,7 +19,8 @@ from torch import fx, nn
 
 from slt_compress.errors import VerificationError
 from slt_compress.masking.parameters import gated_names
-from slt_compress.structure.flow import Tracer
+from slt_compress.structure import operators
+from slt_compress.structure.flow import Flow, Tracer
 from slt_compress.structure.neurons import Axis, Structure, number
 from slt_compress.structure.rewrite import ImpossibleError, Rewriter
 from slt_compress.structure.trace import trace
@@ -44,18 +47,17 @@ class Smaller:
     removed: int = 0
 
 
-def has_closed_inputs(module: nn.Module) -> bool:
-    """Return whether some gated tensor reads nothing of one of its inputs, as all that read a dead neuron do.
+def has_closed_slices(module: nn.Module) -> bool:
+    """Return whether some gated tensor reads nothing of one of its inputs, or makes nothing of one of its outputs.
 
     Where none does, no neuron is dead, and the network need not be traced to know it.
     """
     for name in gated_names(module):
         open_weights = module.get_parameter(name).detach().numpy() != 0
-        layer = module.get_submodule(name.rpartition(".")[0])
-        inputs = 0 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 1
-        others = tuple(dim for dim in range(open_weights.ndim) if dim != inputs)
-        if not open_weights.any(others).all():
-            return True
+        for axis in (0, 1):
+            others = tuple(dim for dim in range(open_weights.ndim) if dim != axis)
+            if not open_weights.any(others).all():
+                return True
     return False
 
 
@@ -77,9 +79,12 @@ def remove_dead(module: nn.Module, examples: Sequence[torch.Tensor], name: str, 
     with torch.no_grad():
         tracer.run(*(example[:1] for example in examples))
     structure, numbers = number(tracer, list(gated.values()))
-    dead = _filled_up(_dead(module, structure), structure, multiple)
-    labels = np.array(sorted(numbers, key=numbers.__getitem__), np.int64)
     probes = [_probe(example) for example in examples]
+    listener = _Listener(graph, tracer, numbers)
+    with torch.no_grad():
+        listener.run(*probes)
+    dead = _filled_up(_dead(module, structure, ~listener.heard), structure, multiple)
+    labels = np.array(sorted(numbers, key=numbers.__getitem__), np.int64)
     while True:
         if not dead.any():
             return Smaller(module, {}, structure.size, 0)
@@ -95,36 +100,70 @@ def remove_dead(module: nn.Module, examples: Sequence[torch.Tensor], name: str, 
         return Smaller(cut, rewriter.kept, structure.size, int(dead.sum()))
 
 
-def _dead(module: nn.Module, structure: Structure) -> npt.NDArray[np.bool_]:
-    """Return which neurons nothing reads but what is zero or only makes dead neurons; one of each group stays."""
+class _Listener(fx.Interpreter):
+    """Runs a graph, and notes which neurons are not zero where they are read.
+
+    Attributes:
+        heard: bool (neurons,).
+    """
+
+    def __init__(self, graph: fx.GraphModule, tracer: Tracer, numbers: Mapping[int, int]) -> None:
+        super().__init__(graph)
+        self.heard = np.zeros(len(numbers), np.bool_)
+        self._tracer = tracer
+        self._numbers = numbers
+
+    def run_node(self, n: fx.Node) -> Any:
+        name = operators.name_of(n.target) if n.op == "call_function" else ""
+        source = n.args[0] if n.args else None
+        flow = self._tracer.flows.get(source) if isinstance(source, fx.Node) else None
+        if isinstance(flow, Flow) and (name == "linear" or name.startswith("conv")):
+            values: torch.Tensor = self.fetch_args_kwargs_from_env(n)[0][0]
+            axis = values.ndim - 1 if name == "linear" else 1
+            others = [dim for dim in range(values.ndim) if dim != axis]
+            labels = self._tracer.labels.of(flow.labels).amax(others).tolist()
+            loud = values.ne(0).sum(others).gt(0).tolist()
+            for label, sounds in zip(labels, loud, strict=True):
+                if sounds and label in self._numbers:
+                    self.heard[self._numbers[label]] = True
+        return super().run_node(n)
+
+
+def _dead(module: nn.Module, structure: Structure, silent: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which neurons are dead; one of each group stays. `silent` are those that are zero for some example."""
     weights = {axis.tensor: module.get_parameter(axis.tensor).detach().numpy() != 0 for axis in structure.axes}
     staying = np.zeros(structure.size, np.bool_)
     while True:  # from the start for each group that would be left empty: what stays reads others
-        dead = _unread(weights, structure, staying)
+        dead = _idle(weights, structure, silent, staying)
         empty = [group.first for group in structure.groups if dead[group.first : group.first + group.size].all()]
         if not empty:
             return dead
         staying[empty] = True
 
 
-def _unread(
-    weights: Mapping[str, npt.NDArray[np.bool_]], structure: Structure, staying: npt.NDArray[np.bool_]
+def _idle(
+    weights: Mapping[str, npt.NDArray[np.bool_]],
+    structure: Structure,
+    silent: npt.NDArray[np.bool_],
+    staying: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.bool_]:
-    """Return which neurons nothing reads but what only makes such neurons; those that are staying are none."""
+    """Return which neurons nothing reads or, if they are silent, nothing makes, but for weights that read or make such
+    neurons; those that are staying are none.
+    """
     dead = np.zeros(structure.size, np.bool_)
     while True:
-        read = np.append(staying, True)
+        alive = dict(weights)
         for axis in structure.axes:
-            if axis.reads:
-                alive = weights[axis.tensor]
-                for other in structure.axes:
-                    if other.tensor == axis.tensor and not other.reads:
-                        alive = alive & ~_along(other, np.append(dead, False)[other.neurons], alive.ndim)
-                others = tuple(dim for dim in range(alive.ndim) if dim != axis.axis)
-                np.logical_or.at(read, axis.neurons, alive.any(others))
-        if (~read[:-1] == dead).all():
+            gone = _along(axis, np.append(dead, False)[axis.neurons], alive[axis.tensor].ndim)
+            alive[axis.tensor] = alive[axis.tensor] & ~gone
+        read, made = np.append(staying, True), np.append(staying | ~silent, True)
+        for axis in structure.axes:
+            others = tuple(dim for dim in range(alive[axis.tensor].ndim) if dim != axis.axis)
+            np.logical_or.at(read if axis.reads else made, axis.neurons, alive[axis.tensor].any(others))
+        found = dead | ~(read & made)[:-1]
+        if (found == dead).all():
             return dead
-        dead = ~read[:-1]
+        dead = found
 
 
 def _filled_up(dead: npt.NDArray[np.bool_], structure: Structure, multiple: int) -> npt.NDArray[np.bool_]:

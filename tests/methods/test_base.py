@@ -119,6 +119,7 @@ class Scoped(Ranking):
     def __init__(self, scope: str) -> None:
         super().__init__(0.3)
         self._settings = ScopedSettings(scope=scope)
+        self._ranking = self._network.ranking(0.3, layered=scope == LAYER)
 
 
 def test_settings_that_were_added_are_told_where_they_differ() -> None:

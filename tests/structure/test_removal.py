@@ -111,7 +111,7 @@ class Loop(nn.Module):
     ("there", "back", "removed"),
     [
         ([[0, 0, 0, 1], [0, 0, 0, 1]], [[1, 1], [1, 1], [1, 1], [0, 0]], 2),
-        ([[0, 1, 1, 1], [0, 0, 0, 0]], [[0, 0], [0, 1], [0, 1], [0, 1]], 0),
+        ([[0, 1, 1, 1], [0, 0, 0, 0]], [[0, 0], [0, 1], [0, 1], [0, 1]], 1),  # what nothing makes is zero here
     ],
 )
 def test_what_stays_of_an_empty_group_may_keep_others_alive(
@@ -177,3 +177,27 @@ def test_choices_among_outputs_are_not_compared() -> None:
     smaller = remove_dead(module, family.inputs(), "it")
     assert smaller.removed == 2
     assert all(map(torch.equal, outputs(module, family.inputs(4)), outputs(smaller.module, family.inputs(4))))
+
+
+def test_what_nothing_makes_is_dead_where_it_is_zero() -> None:
+    """Behind a ReLU a hidden unit without weights is 0, behind a sigmoid it is ½, which what follows reads."""
+    for activation, removed in ((nn.ReLU(), 3), (nn.Sigmoid(), 0)):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(6, 8, bias=False), activation, nn.Linear(8, 4)).eval()
+        with torch.no_grad():
+            module[0].weight[[1, 4, 6]] = 0
+        found = remove_dead(module, [torch.zeros(2, 6)], "the network")
+        assert found.removed == removed
+        images = torch.randn(5, 6)
+        with torch.no_grad():
+            assert torch.allclose(module(images), found.module(images), atol=1e-6)
+
+
+def test_what_only_reads_dead_neurons_is_dead() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 5, bias=False), nn.ReLU(), nn.Linear(5, 4)]
+    module = nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        module[0].weight[:2] = 0
+        module[2].weight[0, 2:] = 0  # it reads the two that nothing makes
+    assert remove_dead(module, [torch.zeros(2, 6)], "the network").removed == 3
