@@ -131,7 +131,7 @@ class SearchConfig:
             raise UsageError(f"`freeze_ratio` is for gates of weights alone, not for `granularity={self.granularity}`")
         if self.neuron_sparsity is not None and self.granularity != BOTH:
             raise UsageError(
-                f"`neuron_sparsity` is for `granularity={BOTH}`; with `granularity={NEURON}`, `sparsity` is of neurons"
+                f"`neuron_sparsity` is for a `granularity` of {BOTH}; where that is {NEURON}, `sparsity` is of neurons"
             )
         if self.neuron_sparsity is not None and not 0 <= self.neuron_sparsity < 1:
             raise UsageError(f"`neuron_sparsity` must be at least 0 and below 1, got {self.neuron_sparsity:g}")

@@ -67,7 +67,7 @@ OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
         ),
         (
             {"neuron_sparsity": 0.5},
-            "`neuron_sparsity` is for `granularity=neuron,weight`; with `granularity=neuron`, `sparsity` is of neurons",
+            "`neuron_sparsity` is for a `granularity` of neuron,weight; where that is neuron, `sparsity` is of neurons",
         ),
         (
             {"granularity": "neuron,weight", "neuron_sparsity": 1.0},

@@ -86,10 +86,17 @@ class JointRanking(Ranking):
     """Ranks neurons first, each group by itself or all together; then all weights that no closed neuron drops."""
 
     def __init__(self, gates: JointNetwork, density: float, *, layered: bool) -> None:
+        """Raises UnreachableError if as many neurons as are to go leave fewer weights than are to stay."""
         self._joint = gates
         self._density = density
         self._of_neurons = gates.neurons.ranking(gates.neuron_density, layered=layered)
         self._count = topk.kept_count(gates.size, density)
+        left = int(self._free(self._of_neurons.random_mask(0)).sum())  # other neurons leave about as many
+        if left < self._count:
+            raise UnreachableError(
+                f"sparsity {1 - density:g} cannot be reached: removing the neurons alone makes it "
+                f"{1 - left / gates.size:.4f}; raise `sparsity` or lower `neuron_sparsity`"
+            )
 
     def densities(self) -> list[float]:
         return [*self._of_neurons.densities(), self._density]
@@ -98,10 +105,10 @@ class JointRanking(Ranking):
         joint = self._joint
         neurons, weights = scores[: joint.first], scores[joint.first :]
         of_neurons = self._of_neurons.thresholds(neurons, wanted)
-        behind = joint.behind(neurons >= of_neurons)
-        alive = joint.network.searchable_count - int((behind & joint.network.searchable).sum())
+        free = self._free(neurons >= of_neurons)
+        alive = int(free.sum())
         scope = Scope(joint.first, scores.numel(), alive, min(self._count, alive))
-        of_weights = topk.threshold(weights.masked_fill(behind, _BEHIND), wanted(scope))
+        of_weights = topk.threshold(weights.masked_fill(~free, _BEHIND), wanted(scope))
         return torch.cat([of_neurons.expand(joint.first), of_weights.expand(len(weights))])
 
     def mask(self, scores: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -117,17 +124,11 @@ class JointRanking(Ranking):
         return self._with_weights(neurons, drawn.float(), generator)
 
     def _with_weights(self, neurons: torch.Tensor, scores: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return the mask with the best weights that these neurons leave.
+        """Return the mask with the best weights that these neurons leave; all, where they are fewer than wanted."""
+        free = self._free(neurons)
+        count = min(self._count, int(free.sum()))
+        return torch.cat([neurons, topk.best_of(self._joint.network, scores, free, count, generator)])
 
-        Raises UnreachableError if they leave fewer than are wanted.
-        """
-        joint = self._joint
-        free = joint.network.searchable & ~joint.behind(neurons)
-        left = int(free.sum())
-        if left < self._count:
-            least = 1 - left / joint.size
-            raise UnreachableError(
-                f"sparsity {1 - self._density:g} cannot be reached: removing the neurons alone makes it {least:.4f}; "
-                "raise `sparsity` or lower `neuron_sparsity`"
-            )
-        return torch.cat([neurons, topk.best_of(joint.network, scores, free, self._count, generator)])
+    def _free(self, neurons: torch.Tensor) -> torch.Tensor:
+        """Return which weights can be searched that no closed neuron drops."""
+        return self._joint.network.searchable & ~self._joint.behind(neurons)

@@ -102,7 +102,7 @@ def test_a_mask_has_exactly_both_densities(name: str, size: int, layered: bool) 
 def test_what_the_neurons_rule_out_is_refused() -> None:
     _, gates, _ = joint("lenet-5", 28, 0.1)
     with pytest.raises(UnreachableError, match=r"sparsity 0\.1 cannot be reached: removing the neurons alone"):
-        gates.ranking(0.9, layered=True).random_mask(0)
+        gates.ranking(0.9, layered=True)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.optimises])
