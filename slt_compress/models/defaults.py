@@ -1,6 +1,7 @@
 """torch's global state, set aside: the same network and the same numbers, whatever else the process does with torch."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -13,8 +14,9 @@ def torch_defaults() -> Iterator[None]:
     Afterwards all of that is as before, and so is the global random generator. Left as they are: the number of threads,
     and whether operations have to be deterministic.
     """
-    dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
-    convolutions = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    with _no_warnings():
+        dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+        convolutions = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
     kinds = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=()))
@@ -28,9 +30,19 @@ def torch_defaults() -> Iterator[None]:
             stack.enter_context(torch.autocast(kind, enabled=False, cache_enabled=False))
         try:
             torch.set_default_dtype(torch.float32)
-            torch.set_float32_matmul_precision("highest")
+            with _no_warnings():
+                torch.set_float32_matmul_precision("highest")
             yield
         finally:
             torch.set_default_dtype(dtype)
-            torch.set_float32_matmul_precision(precision)
-            torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = convolutions
+            with _no_warnings():
+                torch.set_float32_matmul_precision(precision)
+                torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = convolutions
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Keep to itself what torch 2.9 says about settings that it means to rename."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -33,7 +33,9 @@ Kept = Mapping[int, npt.NDArray[np.int64]]  # the indices that are left along ea
 _VECTORS = """
 Left <left> (code, table) => (indices) {
   flat = Constant <value_ints = [-1]> ()
-  count = Constant <value_ints: ints = @left> ()
+  one = Constant <value_ints = [1]> ()
+  number = Constant <value_int: int = @left> ()
+  count = Reshape (number, one)
   index = Cast <to = 6> (code)
   rows = Gather (table, index)
   bits = Reshape (rows, flat)
@@ -143,7 +145,7 @@ class Slices:
         """Return the name of the indices of what is left of an axis."""
         bits = np.zeros(length, np.bool_)
         bits[indices] = True
-        return self._vector("Left", bits, nodes, constants, left=[len(indices)])
+        return self._vector("Left", bits, nodes, constants, left=len(indices))
 
     def _open(self, opened: Mask, axis: int, rank: int, nodes: list[NodeProto], constants: list[TensorProto]) -> str:
         """Return the name of the mask of an axis."""
@@ -152,7 +154,12 @@ class Slices:
         return self._vector("Open", opened, nodes, constants, length=[len(opened)], shape=shape)
 
     def _vector(
-        self, function: str, bits: Mask, nodes: list[NodeProto], constants: list[TensorProto], **attributes: list[int]
+        self,
+        function: str,
+        bits: Mask,
+        nodes: list[NodeProto],
+        constants: list[TensorProto],
+        **attributes: int | list[int],
     ) -> str:
         key = f"{function}{attributes}", bits.tobytes()
         if key not in self.known:

@@ -162,6 +162,8 @@ def test_arguments_change_the_network() -> None:
 
 @pytest.mark.parametrize(("patch", "window"), [(1, 7), (2, 7), (4, 7), (7, 4)])
 def test_the_window_of_a_swin_fits_the_patches_that_were_asked_for(patch: int, window: int) -> None:
+    if patch >= 4 and tuple(int(part) for part in timm.__version__.split(".")[:3]) < (1, 0, 31):
+        pytest.skip("timm before 1.0.31 makes windows of 0 of the last stages' few patches")
     module = build_model(resolved("swin_tiny_patch4_window7_224", 28, patch_size=patch, embed_dim=24))
     assert module.get_submodule("layers.0.blocks.0").window_size == (window, window)
     with torch.no_grad():

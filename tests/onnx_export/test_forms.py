@@ -103,6 +103,8 @@ def test_other_readers_find_what_they_need(form: str, opset: int) -> None:
     for function in model.functions:
         assert {node.op_type for node in function.node if node.domain} <= known
         known.add(function.name)
+    if form == "compact" and tuple(int(part) for part in onnx.__version__.split(".")[:2]) < (1, 23):
+        pytest.skip("onnx's evaluator before 1.23 cannot gather by an array of no dimension")
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)
     (found,) = ReferenceEvaluator(model).run(None, {"images": images})
     assert np.allclose(found, run(model, 8), atol=1e-5)
