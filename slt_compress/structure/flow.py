@@ -46,7 +46,7 @@ class Tracer(fx.Interpreter):
 
     Attributes:
         labels: the classes of all labels.
-        axes: the axes of gated tensors, by the tensor"s name.
+        axes: the axes of gated tensors, by the tensor's name.
         flows: the label tensors of every node, if they are kept.
         read_later: the nodes that show what is written under another name.
     """

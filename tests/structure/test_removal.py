@@ -185,7 +185,7 @@ def test_what_nothing_makes_is_dead_where_it_is_zero() -> None:
         torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(6, 8, bias=False), activation, nn.Linear(8, 4)).eval()
         with torch.no_grad():
-            module[0].weight[[1, 4, 6]] = 0
+            module.get_parameter("0.weight")[[1, 4, 6]] = 0
         found = remove_dead(module, [torch.zeros(2, 6)], "the network")
         assert found.removed == removed
         images = torch.randn(5, 6)
@@ -198,6 +198,6 @@ def test_what_only_reads_dead_neurons_is_dead() -> None:
     layers = [nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 5, bias=False), nn.ReLU(), nn.Linear(5, 4)]
     module = nn.Sequential(*layers).eval()
     with torch.no_grad():
-        module[0].weight[:2] = 0
-        module[2].weight[0, 2:] = 0  # it reads the two that nothing makes
+        module.get_parameter("0.weight")[:2] = 0
+        module.get_parameter("2.weight")[0, 2:] = 0  # it reads the two that nothing makes
     assert remove_dead(module, [torch.zeros(2, 6)], "the network").removed == 3
