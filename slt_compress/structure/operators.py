@@ -162,7 +162,7 @@ UNCHANGED = frozenset(
 
 
 def name_of(target: Any) -> str:
-    """Return an operator"s name, without the underscore of those that work in place."""
+    """Return an operator's name, without the underscore of those that work in place."""
     packet = getattr(target, "overloadpacket", None)
     return (packet.__name__ if packet else getattr(target, "__name__", str(target))).rstrip("_")
 
