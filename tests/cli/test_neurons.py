@@ -40,9 +40,9 @@ def test_fixed_gates_are_refused(invoke: Run, tmp_path: Path) -> None:
 
 def test_a_network_without_neurons_is_refused(invoke: Run, tmp_path: Path) -> None:
     text = "from torch import nn\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
-    (tmp_path / "net.py").write_text(text)
-    done = invoke("search", "net.py:build", "--granularity", "neuron", "--max-steps", 5)
-    refused(done, 1, "no neuron of net:build can go alone", tmp_path)
+    (tmp_path / "lonely.py").write_text(text)  # a name of its own: the process may have run another net.py
+    done = invoke("search", "lonely.py:build", "--granularity", "neuron", "--max-steps", 5)
+    refused(done, 1, "no neuron of lonely:build can go alone", tmp_path)
     assert "--granularity weight works" in done.stderr
 
 
