@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from slt_compress.ticket.schema import Provenance
     from slt_compress.ticket.ticket import Ticket
 
+_NEURONS = "neuron_sparsity"  # a metric of the search, not of the network
 EXAMPLES = "Example:\n\nslt-compress inspect ticket.safetensors --json"
 
 
@@ -81,6 +82,7 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
             },
             [
                 ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
+                *([("neurons", f"{origin.metrics[_NEURONS]:.2%} removed")] if _NEURONS in origin.metrics else []),
                 ("bytes", f"{total:,}: {_parts(ticket, total)}"),
                 ("model", f"{origin.model.title}, built by {origin.library}"),
                 *(_purpose(origin) if ticket.version > 1 else []),
@@ -88,7 +90,7 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 ("method", f"{origin.method.name}, seed {ticket.seed}"),
                 *([("fixed", _fixed(ticket.freeze))] if ticket.freeze.ratio else []),
                 *([("rewound", f"to step {origin.rewind_steps:,}")] if origin.rewind_steps else []),
-                *_measured(origin.metrics),
+                *_measured({name: value for name, value in origin.metrics.items() if name != _NEURONS}),
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
                 *([("format", f"version {ticket.version}")] if ticket.version > 1 else []),
             ],

@@ -53,6 +53,7 @@ def test_neurons_and_weights_are_searched_at_once(invoke: Run) -> None:
     assert abs(found["sparsity"] - 0.9) < 1e-3
     assert abs(found["neuron_sparsity"] - 0.5) < 0.02
     assert document(invoke("evaluate", found["artifact"], "--json"))["accuracy"] == found["accuracy"]
+    assert "neurons     50.00% removed" in invoke("inspect", found["artifact"]).stdout
     exported = document(invoke("export", found["artifact"], "--output", "t.onnx", "--json"))
     assert exported["removed_neurons"] > 0.3 * exported["neurons"]
     assert exported["parameters_after"] < 0.5 * exported["parameters_before"]

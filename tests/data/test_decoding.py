@@ -328,7 +328,11 @@ def test_cmyk_has_the_colours_of_its_profile() -> None:
         assert np.abs(found.astype(int) - (0, 158, 224)).max() <= 6  # cyan ink, as the profile has it
 
 
-@pytest.mark.parametrize("profile", [b"nonsense", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
+@pytest.mark.parametrize(
+    "profile",
+    [b"nonsense", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()],
+    ids=["nonsense", "another mode's"],  # not its bytes, which hold the time
+)
 def test_a_profile_that_does_not_fit_is_ignored(profile: bytes) -> None:
     image = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     assert np.array_equal(
