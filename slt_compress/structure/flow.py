@@ -133,6 +133,10 @@ class Tracer(fx.Interpreter):
             others = list(_plain(others))
         if operators.name_of(target) in ("to", "_to_copy", "float", "type_as"):
             return first
+        if operators.name_of(target) == "view":
+            if not isinstance(next(iter(others), None), list | tuple):
+                return None  # the same bytes as another type
+            target = torch.ops.aten.reshape.default  # values may lie in memory otherwise than their labels
         made = target(_as_labels(first), *others, **{k: v for k, v in kwargs.items() if k != "dtype"})
         return tree_map(lambda value: Flow(value) if isinstance(value, torch.Tensor) else value, made)
 
