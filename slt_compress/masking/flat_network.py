@@ -68,7 +68,7 @@ class FlatNetwork(Gates):
         parts = zip(self.slots, self.split(weights), self.split(searchable), self.split(locked), strict=True)
         for slot, weights_view, searchable_view, locked_view in parts:
             weights_view.copy_(torch.from_numpy(prng.INITIALISERS[initialiser](seed, slot.name, slot.size)))
-            scale_of_rows[slot.offset // ALIGN : -(-(slot.offset + slot.size) // ALIGN)] = slot.scale
+            scale_of_rows[slot.offset // ALIGN : rows(slot.offset + slot.size)] = slot.scale
             searchable_view.fill_(True)
             if freeze.ratio:
                 kept, pruned = prng.fixed_gates(seed, slot.name, slot.size, freeze)
@@ -139,9 +139,9 @@ class FlatNetwork(Gates):
 
     def _rescale(self) -> None:
         """Multiply the buffer by the scales, in place."""
-        rows = self.effective.view(-1, ALIGN).mul_(self._scale)
+        scaled = self.effective.view(-1, ALIGN).mul_(self._scale)
         if self._balance:
-            rows.mul_(self._balance.rows)
+            scaled.mul_(self._balance.rows)
 
 
 class _Balance:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from slt_compress.onnx_export.weight_functions import (
+    INT8_MAGNITUDE,
     MASK_ATTRIBUTES,
     MASKS,
     TABLE,
@@ -57,7 +58,7 @@ Open <length, shape> (code, table) => (mask) {
   mask = Reshape (negative, dims)
 }
 """
-_MAGNITUDES = {"Signs": "1", "Int8": "64"}
+_MAGNITUDES = {"Signs": 1, "Int8": INT8_MAGNITUDE}
 _ENDS = {
     "Signs": """
   units = Cast <to = 1> (kept)

@@ -77,7 +77,7 @@ class NeuronNetwork(Gates):
         opened = torch.cat([gate.to(weights.dtype), weights.new_ones(1)])
         for axis, neurons, part in self._slices(weights):
             if axis.reads == reads:
-                part.mul_(along(axis, opened[self._places[neurons]], part.ndim))
+                part.mul_(opened[self._places[neurons]].view(axis.across(part.ndim)))
 
     def gather(self, weights: torch.Tensor) -> torch.Tensor:
         """Return for each neuron the sum over all weights that read it, of shape (length,)."""
@@ -118,10 +118,3 @@ def shifted(slot: Slot, by: int) -> Slot:
 def slot_name(group: Group) -> str:
     """Return the name of a group's slot."""
     return f"{group.name}/neurons"
-
-
-def along(axis: Axis, values: torch.Tensor, rank: int) -> torch.Tensor:
-    """Return values of an axis in a shape that broadcasts to the tensor's."""
-    lengths = [1] * rank
-    lengths[axis.axis] = len(values)
-    return values.view(lengths)

@@ -34,6 +34,12 @@ class Axis:
     neurons: Places
     reads: bool
 
+    def across(self, rank: int) -> list[int]:
+        """Return the shape in which one value for each slice broadcasts to a tensor of so many dimensions."""
+        lengths = [1] * rank
+        lengths[self.axis] = len(self.neurons)
+        return lengths
+
 
 @dataclass(frozen=True)
 class Group:

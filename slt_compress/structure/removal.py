@@ -21,11 +21,11 @@ from slt_compress.errors import VerificationError
 from slt_compress.masking.parameters import gated_names
 from slt_compress.structure import operators
 from slt_compress.structure.flow import Flow, Tracer
-from slt_compress.structure.neurons import Axis, Structure, number
+from slt_compress.structure.neurons import Structure, number
 from slt_compress.structure.rewrite import ImpossibleError, Rewriter
+from slt_compress.structure.rewrite_rules import Cut
 from slt_compress.structure.trace import trace
 
-Indices = npt.NDArray[np.int64]
 _TOLERANCE = 1e-4  # relative, of outputs: sums of fewer zeros are rounded in another order
 
 
@@ -42,7 +42,7 @@ class Smaller:
     """
 
     module: nn.Module
-    kept: Mapping[str, Mapping[int, Indices]] = field(default_factory=dict)
+    kept: Mapping[str, Cut] = field(default_factory=dict)
     neurons: int = 0
     removed: int = 0
 
@@ -117,7 +117,7 @@ class _Listener(fx.Interpreter):
         name = operators.name_of(n.target) if n.op == "call_function" else ""
         source = n.args[0] if n.args else None
         flow = self._tracer.flows.get(source) if isinstance(source, fx.Node) else None
-        if isinstance(flow, Flow) and (name == "linear" or name.startswith("conv")):
+        if isinstance(flow, Flow) and name in operators.LAYERS:
             values: torch.Tensor = self.fetch_args_kwargs_from_env(n)[0][0]
             axis = values.ndim - 1 if name == "linear" else 1
             others = [dim for dim in range(values.ndim) if dim != axis]
@@ -154,7 +154,7 @@ def _idle(
     while True:
         alive = dict(weights)
         for axis in structure.axes:
-            gone = _along(axis, np.append(dead, False)[axis.neurons], alive[axis.tensor].ndim)
+            gone = np.append(dead, False)[axis.neurons].reshape(axis.across(alive[axis.tensor].ndim))
             alive[axis.tensor] = alive[axis.tensor] & ~gone
         read, made = np.append(staying, True), np.append(staying | ~silent, True)
         for axis in structure.axes:
@@ -183,12 +183,6 @@ def _filled_up(dead: npt.NDArray[np.bool_], structure: Structure, multiple: int)
         staying = np.flatnonzero(part)[: -left % step]
         part[staying] = False
     return going
-
-
-def _along(axis: Axis, values: npt.NDArray[np.bool_], rank: int) -> npt.NDArray[np.bool_]:
-    lengths = [1] * rank
-    lengths[axis.axis] = len(values)
-    return values.reshape(lengths)
 
 
 def _probe(example: torch.Tensor) -> torch.Tensor:

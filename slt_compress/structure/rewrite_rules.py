@@ -91,18 +91,9 @@ def _prelu(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, 
 
 
 def _attention(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    cut, rank = rewriter.cuts[node], len(rewriter.shape(node))
-    mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")
-    if isinstance(mask, Node):
-        shape = rewriter.shape(mask)
-        shift = rank - len(shape)
-        want = {axis - shift: left for axis, left in cut.items() if axis >= shift and shape[axis - shift] != 1}
-        fitted = rewriter.fitted(mask, want, node)
-        if len(args) > 3:
-            args[3] = fitted
-        else:
-            kwargs["attn_mask"] = fitted
-    return node.target, args, kwargs
+    """The mask, the fourth argument or one by name, is added to what broadcasts to the result."""
+    others, kwargs = rewriter.broadcast(node, args[3:], kwargs)
+    return node.target, [*args[:3], *others], kwargs
 
 
 def _sized(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
