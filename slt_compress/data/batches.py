@@ -9,11 +9,18 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from slt_compress.tasks.record import TensorRecord
+
 Tensors = Any  # a tensor (n, …), or a tuple of them
 Feed = Callable[[Tensors], Tensors]  # inputs of a split -> what a network takes
 
 CPU = torch.device("cpu")
 _IMAGE_DIMENSIONS = 4
+
+
+def blank(inputs: Sequence[TensorRecord]) -> tuple[torch.Tensor, ...]:
+    """Return a batch of two examples, all zeros, of each input of a network: to trace it with."""
+    return tuple(torch.zeros((2, *one.shape), dtype=getattr(torch, one.dtype)) for one in inputs)
 
 
 def length(tensors: Tensors) -> int:

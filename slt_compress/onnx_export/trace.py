@@ -18,6 +18,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from slt_compress.data.batches import blank
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.errors import UnreachableError
 from slt_compress.masking.parameters import embedding_names, gated_names
@@ -38,7 +39,7 @@ def trace(module: nn.Module, record: NetworkRecord, opset: int, generated: Seque
 
     Raises UnreachableError if torch cannot trace the network with a batch of any size.
     """
-    examples = tuple(torch.zeros((2, *tensor.shape), dtype=getattr(torch, tensor.dtype)) for tensor in record.inputs)
+    examples = blank(record.inputs)
     batch = torch.export.Dim("batch")
     of_images = record.preprocessing is not None
     with quiet():

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from slt_compress.config import NEURON, SearchConfig
+from slt_compress.data.batches import blank
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.gates import Gates
 from slt_compress.masking.parameters import gated_names
@@ -71,8 +72,7 @@ def put_gates(module: nn.Module, prepared: Prepared, config: SearchConfig, origi
     if config.neuron_density is None:
         network = FlatNetwork(module, origin.seed, config.density, *fixed)
         return Searched(network, network)
-    examples = [torch.zeros((2, *one.shape), dtype=getattr(torch, one.dtype)) for one in prepared.inputs]
-    structure = find_neurons(prepared.source.build(), examples, prepared.source.name)
+    structure = find_neurons(prepared.source.build(), blank(prepared.inputs), prepared.source.name)
     if config.granularity == NEURON:
         density = densities(structure, gated_names(module), config.density)
         network = FlatNetwork(module, origin.seed, density, *fixed)

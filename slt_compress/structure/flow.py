@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from slt_compress.structure import operators
 from slt_compress.structure.aliases import written_views
 from slt_compress.structure.labels import FIXED, NONE, Labels
+from slt_compress.structure.trace import attribute
 
 
 @dataclass(frozen=True)
@@ -310,8 +311,7 @@ def _used_otherwise(graph: fx.GraphModule) -> set[int]:
         for user in node.users:
             layer = operators.name_of(user.target) in operators.LAYERS
             if not layer or user.args[1] is not node or user.all_input_nodes.count(node) > 1:
-                path, _, last = str(node.target).rpartition(".")
-                found.add(id(getattr(graph.get_submodule(path), last)))
+                found.add(id(attribute(graph, str(node.target))))
     return found
 
 

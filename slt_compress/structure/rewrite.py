@@ -17,6 +17,7 @@ from slt_compress.structure import operators
 from slt_compress.structure.flow import Flow, Tracer
 from slt_compress.structure.labels import NONE
 from slt_compress.structure.rewrite_rules import RULES, Cut, Indices, Made
+from slt_compress.structure.trace import attribute
 
 _aten = torch.ops.aten
 
@@ -87,8 +88,7 @@ class Rewriter:
         self.kept = {name: cut for name, cut in self.kept.items() if cut}
         read = {str(node.target) for node in self._new.nodes if node.op == "get_attr"}
         tensors = {
-            name: _select(_attribute(self._graph, name), self.kept.get(name, {}))
-            for name in read - self._indices.keys()
+            name: _select(attribute(self._graph, name), self.kept.get(name, {})) for name in read - self._indices.keys()
         }
         return fx.GraphModule({**tensors, **self._indices}, self._new).eval()
 
@@ -281,12 +281,6 @@ def _shape(value: Any) -> list[int]:
 
 def _same(one: Cut, other: Cut) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[axis], other[axis]) for axis in one)
-
-
-def _attribute(module: nn.Module, name: str) -> torch.Tensor:
-    path, _, last = name.rpartition(".")
-    found: torch.Tensor = getattr(module.get_submodule(path), last)
-    return found
 
 
 def _select(tensor: torch.Tensor, cut: Cut) -> torch.Tensor:

@@ -50,6 +50,13 @@ def _drop_guards(graph: "GraphModule") -> None:
     graph.recompile()
 
 
+def attribute(graph: nn.Module, name: str) -> torch.Tensor:
+    """Return the parameter or buffer that a graph reads by this name."""
+    path, _, last = name.rpartition(".")
+    found: torch.Tensor = getattr(graph.get_submodule(path), last)
+    return found
+
+
 def any_batch(module: nn.Module, count: int, batch: Any) -> Any:
     """Return the batch as what differs in each input; those in `*inputs` of `forward` are one argument for torch."""
     bound = inspect.signature(module.forward).bind(*({0: batch},) * count)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from slt_compress.data.batches import CPU
+from slt_compress.data.batches import CPU, blank
 from slt_compress.errors import TicketError, UsageError
 from slt_compress.masking.parameters import freeze_ungated, gated_names, statistic_names
 from slt_compress.models.defaults import torch_defaults
@@ -26,9 +26,8 @@ _OTHER_FLOATS = (torch.float64, torch.float16, torch.bfloat16)
 def without_dead(ticket: "Ticket", module: nn.Module, multiple: int = 1) -> Smaller:
     """Return the network restored from a ticket without its dead neurons, see `structure.removal`."""
     origin = ticket.provenance
-    records = origin.inputs or image_inputs(origin.preprocessing)
-    examples = [torch.zeros((2, *record.shape), dtype=getattr(torch, record.dtype)) for record in records]
-    return remove_dead(module, examples, origin.model.title, multiple=multiple)
+    inputs = origin.inputs or image_inputs(origin.preprocessing)
+    return remove_dead(module, blank(inputs), origin.model.title, multiple=multiple)
 
 
 @torch_defaults()
