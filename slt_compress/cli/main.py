@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from slt_compress.cli import bench, compare, evaluate, export, inspect, interrupts, models, predict, search, verify
+from slt_compress.cli import (
+    assess,
+    bench,
+    compare,
+    evaluate,
+    export,
+    inspect,
+    interrupts,
+    models,
+    predict,
+    search,
+    verify,
+)
 from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
 from slt_compress.version import __version__
@@ -35,6 +47,7 @@ def _main(
     """Find strong lottery tickets and ship them as a seed plus at most one mask bit per weight."""
 
 
+app.command(epilog=assess.EXAMPLES)(assess.assess)
 app.command(epilog=search.EXAMPLES)(with_method_options(search.search))
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=export.EXAMPLES)(export.export)
