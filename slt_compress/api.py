@@ -197,8 +197,7 @@ def export(
         workers, skip_unreadable: how these are read, as in `SearchConfig`.
         test: data of your own to check the file on, as in `search`.
         train: data of your own to calibrate 8-bit values on, which can be read in any order.
-        loss, metric: as in `evaluate`.
-        source: as in `evaluate`.
+        loss, metric, source: as in `evaluate`.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
             `keep_structure`, `max_accuracy_drop` and `replace`; or of `CExportConfig`: `layout`, `arithmetic`, `main`,
             `max_accuracy_drop` and `replace`.
