@@ -23,7 +23,7 @@ from slt_compress.errors import UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
-from slt_compress.onnx_export.forms import FORMS, Source
+from slt_compress.onnx_export.forms import FORMS, PORTABLE, Form, Source
 from slt_compress.onnx_export.trace import generated_names, prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
 from slt_compress.structure.removal import Smaller, has_closed_slices
@@ -44,6 +44,8 @@ class ExportConfig:
         weights: how the weights are stored, a key of `forms.FORMS`.
         opset: ONNX operator set, None for the form's default.
         include_preprocessing: whether the graph takes pixels and normalises them itself.
+        portable: whether a compact file is written for more runtimes than onnxruntime: without functions, from
+            operators that others compute right.
         keep_structure: whether dead neurons stay in the graph, see `structure.removal`.
         max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction; None stands for
             `parity.MAX_ACCURACY_DROP`.
@@ -54,6 +56,7 @@ class ExportConfig:
     weights: str = "compact"
     opset: int | None = None
     include_preprocessing: bool = False
+    portable: bool = False
     keep_structure: bool = False
     max_accuracy_drop: float | None = None
     replace: bool = True
@@ -99,7 +102,12 @@ def check(ticket: Ticket, config: ExportConfig) -> int:
     """
     if config.weights not in FORMS:
         raise UsageError(f"`weights` must be one of {', '.join(FORMS)}, got {config.weights!r}")
-    form = FORMS[config.weights]
+    if config.portable and config.weights not in PORTABLE:
+        raise UsageError(
+            f"`portable` is for `weights={'` or `weights='.join(PORTABLE)}`, got {config.weights!r}; `dense` and "
+            "`ternary8` are for other runtimes as they are"
+        )
+    form = _form(config)
     if config.include_preprocessing and ticket.provenance.preprocessing is None:
         raise UsageError("`include_preprocessing` is for networks for images of a named data set")
     if form.exact and config.max_accuracy_drop is not None:
@@ -133,7 +141,7 @@ def export(
     Raises what `check` raises, UsageError if images are missing, OutputError if `path` cannot be written, and
     VerificationError if the graph does not compute what torch does or loses more than `max_accuracy_drop`.
     """
-    opset, form = check(ticket, config), FORMS[config.weights]
+    opset, form = check(ticket, config), _form(config)
     if not (form.exact or (test and calibration)):
         raise parity.needs_data(f"`weights={form.name}`", ticket)
     check_writable(path)
@@ -184,6 +192,10 @@ def export(
         whole_parameters=_parameters(module),
         parameters=_parameters(left),
     )
+
+
+def _form(config: ExportConfig) -> Form:
+    return PORTABLE[config.weights] if config.portable else FORMS[config.weights]
 
 
 def _parameters(module: nn.Module) -> int:

@@ -35,7 +35,7 @@ Mask = npt.NDArray[np.bool_]
 Part = tuple[list[NodeProto], list[TensorProto]]  # nodes and initializers to be added to a graph
 
 _MAX_REMAINDER_BITS = 8  # of a Rice code, as their powers are uint8; more would pay only at densities below 0.003
-_MAX_WEIGHTS = 2**29  # of a tensor, as places in a Rice code are int32
+MAX_WEIGHTS = 2**29  # of a tensor, as places in a Rice code are int32
 
 _PRIMITIVES = """
 Table () => (table) {
@@ -364,9 +364,9 @@ def _coded(name: str, values: str, mask: Mask, **attributes: float) -> Part:
 
     Raises UnreachableError if the tensor is too large for the integers that the functions compute with.
     """
-    if mask.size > _MAX_WEIGHTS:
+    if mask.size > MAX_WEIGHTS:
         raise UnreachableError(
-            f"{name} has {mask.size:,} weights, a graph regenerates at most {_MAX_WEIGHTS:,}; use `weights=dense`"
+            f"{name} has {mask.size:,} weights, a graph regenerates at most {MAX_WEIGHTS:,}; use `weights=dense`"
         )
     kind, code, extra = coded_mask(mask)
     inputs = [f"{name}/code", TABLE]
