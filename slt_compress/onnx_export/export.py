@@ -23,11 +23,12 @@ from slt_compress.errors import UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
-from slt_compress.onnx_export.forms import FORMS, PORTABLE, Form, Source
+from slt_compress.onnx_export.forms import FORMS, PORTABLE, Built, Form, Source
 from slt_compress.onnx_export.trace import generated_names, prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
 from slt_compress.structure.removal import Smaller, has_closed_slices
 from slt_compress.tasks.task import CLASSIFY, Task
+from slt_compress.ticket.probes import Probes
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.restore import without_dead
 from slt_compress.ticket.ticket import Ticket
@@ -132,7 +133,7 @@ def export(
     The graph's input is `images`: float32 (batch, channels, size, size), normalised, or with preprocessing included
     uint8 (batch, size, size, channels), as cameras and image libraries have it. Its output is `logits`: float32 (batch,
     classes). For the names of a user's own network see `trace`. The ticket's `NetworkRecord` is stored in the file as
-    JSON.
+    JSON, with `Probes`, unless the network's outputs on those are not finite.
 
     On `test`, examples that the network was not trained on, predictions and metric are compared with torch's.
     `calibration`, examples that it was trained on, sets the ranges of 8-bit activations. Forms that are not exact need
@@ -159,16 +160,17 @@ def export(
     traced = trace(left, record, opset, names)
     if config.include_preprocessing and preprocessing:
         prepend_preprocessing(traced, preprocessing)
-    _store(traced, record)
     if preprocessing:
         probes = parity.image_probes(preprocessing)
     else:
         probes = parity.real_probes(test) if test else parity.random_probes(record.inputs)
+    recorded = parity.recorded_probes(module, module_feed, record)
     source = Source(ticket, left, traced, feed, calibration, names, smaller.kept if smaller else {})
     built = form.build(source)
+    reference = parity.TorchReference(module, module_feed, feed, [*probes, *recorded], task)
+    found, worst, as_dense = _compare_outputs(built, source.dense, reference, exact=form.exact)
+    _store(built.model, record, parity.probes_of(found, reference, len(recorded), exact=form.exact))
     content = built.model.SerializeToString()
-    reference = parity.TorchReference(module, module_feed, feed, probes, task)
-    worst, as_dense = _compare_outputs(content, built.plain, source.dense, reference, exact=form.exact)
     agreement = None
     if test:
         agreement = parity.compare(content, reference, test, counter)
@@ -216,21 +218,25 @@ def _without_dead(module: nn.Module, ticket: Ticket, config: ExportConfig) -> Sm
     return None
 
 
-def _store(traced: onnx.ModelProto, record: NetworkRecord) -> None:
-    entry = traced.metadata_props.add()
+def _store(model: onnx.ModelProto, record: NetworkRecord, probes: Probes | None) -> None:
+    fields = record.to_json() | ({} if probes is None else {"probes": probes.to_json()})
+    entry = model.metadata_props.add()
     entry.key = METADATA_KEY
-    entry.value = json.dumps(record.to_json(), sort_keys=True)
+    entry.value = json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def _compare_outputs(
-    content: bytes, plain: onnx.ModelProto, dense: onnx.ModelProto, reference: parity.TorchReference, *, exact: bool
-) -> tuple[float, bool]:
-    """Check a file on the probes. Return the largest difference from torch, and whether it equals the dense graph.
+    built: Built, dense: onnx.ModelProto, reference: parity.TorchReference, *, exact: bool
+) -> tuple[parity.ProbeRun, float, bool]:
+    """Check a graph on the probes. Return what it gives, the largest difference from torch, and whether it equals the
+    dense graph.
 
     Raises VerificationError if it does not equal its plain form or, where it should be exact, differs from torch.
     """
+    content = built.model.SerializeToString()
     parity.check_file(content)
     found = parity.run_probes(content, reference)
-    parity.check_same(found, parity.run_probes(plain.SerializeToString(), reference))
+    parity.check_same(found, parity.run_probes(built.plain.SerializeToString(), reference))
     worst = parity.difference(found, reference, tolerance=parity.TOLERANCE if exact else np.inf)
-    return worst, plain is dense or found.equals(parity.run_probes(dense.SerializeToString(), reference))
+    as_dense = built.plain is dense or found.equals(parity.run_probes(dense.SerializeToString(), reference))
+    return found, worst, as_dense

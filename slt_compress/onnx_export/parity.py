@@ -31,11 +31,14 @@ from slt_compress.evaluation.onnxruntime_backend import open_session, run
 from slt_compress.progress import SILENT, Counter
 from slt_compress.tasks.record import TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Task
+from slt_compress.ticket.probes import Probes, probe_inputs
+from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 
 TOLERANCE = 1e-3  # of the largest output: a runtime may sum in another order, in every layer of a network
 MAX_ACCURACY_DROP = 0.01  # what a form that is not exact may lose, unless another limit is given
 _ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
+_LEAST_TOLERANCE = 0.01  # of recorded probes: kernels of 8 bits round in several ways
 _PROBE_BATCHES = (1, 3)  # two sizes, which a graph with a fixed batch size cannot both take
 
 Arrays = list[npt.NDArray[Any]]
@@ -169,6 +172,44 @@ def real_probes(split: Split) -> list[Tensors]:
     """Return the first examples of a split, in batches of different sizes."""
     inputs, _ = next(iter(split.batches(max(_PROBE_BATCHES))))
     return [tree_map(lambda leaf, count=count: leaf[:count], inputs) for count in _PROBE_BATCHES]
+
+
+def recorded_probes(module: nn.Module, feed: Feed, record: NetworkRecord) -> list[Tensors]:
+    """Return the inputs of `Probes`, in batches of one; none if the network does not take them, or gives no numbers."""
+    batches: list[Tensors] = []
+    for arrays in probe_inputs(record.seed, record.inputs, record.preprocessing):
+        leaves = tuple(
+            torch.from_numpy(array).to(torch.uint8 if record.preprocessing else getattr(torch, one.dtype))
+            for array, one in zip(arrays, record.inputs, strict=True)
+        )
+        batches.append(leaves if len(leaves) > 1 else leaves[0])
+    try:
+        with torch.no_grad():
+            finite = all(
+                bool(torch.isfinite(leaf).all()) for batch in batches for leaf in tree_leaves(call(module, feed(batch)))
+            )
+    except Exception:  # a user's own network may want something that noise is not
+        return []
+    return batches if finite else []
+
+
+@torch.no_grad()
+def probes_of(found: ProbeRun, reference: TorchReference, count: int, *, exact: bool) -> Probes | None:
+    """Return what a file records of the last `count` probes, None if there are none.
+
+    Where a form is not exact, twice the difference that the file has here is still right elsewhere.
+    """
+    if not count:
+        return None
+    wanted = [_arrays(call(reference.module, reference.module_feed(one))) for one in reference.probes[-count:]]
+    if exact:
+        return Probes.of(wanted)
+    share = max(
+        float(np.abs(array - truth).max(initial=0.0)) / max(float(np.abs(truth).max(initial=0.0)), 1e-30)
+        for arrays, truths in zip(found.outputs[-count:], wanted, strict=True)
+        for array, truth in zip(arrays, truths, strict=True)
+    )
+    return Probes.of(wanted, max(_LEAST_TOLERANCE, round(2 * share, 3)))
 
 
 def check_file(content: bytes) -> None:
