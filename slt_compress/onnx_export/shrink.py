@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import DeduplicateInitializersPass
 
-from slt_compress.onnx_export import sliced_functions, weight_functions
+from slt_compress.onnx_export import sliced_functions, stages, weight_functions
 from slt_compress.onnx_export.weight_functions import Mask, Part
 
 _OPTIONAL_BIAS = {"Conv", "Gemm", "LayerNormalization"}  # operators whose third input is added, and may be missing
@@ -40,6 +40,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(model.graph.node)
     if any(weight_functions.TABLE in node.input for node in graph.node):
         graph.node.insert(0, weight_functions.table())
+        stages.stage(found)
     if any(node.domain == weight_functions.DOMAIN for node in graph.node):
         opset = next(entry.version for entry in model.opset_import if entry.domain == "")
         found.functions.extend(weight_functions.functions(graph.node, opset, sliced_functions.sources()))
@@ -241,7 +242,12 @@ def _short_names() -> Iterator[str]:
 
 
 def _rename_values(nodes: Iterable[NodeProto], names: _Names) -> None:
+    """Rename what nodes read and write, in their subgraphs too."""
     for node in nodes:
+        for subgraph in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+            _rename_values(subgraph.node, names)
+            for value in subgraph.output:
+                value.name = names[value.name]
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
         node.ClearField("name")

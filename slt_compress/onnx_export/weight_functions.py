@@ -85,12 +85,15 @@ Words <k0, k1> (count) => (words) {
   words = slt.Mix (keyed)
 }
 
-WordCount <shape> () => (count) {
+WordCount <shape> (table) => (count) {
   dims = Constant <value_ints: ints = @shape> ()
   most = Constant <value_int = 31> ()
   width = Constant <value_int = 32> ()
+  bit = ReduceMax <keepdims = 0> (table)
+  one = Cast <to = 7> (bit)
+  later = Mul (most, one)
   size = ReduceProd <keepdims = 0> (dims)
-  up = Add (size, most)
+  up = Add (size, later)
   count = Div (up, width)
 }
 
@@ -261,13 +264,13 @@ _VALUES = {
 _VALUE_ATTRIBUTES = {"Signs": "k0, k1, scale", "Int8": "k0, k1", "Uniform": "k0, k1, scale", "Choice": "low, high"}
 _TENSOR = """
 {mask}{values}{suffix} <{mask_attributes}, {value_attributes}> (code, table) => (tensor) {{
-  count = slt.WordCount <shape: ints = @shape> ()
+  count = slt.WordCount <shape: ints = @shape> (table)
   {make_mask}
   {make_values}
 }}"""
 _EMBEDDING = """
-Embedding{suffix} <k0, k1, scale, shape> () => (tensor) {{
-  count = slt.WordCount <shape: ints = @shape> ()
+Embedding{suffix} <k0, k1, scale, shape> (table) => (tensor) {{
+  count = slt.WordCount <shape: ints = @shape> (table)
   values = slt.Uniform <k0: int = @k0, k1: int = @k1, scale: float = @scale> (count)
   tensor = slt.{fit} <shape: ints = @shape> (values)
 }}"""
@@ -351,7 +354,7 @@ def choice(name: str, mask: Mask, low: float, high: float) -> Part:
 def embedding(name: str, shape: tuple[int, ...], seed: int, tensor: str, scale: float) -> Part:
     """Return what computes float32 `name` of this shape: the tensor's uniform values times scale."""
     function = f"Embedding{suffix(math.prod(shape))}"
-    return [call(function, [], name, **keys(seed, "values", tensor), scale=scale, shape=list(shape))], []
+    return [call(function, [TABLE], name, **keys(seed, "values", tensor), scale=scale, shape=list(shape))], []
 
 
 def keys(seed: int, purpose: prng.Purpose, tensor: str) -> dict[str, int]:
