@@ -53,7 +53,8 @@ def export(
     opset: Annotated[
         int | None,
         typer.Option(
-            help="ONNX operator set. \\[default: 20, for dense, ternary8 and --portable 18, for int2 25]", rich_help_panel=_ONNX
+            help="ONNX operator set. \\[default: 20, for dense, ternary8 and --portable 18, for int2 25]",
+            rich_help_panel=_ONNX,
         ),
     ] = None,
     include_preprocessing: Annotated[

@@ -181,17 +181,19 @@ def _add_words(made: _Builder, generated: Generated) -> None:
         *(("values", name, math.prod(shape)) for name, shape in shapes.items()),
     ]
     blocks = [-(-count // BLOCK) for _, _, count in streams]
-    starts = [0, *np.cumsum(blocks).tolist()]
-    keys = [_keys(generated.seed, purpose, name, start) for (purpose, name, _), start in zip(streams, starts)]
+    *starts, end = [0, *np.cumsum(blocks).tolist()]
+    keys = [
+        _keys(generated.seed, purpose, name, start) for (purpose, name, _), start in zip(streams, starts, strict=True)
+    ]
     inputs = [
         made.constant("keys", np.array(keys), np.uint8),
-        made.constant("starts", starts[1:-1], np.int32),
-        made.constant("blocks", starts[-1], np.int32),
+        made.constant("starts", starts[1:], np.int32),
+        made.constant("blocks", end, np.int32),
     ]
     made.call("Words", [*inputs, "bits"], "words")
     signed = BLOCK * sum(blocks[: len(layers)])
     if shapes:
-        made.split("words", {"sign words": signed}, BLOCK * starts[-1])
+        made.split("words", {"sign words": signed}, BLOCK * end)
     made.call("Signs", ["sign words" if shapes else "words", "bits"], "signs")
     pieces = {}
     for (name, layer), count in zip(layers.items(), blocks, strict=False):

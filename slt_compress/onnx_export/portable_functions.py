@@ -4,8 +4,9 @@ They are inlined, as few runtimes read functions. So they are for a whole networ
 lie in one tensor, and all masks of a kind in another.
 
 Runtimes differ in their integers: some shift uint32 as if it had a sign, let `BitwiseXor` saturate, or narrow int64 to
-int32. So there are only Add, Mul, Div and Mod of int32, and no number reaches 2**27. A word is two halves of 16 bits or
-four bytes, the lowest first. The exclusive or of two bytes is looked up in a table of 65,536. Masks and signs are uint8.
+int32. So there are only Add, Mul, Div and Mod of int32, and no number of the generator reaches 2**27. A word is two
+halves of 16 bits or four bytes, the lowest first. The exclusive or of two bytes is looked up in a table of 65,536.
+Masks and signs are uint8.
 
 OpenVINO folds this as it stands, apart from what depends on `CumSum`, which it runs before the first inputs; there its
 Div rounds to the nearest number. So nothing is divided after a `CumSum`.

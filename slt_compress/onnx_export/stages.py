@@ -4,7 +4,9 @@ onnxruntime folds constants in passes over the graph, and keeps every intermedia
 weights are made in one pass, it holds those of all tensors at once. So the weights are put into groups, and each group
 reads a table of bits of its own, which can be folded only in the pass after that of the group before:
 
-    some 1 = If (anything) {Expand (size, one)} {the same}      one 1 = Shape (some 1)      table 1 = Expand (table, one 1)
+    some 1 = If (anything) {Expand (size, one)} {the same}
+    one 1 = Shape (some 1)
+    table 1 = Expand (table, one 1)
 
 `size` is that of the network's input, so `some 1` is no constant. Its shape, (1,), is known once `one` is folded, but
 onnxruntime looks at the shapes of an `If` only at the end of a pass. Then it needs no more of it than the shape, folds
