@@ -143,15 +143,19 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         raise ValueError("this is no ONNX file") from error
 
 
-def main(files: list[str]) -> int:
+def onnxruntime_runner(file: str) -> Callable[[list[Array]], Any]:
     import onnxruntime  # not needed for other runtimes
 
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def main(files: list[str]) -> int:
     bad = 0
     for file in files:
         try:
-            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-            names = [value.name for value in session.get_inputs()]
-            verdict = check(lambda arrays, s=session, n=names: s.run(None, dict(zip(n, arrays, strict=True))), file)
+            verdict = check(onnxruntime_runner(file), file)
         except Exception as error:  # onnxruntime's errors share no base class
             print(f"{file}: cannot be checked: {str(error).splitlines()[0]}")
             bad += 1

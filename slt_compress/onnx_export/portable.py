@@ -11,6 +11,7 @@ Masks are those of the layers, and constants of two values, such as the attentio
 Left out: layers of uniform values, whose words would take a kilobyte of memory for each weight.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,9 +160,9 @@ def _add_layer(made: _Builder, name: str, layer: Signed, masked: bool) -> None:
     if layer.kept:
         last = made.reshape(last, shape, f"{name}/whole")
         for axis, indices in sorted(layer.kept.items()):
-            index = shrink.shortened(numpy_helper.from_array(indices, f"{name}/left {axis}"))
-            made.nodes.extend(index[0])
-            made.initializers.extend(index[1])
+            nodes, initializers = shrink.shortened(numpy_helper.from_array(indices, f"{name}/left {axis}"))
+            made.nodes.extend(nodes)
+            made.initializers.extend(initializers)
             last = made.add("Gather", [last, f"{name}/left {axis}"], f"{name}/cut {axis}", axis=axis)
         shape = _left(layer).shape
         if masked:
@@ -181,7 +182,7 @@ def _add_words(made: _Builder, generated: Generated) -> None:
         *(("values", name, math.prod(shape)) for name, shape in shapes.items()),
     ]
     blocks = [-(-count // BLOCK) for _, _, count in streams]
-    *starts, end = [0, *np.cumsum(blocks).tolist()]
+    *starts, end = itertools.accumulate(blocks, initial=0)
     keys = [
         _keys(generated.seed, purpose, name, start) for (purpose, name, _), start in zip(streams, starts, strict=True)
     ]

@@ -98,7 +98,7 @@ def probe_inputs(seed: int, inputs: Sequence[TensorRecord], pixels: Preprocessin
     probes = []
     start = seed
     for _ in range(PROBES):
-        arrays = []
+        arrays: list[Array] = []
         for one in inputs:
             shape = (pixels.size, pixels.size, pixels.channels) if pixels else one.shape
             words = mixed(start, math.prod(shape)).reshape(1, *shape)
@@ -124,4 +124,5 @@ def _rounded(value: float) -> float:
 def _number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError
-    return value  # as it stands, so that `to_json` gives it back
+    number: float = value  # an int stays one, so that `to_json` gives it back
+    return number

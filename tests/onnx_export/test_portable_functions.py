@@ -1,6 +1,9 @@
 """The generator of portable graphs makes the words of `prng`, in integers that stay small."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx.inliner
 import pytest
@@ -21,7 +24,7 @@ def test_words_are_those_of_the_generator_and_sums_stay_small(opset: int) -> Non
     for name, start in zip(names, starts, strict=True):
         first, second = prng.stream_key(seed, "signs", name)
         keys.append(np.array([(first - BLOCK * start) % 2**32, second], "<u4").view(np.uint8))
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "keys": np.array(keys),
         "starts": np.array(starts[1:], np.int32),
         "end": np.array(sum(blocks), np.int32),
@@ -42,7 +45,7 @@ def test_words_are_those_of_the_generator_and_sums_stay_small(opset: int) -> Non
     model = onnx.inliner.inline_local_functions(model)
     arithmetic = [node.output[0] for node in model.graph.node if node.op_type in ("Add", "Mul", "ReduceSum")]
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT32, None) for name in arithmetic)
-    found, *between = ReferenceEvaluator(model).run(None, {})
+    found, *between = (np.asarray(values) for values in ReferenceEvaluator(model).run(None, {}))
     expected = np.concatenate(
         [prng.words(seed, "signs", name, BLOCK * count) for name, count in zip(names, blocks, strict=True)]
     )
