@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slt_compress.cli import options as shared
+from slt_compress.cli.config_file import COMMAS
 from slt_compress.cli.failures import exit_codes, require_file
 from slt_compress.cli.source import user_code
 from slt_compress.cli.streams import shell
@@ -33,7 +34,7 @@ def bench(
             show_default=False,
         ),
     ],
-    batch: Annotated[str, typer.Option(metavar="N[,N…]", help="Images a run; each size is measured.")] = "1,32",
+    batch: Annotated[str, typer.Option(metavar="N[,N…]", help="Images a run; each size is measured."), COMMAS] = "1,32",
     threads: Annotated[int, typer.Option(metavar="N", help="Threads of onnxruntime.")] = 1,
     rounds: Annotated[int, typer.Option(metavar="N", help="Fresh processes for each file; they take turns.")] = 5,
     runs: Annotated[

@@ -96,6 +96,14 @@ class Printer:
             if advice:
                 self._out.print(f"\n{plain(advice)}")
 
+    def text(self, document: Mapping[str, Any], text: str) -> None:
+        """Print a result that is a text of its own, or with `json` its document."""
+        if self._json:
+            self.result(document, ())
+            return
+        with _delivering(self._results):
+            self._results.write(text)
+
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table, its first column to the left and the others to the right; nothing with JSON."""
         if self._json:
@@ -275,6 +283,11 @@ def begin(*, json: bool) -> None:
     if _call.results is not None:
         os.close(_call.results)
     _call = _Call(json)
+
+
+def want_json() -> None:
+    """Note that a failure of the running call is to be answered with JSON, as a file of options says."""
+    _call.json = True
 
 
 def keep_stdout(descriptor: int) -> None:

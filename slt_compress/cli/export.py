@@ -33,7 +33,7 @@ _ONNX, _C = "ONNX", "C"  # panels of the help
 
 
 def export(
-    ticket_file: shared.TicketFile,
+    file: shared.TicketFile,
     output: Annotated[
         Path | None, typer.Option(help="File to write. \\[default: the ticket's name with .onnx, or .c]")
     ] = None,
@@ -111,23 +111,23 @@ def export(
 ) -> None:
     """Write a ticket as ONNX or as C, and check that it computes what torch does."""
     is_c = format == "c" if format else output is not None and output.suffix.lower() == ".c"
-    named, output = output, output or files.named_after(ticket_file, ".c" if is_c else ".onnx")
+    named, output = output, output or files.named_after(file, ".c" if is_c else ".onnx")
     with exit_codes(output=output):
-        require_file(ticket_file)
+        require_file(file)
         from slt_compress import api
         from slt_compress.c_export.export import CExportResult
         from slt_compress.cli.console import Printer
         from slt_compress.ticket.ticket import Ticket
 
         inputs = {
-            "the ticket": ticket_file,
+            "the ticket": file,
             "`source`": code_file(source),
         }  # `export` itself checks those of its images
         written = {"`output`": output, "the header of `output`": output.with_suffix(".h") if is_c else None}
         files.check_apart(written, inputs)
         with own_name(output, named):
-            for file in filter(None, written.values()):
-                files.check_writable(file)
+            for path in filter(None, written.values()):
+                files.check_writable(path)
         settings = {
             "weights": weights,
             "opset": opset,
@@ -141,7 +141,7 @@ def export(
         given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
-            ticket = Ticket.load(ticket_file)
+            ticket = Ticket.load(file)
             result = api.export(
                 ticket,
                 output,

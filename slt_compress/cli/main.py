@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from slt_compress.cli import bench, compare, evaluate, export, inspect, interrupts, models, search, verify
+from slt_compress.cli.application import Application
 from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
 from slt_compress.version import __version__
 
-app = typer.Typer(
+app = Application(
     name="slt-compress",
     cls=Group,
     no_args_is_help=True,
