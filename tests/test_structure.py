@@ -53,8 +53,22 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("onnx_export",),
         *("pipeline", "progress", "tasks", "ticket", "training"),
     },
+    "diagnosis": {
+        "api",
+        "c_export",
+        "comparison",
+        "data",
+        "errors",
+        "files",
+        "machine",
+        "models",
+        "pipeline",
+        "progress",
+    }
+    | {"ticket", "training", "version"},
     "cli": {
         "api",
+        "diagnosis",
         *(
             "benchmark",
             "c_export",
@@ -75,9 +89,9 @@ LIBRARIES = {  # library -> the only modules that may import it
     "timm": {"models.external"},
     "torchvision": {"data.datasets", "models.external"},
     "sklearn": set(),  # data.digits reads a file of it
-    "PIL": {"data.decoding"},
-    "datasets": {"data.hub"},
-    "huggingface_hub": {"data.hub"},
+    "PIL": {"data.decoding", "diagnosis.features"},
+    "datasets": {"data.hub", "diagnosis.features"},
+    "huggingface_hub": {"data.hub", "diagnosis.system"},
     "onnx": {"benchmark.graph", "c_export.graph", *(name for name in MODULES if name.startswith("onnx_export."))},
     "onnx_ir": {name for name in MODULES if name.startswith("onnx_export.")},
     "onnxscript": {"onnx_export.trace"},
@@ -99,6 +113,7 @@ NEEDS_NO_TORCH = {
     *("data.csv_file", "data.places", "data.reference"),
     *("comparison.grid", "cli.console", "cli.options", "cli.source", "training.logs", "tasks.record"),
     *("benchmark.config", "benchmark.worker"),
+    *("diagnosis.diagnose", "diagnosis.features", "diagnosis.packages", "diagnosis.report", "diagnosis.system"),
 }
 NEEDS_NOTHING_HEAVY = {"cli.main", "methods.registry", "errors", "progress", "version"}
 HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplotlib", "sklearn"}

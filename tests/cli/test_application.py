@@ -1,5 +1,6 @@
 """`--config` and `--print-config` of every command, whatever its options are."""
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
@@ -137,3 +138,11 @@ def test_a_name_that_is_no_text_is_refused_in_one_line(invoke: Run) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "is no text that a TOML file can hold" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_readme_shows_a_file_that_works(invoke: Run, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text()
+    [block] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "run.toml").write_text(block)
+    for command in ("search", "compare"):
+        assert 'dataset = "cifar10"\n' in printed(invoke(command, "--config", "run.toml", "--print-config"))

@@ -13,7 +13,7 @@ from slt_compress import files
 from tests.support.commands import Searched, commands, document
 from tests.support.process import Run
 
-GIVEN = {"search": ["lenet-5"], "compare": ["lenet-5", "--output", "grid"], "models": []}
+GIVEN = {"search": ["lenet-5"], "compare": ["lenet-5", "--output", "grid"], "models": [], "doctor": []}
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
