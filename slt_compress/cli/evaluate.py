@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, failure_document, require_file
+from slt_compress.cli.failures import as_word, exit_codes, failure_document, local_file
 from slt_compress.cli.source import user_code
 from slt_compress.cli.streams import shell
 from slt_compress.errors import UsageError, VerificationError
@@ -25,7 +25,7 @@ BackendName = Literal["torch", "onnxruntime"]
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(metavar="TICKET_OR_ONNX", help="A ticket, or an exported .onnx.")],
+    file: shared.NetworkFile,
     dataset: Annotated[
         str | None, typer.Option(help=f"Images: {shared.DATASETS}. \\[default: what the file records]")
     ] = None,
@@ -45,21 +45,23 @@ def evaluate(
 ) -> None:
     """Measure a ticket or an exported network on the test images."""
     with exit_codes():
-        is_onnx = file.suffix.lower() == ".onnx"
+        path = local_file(file)
+        is_onnx = path.suffix.lower() == ".onnx"
         if backend == "torch" and is_onnx:
             raise UsageError(f"{file} runs under onnxruntime; torch evaluates the ticket it was exported from")
         if backend == "onnxruntime" and not is_onnx:
-            raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {shell(file)}")
+            raise UsageError(
+                f"onnxruntime needs an exported file; first run: slt-compress export {shell(as_word(file))}"
+            )
         if is_onnx and device not in ("auto", "cpu"):
             raise UsageError(f"{file} runs on the CPU; `device` is for tickets")
-        require_file(file)
         from slt_compress import api
         from slt_compress.cli.console import Printer
         from slt_compress.evaluation.networks import open_network
 
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
-            network = open_network(file, device, own)
+            network = open_network(path, device, own)
             metric = network.record.task.metric
             if min_accuracy is not None and metric != TaskRecord().metric:
                 raise UsageError(f"`min_accuracy` is for accuracies, this network is measured by {metric}")
@@ -74,7 +76,7 @@ def evaluate(
             missed = None
             if min_accuracy is not None and result.accuracy < min_accuracy:
                 missed = VerificationError(f"accuracy {result.accuracy:.4f} is below `min_accuracy` {min_accuracy:g}")
-            document = _document(file, network, result) | (failure_document(missed) if missed else {})
+            document = _document(path, network, result) | (failure_document(missed) if missed else {})
             printer.result(document, _lines(network, result, dataset or network.record.dataset))
             if missed:
                 raise missed

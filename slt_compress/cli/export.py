@@ -7,9 +7,10 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, own_name, require_file
+from slt_compress.cli.failures import exit_codes, local_file, own_name
 from slt_compress.cli.source import code_file, user_code
 from slt_compress.cli.streams import shell
+from slt_compress.hub.address import is_address
 from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
@@ -111,16 +112,19 @@ def export(
 ) -> None:
     """Write a ticket as ONNX or as C, and check that it computes what torch does."""
     is_c = format == "c" if format else output is not None and output.suffix.lower() == ".c"
-    named, output = output, output or files.named_after(file, ".c" if is_c else ".onnx")
+    with exit_codes():
+        ticket_file = local_file(file)
+    # What is made of a file of the hub lies in the current folder, and never in the cache.
+    beside = Path(ticket_file.name) if is_address(file) else ticket_file
+    named, output = output, output or files.named_after(beside, ".c" if is_c else ".onnx")
     with exit_codes(output=output):
-        require_file(file)
         from slt_compress import api
         from slt_compress.c_export.export import CExportResult
         from slt_compress.cli.console import Printer
         from slt_compress.ticket.ticket import Ticket
 
         inputs = {
-            "the ticket": file,
+            "the ticket": ticket_file,
             "`source`": code_file(source),
         }  # `export` itself checks those of its images
         written = {"`output`": output, "the header of `output`": output.with_suffix(".h") if is_c else None}
@@ -141,7 +145,7 @@ def export(
         given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
-            ticket = Ticket.load(file)
+            ticket = Ticket.load(ticket_file)
             result = api.export(
                 ticket,
                 output,

@@ -12,6 +12,8 @@ from slt_compress.cli import config_file, interrupts
 from slt_compress.cli.flags import as_flags
 from slt_compress.cli.interrupts import INTERRUPTED
 from slt_compress.errors import MissingDatasetError, OutputError, SltError, UnknownModelError, UsageError
+from slt_compress.hub.address import is_address
+from slt_compress.hub.download import located
 
 
 def _advice(failure: SltError) -> str:
@@ -97,6 +99,21 @@ def _identity(file: Path) -> tuple[int, int] | None:
     except OSError:  # such as a name that is too long
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def local_file(named: str | Path) -> Path:
+    """Return the path of a file that a command reads, which is downloaded first if it is on the Hugging Face hub.
+
+    Raises UsageError, with the command that makes a ticket, if there is no such file, and what `hub.download` raises.
+    """
+    path = located(named)
+    require_file(path)
+    return path
+
+
+def as_word(named: str) -> str | Path:
+    """Return how a file is named as commands show it: an address as it is, anything else as a path."""
+    return named if is_address(named) else Path(named)
 
 
 def require_file(path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from slt_compress.cli import bench, compare, doctor, evaluate, export, inspect, interrupts, models, search, verify
+from slt_compress.cli import bench, compare, doctor, evaluate, export, inspect, interrupts, models, push, search, verify
 from slt_compress.cli.application import Application
 from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
@@ -44,6 +44,7 @@ app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=models.EXAMPLES)(models.models)
+app.command(epilog=push.EXAMPLES)(push.push)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 

@@ -70,6 +70,7 @@ def features() -> list[Feature]:
         Feature("images", _images),
         Feature("plots", _plots),
         Feature("hf data sets", _hf_data_sets, required=False),
+        Feature("hub", _hub, required=False),
         Feature("tensorboard", _tensorboard, required=False),
     ]
 
@@ -173,6 +174,16 @@ def _hf_data_sets(shop: Workshop) -> str:
     datasets.disable_progress_bars()
     datasets.Dataset.from_dict(rows, features=kinds).save_to_disk(shop.folder / "hf")
     return f"{len(open_hub(f'hf:{shop.folder}/hf').read('train', 8))} images of a table"
+
+
+def _hub(shop: Workshop) -> str:
+    from slt_compress.hub.client import library
+    from slt_compress.ticket.card import card
+    from slt_compress.ticket.ticket import Ticket
+
+    hub = library()
+    metadata = hub.ModelCard(card(Ticket.load(shop.ticket), "owner/name")).data
+    return f"a model card with {len(metadata.tags)} tags is read; nothing is asked of the network"
 
 
 def _tensorboard(shop: Workshop) -> str:

@@ -101,8 +101,8 @@ def _compiler() -> str | None:
     found = proof.compiler()
     if not found:
         return None
-    done = subprocess.run([found, "--version"], capture_output=True, text=True, check=True, timeout=_PATIENCE)
-    return done.stdout.partition("\n")[0]
+    done = subprocess.run([found, "-v"], capture_output=True, text=True, check=True, timeout=_PATIENCE)
+    return next(line for line in done.stderr.splitlines() if " version " in line)
 
 
 def _data_folder() -> str:

@@ -13,7 +13,13 @@ from slt_compress import files
 from tests.support.commands import Searched, commands, document
 from tests.support.process import Run
 
-GIVEN = {"search": ["lenet-5"], "compare": ["lenet-5", "--output", "grid"], "models": [], "doctor": []}
+GIVEN = {
+    "search": ["lenet-5"],
+    "compare": ["lenet-5", "--output", "grid"],
+    "models": [],
+    "doctor": [],
+    "push": ["t", "me/net"],
+}
 
 
 @pytest.mark.parametrize("name", sorted(commands()))

@@ -22,6 +22,7 @@ def test_it_tells_what_it_computes_with_and_nothing_personal(monkeypatch: pytest
     assert found["threads"] >= 1
     assert 0 < found["free_memory_bytes"] < found["memory_bytes"]
     assert found["free_disk_bytes"] > 0
+    assert found["c_compiler"] is None or " version " in found["c_compiler"]
     assert found["data_folder"] == "~/.cache/slt-compress"
     text = json.dumps(found)
     assert not {word for word in ("ada-lovelace", "secret-of-mine", socket.gethostname()) if word in text}
