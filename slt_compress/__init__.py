@@ -13,7 +13,10 @@ from slt_compress.version import __version__
 
 TYPE_CHECKING = False  # as in typing, which the command line imports only when it takes care of interrupts
 if TYPE_CHECKING:
-    from slt_compress.api import bench, compare, evaluate, export, search
+    from slt_compress.api import assess, bench, compare, evaluate, export, search
+    from slt_compress.assessment.config import AssessConfig
+    from slt_compress.assessment.fleet import Fleet
+    from slt_compress.assessment.results import Assessment
     from slt_compress.benchmark.config import BenchConfig
     from slt_compress.benchmark.results import BenchResult
     from slt_compress.c_export.export import CExportConfig, CExportResult
@@ -24,11 +27,15 @@ if TYPE_CHECKING:
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
+    from slt_compress.prediction.log import Prediction
+    from slt_compress.prediction.predict import predict
     from slt_compress.prng import Freeze
     from slt_compress.progress import TrainingProgress
     from slt_compress.ticket.ticket import Ticket
 
 __all__ = [
+    "AssessConfig",
+    "Assessment",
     "BenchConfig",
     "BenchResult",
     "CExportConfig",
@@ -38,7 +45,9 @@ __all__ = [
     "Evaluation",
     "ExportConfig",
     "ExportResult",
+    "Fleet",
     "Freeze",
+    "Prediction",
     "SearchConfig",
     "SearchResult",
     "SltError",
@@ -47,17 +56,21 @@ __all__ = [
     "UnmeasuredError",
     "UnmeasuredInterrupt",
     "__version__",
+    "assess",
     "bench",
     "compare",
     "doctor",
     "evaluate",
     "export",
+    "predict",
     "search",
 ]
 
 # Name -> module that it lies in. `slt-compress --help` imports this package, so torch, numpy and safetensors wait until
 # one of these is used.
 _LAZY = {
+    "AssessConfig": "slt_compress.assessment.config",
+    "Assessment": "slt_compress.assessment.results",
     "BenchConfig": "slt_compress.benchmark.config",
     "BenchResult": "slt_compress.benchmark.results",
     "CExportConfig": "slt_compress.c_export.export",
@@ -67,18 +80,22 @@ _LAZY = {
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
+    "Fleet": "slt_compress.assessment.fleet",
     "Freeze": "slt_compress.prng",
+    "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",
     "Ticket": "slt_compress.ticket.ticket",
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
     "UnmeasuredInterrupt": "slt_compress.pipeline.find",
+    "assess": "slt_compress.api",
     "bench": "slt_compress.api",
     "compare": "slt_compress.api",
     "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
+    "predict": "slt_compress.prediction.predict",
     "search": "slt_compress.api",
 }
 

@@ -110,7 +110,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _show(name: str, arguments: dict[str, Any]) -> None:
     text = config_file.to_toml(name, arguments, f"slt-compress {name} --config THIS_FILE, version {__version__}")
     plain = {key.replace("_", "-"): _json(value) for key, value in arguments.items()}
-    console.Printer(json=bool(arguments.get("json"))).text({name: plain}, text)
+    console.Printer(json=bool(arguments.get("json"))).document({name: plain}, text)
 
 
 def _json(value: Any) -> Any:

@@ -96,11 +96,20 @@ class Printer:
             if advice:
                 self._out.print(f"\n{plain(advice)}")
 
-    def text(self, document: Mapping[str, Any], text: str) -> None:
+    def document(self, document: Mapping[str, Any], text: str) -> None:
         """Print a result that is a text of its own, or with `json` its document."""
         if self._json:
             self.result(document, ())
-            return
+        else:
+            self.line(text)
+
+    def text(self, text: str) -> None:
+        """Print a line for people between tables; nothing with JSON."""
+        if not self._json:
+            self.line(f"{text}\n")
+
+    def line(self, text: str) -> None:
+        """Print a line that another program may read, which brings its end along, as it is."""
         with _delivering(self._results):
             self._results.write(text)
 

@@ -4,7 +4,21 @@ from typing import Annotated
 
 import typer
 
-from slt_compress.cli import bench, compare, doctor, evaluate, export, inspect, interrupts, models, push, search, verify
+from slt_compress.cli import (
+    assess,
+    bench,
+    compare,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    interrupts,
+    models,
+    predict,
+    push,
+    search,
+    verify,
+)
 from slt_compress.cli.application import Application
 from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
@@ -36,6 +50,7 @@ def _main(
     """Find strong lottery tickets and ship them as a seed plus at most one mask bit per weight."""
 
 
+app.command(epilog=assess.EXAMPLES)(assess.assess)
 app.command(epilog=search.EXAMPLES)(with_method_options(search.search))
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=export.EXAMPLES)(export.export)
@@ -43,6 +58,7 @@ app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(epilog=models.EXAMPLES)(models.models)
 app.command(epilog=push.EXAMPLES)(push.push)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

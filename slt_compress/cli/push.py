@@ -65,7 +65,7 @@ def push(
             "commit": None,
         }
         if dry_run:
-            printer.text(document, text if card else "")
+            printer.document(document, text if card else "")
             return
         pushed = upload.push(
             name,

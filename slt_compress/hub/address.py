@@ -51,6 +51,11 @@ def parse(name: str | Path) -> Address:
     return Address(check_repository(f"{owner}/{repository}", name), file or None, revision or None)
 
 
+def path_in(name: str | Path) -> Path:
+    """Return the path of a file as far as its name tells it: of an address, that in its repository."""
+    return Path(parse(name).file or TICKET_NAME) if is_address(name) else Path(name)
+
+
 def check_repository(repository: str, name: str | Path | None = None) -> str:
     """Return the name of a repository. Raises UsageError, about the address `name`, unless it is OWNER/NAME."""
     owner, _, _ = repository.partition("/")

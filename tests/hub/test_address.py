@@ -5,7 +5,7 @@ from pathlib import Path, PureWindowsPath
 import pytest
 
 from slt_compress.errors import UsageError
-from slt_compress.hub.address import Address, check_repository, is_address, parse
+from slt_compress.hub.address import Address, check_repository, is_address, parse, path_in
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,11 @@ def test_other_names_are_paths(text: str) -> None:
 def test_what_leads_elsewhere_is_refused(rest: str) -> None:
     with pytest.raises(UsageError, match=r"^expected hf://OWNER/NAME\[/FILE\]\[@REVISION\], a file in a repository"):
         parse(f"hf://{rest}")
+
+
+def test_the_path_of_a_file_is_known_from_its_name() -> None:
+    paths = [path_in(name).as_posix() for name in ("hf://me/net", "hf://me/net/a/b.onnx@v1", "a/b.onnx", Path("c.c"))]
+    assert paths == ["ticket.safetensors", "a/b.onnx", "a/b.onnx", "c.c"]
 
 
 def test_a_repository_is_owner_and_name() -> None:
