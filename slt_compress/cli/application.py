@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from slt_compress import files
 from slt_compress.cli import config_file, console
 from slt_compress.cli.config_file import Key
 from slt_compress.cli.failures import exit_codes, told
+from slt_compress.errors import UsageError
 from slt_compress.version import __version__
 
 Command = Callable[..., None]
@@ -83,8 +85,10 @@ def _configured(command: Command, name: str, commands: dict[str, dict[str, Key]]
         if print_config:
             with exit_codes():
                 _show(name, arguments)
-        else:
-            command(**arguments)
+            return
+        with told():
+            _check_apart(config, arguments)
+        command(**arguments)
 
     signature = inspect.signature(command)
     brought = [
@@ -96,6 +100,13 @@ def _configured(command: Command, name: str, commands: dict[str, dict[str, Key]]
     run.__signature__ = signature.replace(parameters=[*own, *brought])  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *brought)}
     return run
+
+
+def _check_apart(config: Path | None, arguments: dict[str, Any]) -> None:
+    """Raise UsageError if a path among the arguments, which may be written, is the file of options itself."""
+    for name, value in arguments.items():
+        if config and isinstance(value, Path) and files.same(value, config):
+            raise UsageError(f"`config` and `{name}` are the same file, {value}: give another `{name}`")
 
 
 def _is_from_file(context: typer.Context, name: str) -> bool:

@@ -41,7 +41,7 @@ def push(
     json: shared.Json = False,
 ) -> None:
     """Push a ticket with its model card to the Hugging Face hub. Needs a token: hf auth login, or HF_TOKEN."""
-    with exit_codes(lambda: "interrupted; at most an empty repository was made"):
+    with exit_codes(lambda: "interrupted; the repository may have been made, and the commit too"):
         from slt_compress.cli.console import Printer, size
         from slt_compress.hub import upload
         from slt_compress.hub.address import CARD_NAME, TICKET_NAME, Address, check_repository

@@ -122,6 +122,17 @@ def test_a_failure_says_which_options_come_from_the_file(invoke: Run, tmp_path: 
     assert "run.toml" not in invoke("search", "lenet-5", "--sparsity", 3).stderr
 
 
+@pytest.mark.parametrize("name", ["run.toml", "./link", "sub/../run.toml"])
+def test_the_file_is_never_written_over(invoke: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "run.toml").write_text('model = "lenet-5"\nmax-steps = 2\n')
+    (tmp_path / "link").symlink_to("run.toml")
+    done = invoke("search", "--config", "run.toml", "--output", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--config and --output are the same file" in done.stderr
+    assert (tmp_path / "run.toml").read_text().startswith("model")
+
+
 def test_a_file_really_runs_a_command(invoke: Run, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('pattern = "conv2"\n[models]\nclasses = 3\njson = true\n')
     found = document(invoke("models", "--config", "run.toml"))

@@ -241,7 +241,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif name in self.state.repositories:
             self._json({"error": "You already created this model repo", "url": f"{self.state.url}/{name}"}, 409)
         else:
-            self.state.repositories[name] = Repository(private=asked.get("visibility") == "private")
+            private = asked.get("visibility") == "private" or bool(asked.get("private"))  # as the library's age has it
+            self.state.repositories[name] = Repository(private)
             self._json({"url": f"{self.state.url}/{name}"})
 
     def validate(self) -> None:
