@@ -27,9 +27,13 @@ def doctor(reporter: ProgressReporter = SILENT) -> Diagnosis:
         machine = system()
     there = {"cuda": isinstance(machine["gpus"], list) and machine["gpus"], "mps": machine["mps"] is True}
     wanted = [*features(), *(gpu(name) for name, found in there.items() if found)]
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="slt-compress-")
+    except OSError as error:  # the message names the places that were tried
+        return Diagnosis(machine, installed, (Finding("temporary folder", "failed", str(error)),))
     done: list[Finding] = []
-    with tempfile.TemporaryDirectory(prefix="slt-compress-") as folder, reporter.counter("trying") as report:
-        shop = Workshop(Path(folder))
+    with folder, reporter.counter("trying") as report:
+        shop = Workshop(Path(folder.name))
         for feature in wanted:
             done.append(_tried(feature, shop))
             if report:

@@ -61,3 +61,11 @@ def test_a_diagnosis(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
         ("unknown (x)", "unknown", []),
     ):
         assert [one.name for one in slt_compress.doctor().features[2:]] == more
+
+
+def test_without_a_folder_to_try_things_in_that_is_the_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnose, "packages", tuple)
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    found = slt_compress.doctor()
+    assert found.broken == ["temporary folder"]
+    assert "No such file or directory" in found.features[0].detail
