@@ -78,7 +78,7 @@ def curves(
 
 def add(file: Path, model: str, dataset: str, trial: Trial) -> None:
     row = {"model": model, "dataset": dataset, "kind": trial.kind, "sparsity": trial.sparsity, "steps": trial.steps}
-    row |= {"metric": trial.metric, "bytes": trial.size, "seconds": round(trial.seconds, 2)}
+    row |= {"metric": trial.metric, "seconds": round(trial.seconds, 2)}
     with file.open("a") as opened:
         opened.write(json.dumps(row) + "\n")
 
@@ -129,7 +129,7 @@ def costs(model: str, *options: str) -> None:
     print("| | predicted | measured | ratio |\n|---|---|---|---|")
     rows = [
         ("seconds of the steps", asked["step_seconds"], made["seconds"]),
-        ("seconds of the process", asked["seconds"], seconds),
+        ("seconds of all, start and reading of the images aside", asked["seconds"], seconds),
         ("peak memory, MB", assessed["peak_bytes"] / 1e6, peak / 1e6),
         ("ticket, bytes", choice["ticket_bytes"], made["bytes"]),
         (f"{metric}, per cent", 100 * choice["asked"]["metric"], 100 * made[metric]),
