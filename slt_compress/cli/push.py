@@ -59,6 +59,9 @@ def push(
         document = {
             "repository": address,
             "files": {path: len(content) for path, content in files.items()},
+            "private": private,
+            "message": message or upload.MESSAGE,
+            "create_pr": create_pr,
             "dry_run": dry_run,
             "card": text if card else None,
             "url": None,

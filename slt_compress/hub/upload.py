@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from slt_compress.errors import HubError
+from slt_compress.errors import HubError, UsageError
 from slt_compress.hub.address import Address, check_repository
 from slt_compress.hub.client import library, quiet, told
 from slt_compress.version import __version__
@@ -45,17 +45,19 @@ def push(
         branch: to commit to, the main one if none is given; it is made if there is none.
         create_pr: opens a pull request instead.
 
-    Raises MissingPackageError without the library, UsageError for a name that cannot be, and HubError if there is no
+    Raises MissingPackageError without the library, UsageError for names that cannot be, and HubError if there is no
     right to write, or the hub does not take the files, or should keep them private in a repository that is public.
     """
     address = Address(check_repository(repository), None, branch)
+    if branch and create_pr:
+        raise UsageError("`branch` has no meaning with `create_pr`, which opens a pull request for the main branch")
     hub = library()
     api = hub.HfApi(token=token, library_name="slt-compress", library_version=__version__)
     with quiet(), told(address, token, writing=True):
         api.create_repo(repository, private=private, exist_ok=True)
         if private and api.model_info(repository).private is False:
             raise HubError(f"{repository} is there already and is public: `private` is for new repositories")
-        if branch and not create_pr:
+        if branch:
             api.create_branch(repository, branch=branch, exist_ok=True)
         operations = [hub.CommitOperationAdd(name, content) for name, content in files.items()]
         made = api.create_commit(

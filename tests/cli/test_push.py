@@ -71,6 +71,7 @@ def test_a_dry_run_prints_the_card_and_asks_nobody(
         (["push", "T", "me/net", "--license", "My Own"], 2, "--license must be as the hub lists it"),
         (["push", "T", "me/net", "--no-card", "--license", "mit"], 2, "--license has no meaning without a model card"),
         (["push", "T", "others/net"], 1, "may not write to others/net"),
+        (["push", "T", "me/net", "--branch", "b", "--create-pr"], 2, "--branch has no meaning with --create-pr"),
     ],
 )
 def test_what_goes_wrong_is_told_in_a_line(
