@@ -7,7 +7,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, local_file, own_name
+from slt_compress.cli.failures import exit_codes, local_file, own_name, require_file
 from slt_compress.cli.source import code_file, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.hub.address import is_address
@@ -112,12 +112,14 @@ def export(
 ) -> None:
     """Write a ticket as ONNX or as C, and check that it computes what torch does."""
     is_c = format == "c" if format else output is not None and output.suffix.lower() == ".c"
-    with exit_codes():
-        ticket_file = local_file(file)
-    # What is made of a file of the hub lies in the current folder, and never in the cache.
-    beside = Path(ticket_file.name) if is_address(file) else ticket_file
+    ticket_file = beside = Path(file)
+    if is_address(file):
+        with exit_codes():
+            ticket_file = local_file(file)
+        beside = Path(ticket_file.name)  # what is made of it lies in the current folder, and never in the cache
     named, output = output, output or files.named_after(beside, ".c" if is_c else ".onnx")
     with exit_codes(output=output):
+        require_file(ticket_file)
         from slt_compress import api
         from slt_compress.c_export.export import CExportResult
         from slt_compress.cli.console import Printer
