@@ -159,13 +159,13 @@ def search_command(ticket: "Ticket") -> str:
     if origin.task != IMAGE_TASK or origin.dataset not in known:
         return ""
     settings = method.settings
-    recorded = {  # what a ticket records under the name of an option, where it is not the default
+    recorded = {  # None for what is not recorded, or has no meaning
         "--recipe": None if settings.get("recipe") == "default" else settings.get("recipe"),
         "--scope": settings.get("scope"),
         "--lr": settings.get("learning_rate"),
         "--augment": settings.get("augment"),
-        "--precision": settings.get("precision"),
-        "--init": None if ticket.initialiser == "signed-constant" else ticket.initialiser,
+        "--precision": settings.get("precision", "fp32") if method.steps else None,
+        "--init": ticket.initialiser,
         "--freeze-ratio": ticket.freeze.ratio or None,
         "--lock-ratio": ticket.freeze.lock or None,
         "--max-steps": method.steps or None,
@@ -213,18 +213,21 @@ def _yaml(value: Mapping[str, Any] | list[Any], indent: str = "") -> list[str]:
     lines: list[str] = []
     entries = value.items() if isinstance(value, Mapping) else ((None, one) for one in value)
     for key, one in entries:
-        start = f"{indent}- " if key is None else f"{indent}{key}:"
+        start = f"{indent}-" if key is None else f"{indent}{key}:"
         if not isinstance(one, Mapping | list):
-            lines.append(f"{start} {_scalar(one)}".replace("-  ", "- "))
+            lines.append(f"{start} {_scalar(one)}")
         elif key is None:
             first, *rest = _yaml(one, f"{indent}  ")
-            lines += [start + first.strip(), *rest]
+            lines += [f"{start} {first.lstrip()}", *rest]
         else:
             lines += [start, *_yaml(one, indent if isinstance(one, list) else f"{indent}  ")]
     return lines
 
 
 def _scalar(value: object) -> str:
+    if isinstance(value, float):
+        digits, exponent, power = repr(value).partition("e")
+        return digits + (".0" if exponent and "." not in digits else "") + exponent + power  # 1e-05 would be a string
     if not isinstance(value, str):
         return json.dumps(value)
     return json.dumps(one_line(value), ensure_ascii=False)

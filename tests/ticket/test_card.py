@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slt_compress import Ticket
-from slt_compress.errors import UsageError
+from slt_compress.errors import UsageError, one_line
 from slt_compress.models.spec import PythonModel
-from slt_compress.ticket.card import card, search_command
+from slt_compress.ticket.card import _yaml, card, search_command
 from tests.support.commands import commands, options
 from tests.support.process import Run
 
@@ -57,6 +57,31 @@ def test_a_license_is_one_of_the_hub_s(ticket: Ticket, name: str) -> None:
         card(ticket, "me/net", name)
 
 
+LEAF = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none())
+KEYS = st.sampled_from(["license", "model-index", "pipeline_tag"])
+TREE = st.recursive(
+    LEAF,
+    lambda one: st.one_of(st.lists(one, min_size=1), st.dictionaries(KEYS, one, min_size=1)),
+    max_leaves=10,
+)
+
+
+def in_lines(value: Any) -> Any:
+    """Return a tree with its texts as they are written."""
+    if isinstance(value, dict):
+        return {key: in_lines(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [in_lines(one) for one in value]
+    return one_line(value) if isinstance(value, str) else value
+
+
+@given(tree=st.dictionaries(KEYS, TREE, min_size=1))
+def test_any_front_matter_is_yaml(tree: dict[str, Any]) -> None:
+    found = yaml.safe_load("\n".join(_yaml(tree)))
+    assert found == in_lines(tree)
+    assert str(found) == str(in_lines(tree))  # 1 is no True, and 1e-05 no text
+
+
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1))
 def test_names_in_a_ticket_become_no_markup(ticket: Ticket, text: str) -> None:
@@ -78,7 +103,8 @@ def test_names_in_a_ticket_become_no_markup(ticket: Ticket, text: str) -> None:
         "--seed 3 --sparsity 0.83 --batch-size 64 --max-steps 6",
         "--method edge-popup --scope layer --freeze-ratio 0.3 --lock-ratio 0.1 --max-steps 4 --lr 0.01",
         "--method random --init uniform",
-        "--recipe paper --max-steps 4 --augment crop",
+        "--recipe paper --max-steps 4 --augment crop --init signed-constant",
+        "--recipe paper --max-steps 2 --precision bf16",
     ],
 )
 def test_its_command_finds_the_same_masks(invoke: Run, tmp_path: Path, words: str) -> None:
