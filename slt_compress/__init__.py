@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from slt_compress.c_export.export import CExportConfig, CExportResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
+    from slt_compress.diagnosis.diagnose import doctor
+    from slt_compress.diagnosis.report import Diagnosis
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
@@ -39,6 +41,7 @@ __all__ = [
     "CExportConfig",
     "CExportResult",
     "ComparisonResult",
+    "Diagnosis",
     "Evaluation",
     "ExportConfig",
     "ExportResult",
@@ -56,6 +59,7 @@ __all__ = [
     "assess",
     "bench",
     "compare",
+    "doctor",
     "evaluate",
     "export",
     "predict",
@@ -72,6 +76,7 @@ _LAZY = {
     "CExportConfig": "slt_compress.c_export.export",
     "CExportResult": "slt_compress.c_export.export",
     "ComparisonResult": "slt_compress.comparison.results",
+    "Diagnosis": "slt_compress.diagnosis.report",
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
@@ -87,6 +92,7 @@ _LAZY = {
     "assess": "slt_compress.api",
     "bench": "slt_compress.api",
     "compare": "slt_compress.api",
+    "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
     "predict": "slt_compress.prediction.predict",
