@@ -54,7 +54,7 @@ def _configured(command: Command, name: str, commands: dict[str, dict[str, Key]]
         if path is not None and not context.resilient_parsing:
             with told():
                 values = config_file.load(path, name, commands)
-            config_file.note_taken(path, values)
+            config_file.note_taken(path, [(commands[name][key], value) for key, value in values.items()])
             context.default_map = values
             if values.get("json"):
                 console.want_json()
@@ -80,7 +80,8 @@ def _configured(command: Command, name: str, commands: dict[str, dict[str, Key]]
     @functools.wraps(command)
     def run(context: typer.Context, config: Path | None, print_config: bool, **arguments: Any) -> None:
         if config:  # what the command line has said itself is not the file's doing
-            taken = [key for key in context.default_map or {} if _is_from_file(context, key)]
+            values = (context.default_map or {}).items()
+            taken = [(commands[name][key], value) for key, value in values if _is_from_file(context, key)]
             config_file.note_taken(config, taken)
         if print_config:
             with exit_codes():

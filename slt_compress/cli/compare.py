@@ -8,7 +8,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.config_file import COMMAS
+from slt_compress.cli.config_file import COMMAS, spelled_out
 from slt_compress.cli.failures import exit_codes, failure_document
 from slt_compress.cli.flags import as_flags
 from slt_compress.cli.streams import shell
@@ -139,7 +139,7 @@ def compare(
         written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
         files.check_apart(written, places.inputs(dataset, data_dir))
         with shared.printer("compare", json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
-            result = run(plan, output, shell("slt-compress", *sys.argv[1:]), printer)
+            result = run(plan, output, shell("slt-compress", *spelled_out(sys.argv[1:])), printer)
         failure = None
         if result.failed:
             names = ", ".join(result.failed)

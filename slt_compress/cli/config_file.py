@@ -36,6 +36,8 @@ class Key:
         minimum, maximum: of a number.
         several: whether the value is a list.
         commas: whether it is a text that may be given as a list.
+        is_argument: whether the command line gives it without its name.
+        default: what it is if it is not given.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Key:
     maximum: float = math.inf
     several: bool = False
     commas: bool = False
+    is_argument: bool = False
+    default: Any = None
 
     @property
     def shown(self) -> str:
@@ -116,7 +120,16 @@ def _key(name: str, parameter: inspect.Parameter) -> Key:
         for bound, name in (("minimum", "min"), ("maximum", "max"))
         if getattr(mark, name, None) is not None
     }
-    return Key(name, type(choices[0]) if choices else kind, choices, several=several, commas=COMMAS in marks, **bounds)
+    return Key(
+        name,
+        type(choices[0]) if choices else kind,
+        choices,
+        several=several,
+        commas=COMMAS in marks,
+        is_argument=any(type(mark).__name__ == "ArgumentInfo" for mark in marks),
+        default=parameter.default,
+        **bounds,
+    )
 
 
 def load(path: Path, command: str, commands: Mapping[str, Mapping[str, Key]]) -> dict[str, Any]:
@@ -244,22 +257,42 @@ class _Taken:
 
     Attributes:
         path: of the file.
-        flags: the options that it decides.
+        values: that it decides.
     """
 
     path: Path | None = None
-    flags: Sequence[str] = ()
+    values: Sequence[tuple[Key, Any]] = ()
 
 
 _taken = _Taken()
 
 
-def note_taken(path: Path | None, names: Iterable[str]) -> None:
-    """Note which parameters the running call takes from a file; none without a path."""
-    _taken.path, _taken.flags = path, [f"--{name.replace('_', '-')}" for name in names]
+def note_taken(path: Path | None, values: Iterable[tuple[Key, Any]]) -> None:
+    """Note which values the running call takes from a file; none without a path."""
+    _taken.path, _taken.values = path, list(values)
+
+
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """Return the words of the running call with those of its file in the place of `--config`."""
+    if _taken.path is None:
+        return list(words)
+    first, *rest = words
+    place = next(index for index, word in enumerate(rest) if word.partition("=")[0] == "--config")
+    given = [*rest[:place], *rest[place + (1 if "=" in rest[place] else 2) :]]
+    options, arguments = [], []
+    for key, value in _taken.values:
+        for one in value if isinstance(value, list) else [value]:
+            if key.is_argument:
+                arguments.append(str(one))
+            elif not isinstance(one, bool):
+                options += [f"--{key.shown}", str(one)]
+            elif one is not key.default:
+                options.append(f"--{key.shown}" if one else f"--no-{key.shown}")
+    return [first, *arguments, *options, *given]
 
 
 def origin(text: str) -> str:
     """Return which options in a message come from a file, to be added to it."""
-    flags = [flag for flag in dict.fromkeys(re.findall(r"--[a-z][a-z-]*", text)) if flag in _taken.flags]
+    taken = {f"--{key.shown}" for key, _ in _taken.values}
+    flags = [flag for flag in dict.fromkeys(re.findall(r"--[a-z][a-z-]*", text)) if flag in taken]
     return f"; {_taken.path} sets {' and '.join(flags)}" if flags else ""

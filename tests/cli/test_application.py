@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slt_compress.cli import main
+from slt_compress.cli import config_file, main
 from slt_compress.cli.config_file import Key
 from tests.support.commands import commands, document, options
 from tests.support.process import Run
@@ -78,6 +78,9 @@ def test_what_is_printed_runs_the_same(invoke: Run, tmp_path: Path, command: str
         assert all(default[key.replace("-", "_")] is None for key in unset)
         file.write_text(first)
         assert printed(invoke(command, "--config", file, "--print-config")) == first
+        spelled = config_file.spelled_out([command, "--config", str(file), "--print-config"])
+        assert not {"--config", str(file)} & set(spelled)
+        assert printed(invoke(*spelled)) == first
     assert [path.name for path in tmp_path.iterdir()] == ["run.toml"]
 
 
@@ -131,6 +134,19 @@ def test_the_file_is_never_written_over(invoke: Run, tmp_path: Path, name: str) 
     assert (done.returncode, done.stdout) == (2, "")
     assert "--config and --output are the same file" in done.stderr
     assert (tmp_path / "run.toml").read_text().startswith("model")
+
+
+@pytest.mark.parametrize("form", [["--config", "run.toml"], ["--config=run.toml"]])
+def test_a_call_is_spelled_out_for_who_keeps_it(invoke: Run, tmp_path: Path, form: list[str]) -> None:
+    (tmp_path / "run.toml").write_text(
+        "model = 'lenet-5'\nseeds = 2\nquiet = true\ndense = false\nmethods = ['random']\n"
+    )
+    words = ["compare", "--output", "grid", *form, "--seeds", "3", "--print-config"]
+    shown = printed(invoke(*words))
+    expected = "compare lenet-5 --quiet --no-dense --methods random --output grid --seeds 3 --print-config"
+    assert " ".join(config_file.spelled_out(words)) == expected
+    assert printed(invoke(*expected.split())) == shown
+    assert config_file.spelled_out(["search", "x"]) == ["search", "x"]
 
 
 def test_a_file_really_runs_a_command(invoke: Run, tmp_path: Path) -> None:

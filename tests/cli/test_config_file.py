@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slt_compress.cli import config_file
-from slt_compress.cli.config_file import COMMAS, MAX_BYTES, keys_of, load, to_toml
+from slt_compress.cli.config_file import COMMAS, MAX_BYTES, Key, keys_of, load, to_toml
 from slt_compress.errors import UsageError
 
 
@@ -131,7 +131,7 @@ def test_every_value_comes_back(tmp_path_factory: pytest.TempPathFactory, **valu
 
 
 def test_flags_of_a_message_are_looked_up_whole() -> None:
-    config_file.note_taken(Path("c.toml"), ["dense", "max_steps"])
+    config_file.note_taken(Path("c.toml"), [(Key(name, int), 1) for name in ("dense", "max_steps")])
     try:
         assert config_file.origin("--dense-lr and --max-steps or --max-steps") == "; c.toml sets --max-steps"
         assert config_file.origin("nothing") == ""
