@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
+    from slt_compress.prediction.log import Prediction
+    from slt_compress.prediction.predict import predict
     from slt_compress.prng import Freeze
     from slt_compress.progress import TrainingProgress
     from slt_compress.ticket.ticket import Ticket
@@ -36,6 +38,7 @@ __all__ = [
     "ExportConfig",
     "ExportResult",
     "Freeze",
+    "Prediction",
     "SearchConfig",
     "SearchResult",
     "SltError",
@@ -48,6 +51,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "predict",
     "search",
 ]
 
@@ -63,6 +67,7 @@ _LAZY = {
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
     "Freeze": "slt_compress.prng",
+    "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",
     "Ticket": "slt_compress.ticket.ticket",
@@ -73,6 +78,7 @@ _LAZY = {
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
+    "predict": "slt_compress.prediction.predict",
     "search": "slt_compress.api",
 }
 

@@ -1,14 +1,6 @@
 """The front door for Python: search, evaluate, export, bench and compare.
 
-By the names that the command line knows:
-
->>> import slt_compress
->>> result = slt_compress.search("resnet18", "cifar10", sparsity=0.95)
->>> result.ticket.save("resnet18.safetensors")
->>> slt_compress.evaluate("resnet18.safetensors").accuracy
->>> slt_compress.export("resnet18.safetensors", "resnet18.onnx")
-
-With a network, data and a task of your own:
+The package's own page shows them with names that the command line knows. With a network, data and a task of your own:
 
 >>> result = slt_compress.search(build_net, train=train_set, test=test_set, loss=loss_fn, metric=metric_fn)
 >>> result.metric
@@ -39,6 +31,7 @@ from slt_compress.models.source import Given
 from slt_compress.pipeline.find import SearchResult, find_ticket
 from slt_compress.pipeline.images import check_inputs, images_for, images_to_check, own_data_to_check
 from slt_compress.pipeline.prepare import OwnData
+from slt_compress.prediction.predict import check_classifies
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
 from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
 from slt_compress.ticket.record import NetworkRecord
@@ -121,6 +114,7 @@ def evaluate(
     metric: str | Metric | None = None,
     source: Given | None = None,
     device: str = "auto",
+    detailed: bool = False,
     reporter: ProgressReporter = SILENT,
 ) -> Evaluation:
     """Measure a network on the test split of a data set.
@@ -134,16 +128,22 @@ def evaluate(
         loss, metric: as in `search`; those that the file names if none is given. A function has to be given again.
         source: your module, or the function that builds it, for a ticket of one.
         device: where a ticket's network computes: "auto", "cpu", "cuda" or "mps".
+        detailed: whether the result has `details` of every image of a `dataset`, for a network that gives one class an
+            image.
         reporter: who is told how the evaluation is going.
 
     Raises TicketError or VerificationError if the file is not what it should be, DataError if the images cannot be read
-    or are of other classes.
+    or are of other classes, and UsageError for details that there are none of.
     """
     if isinstance(network, Network) and (device != "auto" or source is not None):
         name = "`device`" if device != "auto" else "`source`"
         raise UsageError(f"{name} has no meaning for a network that has been opened")
     opened = network if isinstance(network, Network) else open_network(network, device, source)
     task = recorded_task(opened.record.task, loss, metric)
+    if detailed:
+        check_classifies(opened.record)
+        if test is not None:
+            raise UsageError("`detailed` is for images of a `dataset`, not for `test`")
     split: Split
     if test is None:
         reading = _reading(workers, skip_unreadable)
@@ -153,7 +153,7 @@ def evaluate(
         split, _ = as_split(test, "test", BATCH_SIZE)
         check_inputs(opened.record, split)
     with reporter.counter("evaluating") as report:
-        return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task)
+        return measure(opened.classifier, split.to(opened.device), opened.feed, report, task=task, detailed=detailed)
 
 
 @overload

@@ -30,7 +30,10 @@ def test_the_readme_shows_every_command() -> None:
         assert f"| `{name} " in README
 
 
-def test_the_road_of_the_readme_works(invoke: Run) -> None:
+def test_the_road_of_the_readme_works(invoke: Run, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for index, image in enumerate(load_digits().images[:3]):
+        Image.fromarray(np.rint(image * 255 / 16).astype(np.uint8)).save(tmp_path / "pictures" / f"{index}.png")
     lines = [line for line in shell_lines(README) if line.startswith("slt-compress")]
     assert len(lines) >= 5
     for line in lines:

@@ -96,6 +96,16 @@ class Printer:
             if advice:
                 self._out.print(f"\n{plain(advice)}")
 
+    def text(self, text: str) -> None:
+        """Print a line for people between tables; nothing with JSON."""
+        if not self._json:
+            self.line(f"{text}\n")
+
+    def line(self, text: str) -> None:
+        """Print a line that another program may read, which brings its end along, as it is."""
+        with _delivering(self._results):
+            self._results.write(text)
+
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table, its first column to the left and the others to the right; nothing with JSON."""
         if self._json:

@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from slt_compress.cli import bench, compare, evaluate, export, inspect, interrupts, models, monitor, search, verify
+from slt_compress.cli import (
+    bench,
+    compare,
+    evaluate,
+    export,
+    inspect,
+    interrupts,
+    models,
+    monitor,
+    predict,
+    search,
+    verify,
+)
 from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
 from slt_compress.version import __version__
@@ -42,6 +54,7 @@ app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=predict.EXAMPLES)(predict.predict)
 app.command(epilog=monitor.EXAMPLES)(monitor.monitor)
 app.command(epilog=models.EXAMPLES)(models.models)
 

@@ -124,7 +124,7 @@ def train_dense(
     run = replace(prepared.run, seed=seed, augmentation=Augmentation(augment, seed))
     recipe = recipe_for(prepared.source.build())
     rates = recipe.learning_rates if learning_rate is None else (learning_rate,)
-    trained = [_train(prepared, run, recipe, rate, reporter) for rate in rates]
+    trained = [train_at_rate(prepared, run, recipe, rate, reporter) for rate in rates]
     best = max(trained, key=lambda one: one.validation.metric)
     test = evaluate(torch_classifier(best.module, prepared.device), prepared.test, run.feed, task=run.task)
     return DenseResult(
@@ -138,16 +138,26 @@ def train_dense(
 
 
 @dataclass(frozen=True)
-class _Trained:
+class Trained:
+    """A network trained at one learning rate.
+
+    Attributes:
+        module: with the trained weights.
+        validation: its metric on held-out training images.
+        seconds: time of the optimiser steps.
+        learning_rate: at which it was trained.
+    """
+
     module: nn.Module
     validation: Evaluation
     seconds: float
     learning_rate: float
 
 
-def _train(
-    prepared: Prepared, run: TrainingRun, recipe: DenseRecipe, learning_rate: float, reporter: ProgressReporter
-) -> _Trained:
+def train_at_rate(
+    prepared: Prepared, run: TrainingRun, recipe: DenseRecipe, learning_rate: float, reporter: ProgressReporter = SILENT
+) -> Trained:
+    """Train all weights of a network for the budget of a run, and measure them on held-out images."""
     module = prepared.source.build()
     initialise(module, run.seed)
     module.to(prepared.device)
@@ -160,7 +170,7 @@ def _train(
     with noise(run, run.budget.steps, prepared.device):
         recalibrate(module, run.train, run.feed, run.budget.batch_size, run.order())
     validation = evaluate(torch_classifier(module, prepared.device), run.validation, run.feed, task=run.task)
-    return _Trained(module, validation, seconds, learning_rate)
+    return Trained(module, validation, seconds, learning_rate)
 
 
 def initialise(module: nn.Module, seed: int) -> None:

@@ -1,18 +1,14 @@
-"""Plots of a comparison as PNG, drawn without a display, and alike whatever the user's settings of matplotlib are.
+"""Plots of a comparison as PNG.
 
 Accuracy is drawn as errors on a logarithmic axis: the step from 98 to 99 per cent halves them, and a control far below
 does not press the others together.
 """
 
-import contextlib
-import importlib
-import io
-import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from slt_compress.comparison.results import DENSE, Summary
+from slt_compress.plotting.figures import drawable, new_figure, own_settings, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +23,7 @@ _TICKS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995, 0.
 def accuracy_against_sparsity(summaries: Sequence[Summary], title: str) -> bytes:
     """Return a PNG: a line with error bars per method over the share of kept weights, the dense mean across."""
     kept = sorted({1 - summary.target_sparsity for summary in summaries if summary.label != DENSE})
-    with _own_settings():
+    with own_settings():
         from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
         figure, axes = _figure(title, kept)
@@ -45,7 +41,7 @@ def accuracy_against_sparsity(summaries: Sequence[Summary], title: str) -> bytes
 
 def accuracy_against_bytes(summaries: Sequence[Summary], title: str) -> bytes:
     """Return a PNG: a line with error bars per method over the size of the file, the dense network as a point."""
-    with _own_settings():
+    with own_settings():
         from matplotlib.ticker import FuncFormatter
 
         figure, axes = _figure(title, [summary.bytes / 1000 for summary in summaries])
@@ -58,34 +54,11 @@ def accuracy_against_bytes(summaries: Sequence[Summary], title: str) -> bytes:
         return _png(figure, axes)
 
 
-@contextlib.contextmanager
-def _own_settings() -> Iterator[None]:
-    """Draw with matplotlib's own settings, and without its warnings, such as of a letter that its font lacks."""
-    backend = os.environ.pop("MPLBACKEND", "")  # one that is not installed would end the import
-    try:
-        matplotlib = importlib.import_module("matplotlib")
-    finally:
-        if backend:
-            os.environ["MPLBACKEND"] = backend
-    with contextlib.suppress(ValueError):
-        if backend:
-            matplotlib.rcParams["backend"] = backend  # for the user's own plots, as the import would have done
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        matplotlib.rcdefaults()
-        yield
-
-
 def _figure(title: str, positions: Sequence[float]) -> "tuple[Figure, Axes]":
     """Return logarithmic axes wide enough for these positions."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((7, 4.5))
     axes = figure.subplots()
-    shown = title.encode("utf-8", "backslashreplace").decode()  # bytes of a file name that are no text
-    axes.set_title(shown, parse_math=False)
+    axes.set_title(drawable(title), parse_math=False)
     axes.set_xscale("log")
     axes.set_yscale("log", nonpositive="clip")
     axes.set_xlim(min(positions) / 1.2, max(positions) * 1.2)  # left to itself, a single position is no range
@@ -122,6 +95,4 @@ def _png(figure: "Figure", axes: "Axes") -> bytes:
     axes.set_ylabel("test accuracy (logarithm of the errors)")
     axes.grid(alpha=0.3)
     axes.legend()
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return to_png(figure)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import torch
 from torch.utils.data import default_collate
@@ -49,6 +49,9 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
+    def name(self, index: int) -> str:
+        """Return what an image is called: its file, or its place in a table."""
+
     def open(self, index: int) -> AbstractContextManager[Any]:
         """Give an image of PIL. Raises DataError, naming it, if it cannot be opened or what is done to it fails."""
 
@@ -66,7 +69,6 @@ class ImageFiles:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """Return what an image is called in a message."""
         return str(self.files[index])
 
     def open(self, index: int) -> AbstractContextManager[Any]:
@@ -118,6 +120,25 @@ class _Checked:
         return position, None
 
 
+class _Names(Sequence[str]):
+    """The names of some images, which are asked for one by one: there may be many."""
+
+    def __init__(self, images: Images, positions: torch.Tensor) -> None:
+        self._images = images
+        self._positions = positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        found = self._positions[index]
+        return _Names(self._images, found) if isinstance(index, slice) else self._images.name(int(found))
+
+
 class StreamedSplit(IndexedSplit):
     """Images decoded on demand, by worker processes, resized and centre-cropped to a square.
 
@@ -134,6 +155,7 @@ class StreamedSplit(IndexedSplit):
         self.positions = positions
         self.workers = workers
         self.device = device
+        self.names = _Names(examples.images, positions)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -237,7 +259,8 @@ def _in_memory(examples: _Decoded, report: ReportCount | None) -> tuple[TensorSp
             damaged[index] = error
         if report:
             report(index + 1, count)
-    return TensorSplit(decoded, examples.labels), damaged
+    names = [examples.images.name(index) for index in range(count)]
+    return TensorSplit(decoded, examples.labels, names), damaged
 
 
 def _check_labels(part: Part, labels: torch.Tensor, kept: torch.Tensor, classes: Sequence[str]) -> None:

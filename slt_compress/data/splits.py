@@ -4,7 +4,7 @@ What fits into memory is one tensor, batched by indexing, which costs nothing be
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -59,7 +59,13 @@ class Split(Protocol):
 
 
 class IndexedSplit(ABC):
-    """Examples that can be read in any order, and cut into parts. Subclasses say where they are."""
+    """Examples that can be read in any order, and cut into parts. Subclasses say where they are.
+
+    Attributes:
+        names: of the examples, such as their files; None where they have none.
+    """
+
+    names: Sequence[str] | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -105,9 +111,10 @@ class TensorSplit(IndexedSplit):
     Images are uint8 (n, channels, size, size) with int64 labels (n,).
     """
 
-    def __init__(self, inputs: Tensors, targets: Tensors) -> None:
+    def __init__(self, inputs: Tensors, targets: Tensors, names: Sequence[str] | None = None) -> None:
         self.inputs = inputs
         self.targets = targets
+        self.names = names
 
     def __len__(self) -> int:
         return length(self.targets)
@@ -128,10 +135,11 @@ class TensorSplit(IndexedSplit):
             yield _at(self.inputs, part), _at(self.targets, part)
 
     def take(self, indices: torch.Tensor) -> "TensorSplit":
-        return TensorSplit(_at(self.inputs, indices), _at(self.targets, indices))
+        names = self.names and [self.names[index] for index in indices.tolist()]
+        return TensorSplit(_at(self.inputs, indices), _at(self.targets, indices), names)
 
     def to(self, device: torch.device) -> "TensorSplit":
-        return TensorSplit(move(self.inputs, device), move(self.targets, device))
+        return TensorSplit(move(self.inputs, device), move(self.targets, device), self.names)
 
 
 def count(split: Split) -> int | None:

@@ -96,9 +96,12 @@ class TableImages:
     def __len__(self) -> int:
         return len(self._table)
 
+    def name(self, index: int) -> str:
+        return self._rows.name(index)
+
     @contextlib.contextmanager
     def open(self, index: int) -> Iterator[Any]:
-        name = self._rows.name(index)
+        name = self.name(index)
         stored = self._stored(index)
         content = stored["bytes"]
         with opened(stored["path"] if content is None else io.BytesIO(content), name) as image:
@@ -112,7 +115,7 @@ class TableImages:
                 pass
 
     def _stored(self, index: int) -> Any:
-        name = self._rows.name(index)
+        name = self.name(index)
         with readable(name):
             stored = self._table[index][self._column]
         if stored is None:

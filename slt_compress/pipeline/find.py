@@ -175,7 +175,7 @@ def find_ticket(
                 report(progress)
 
         found = search(searched.gates, run, config, report=record, checkpoints=checkpoints, context=context)
-    pack = partial(_pack, searched, found, config, prepared, origin, constants)
+    pack = partial(pack_ticket, searched, found, config, prepared, origin, constants)
     ticket = None
     try:
         ticket = pack()
@@ -268,12 +268,12 @@ def _pack_open(
             _, closed = fixed_gates(config.seed, name, mask.numel(), config.freeze)
             mask &= ~torch.from_numpy(closed).view(mask.shape)
     found = FoundMask(masks, {}, 0, 0.0, 0.0)
-    return _pack(
+    return pack_ticket(
         Searched(searched.network, searched.network), found, replace(config, codec="raw"), prepared, origin, constants
     )
 
 
-def _pack(
+def pack_ticket(
     searched: Searched,
     found: FoundMask,
     config: SearchConfig,

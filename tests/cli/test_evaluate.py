@@ -1,5 +1,6 @@
 """`evaluate`: refuses other images and low accuracies, and says which file runs where."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,20 @@ def test_min_accuracy_decides_the_exit_code(searched: Searched, invoke: Run) -> 
 )
 def test_bad_requests(invoke: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
     refused(invoke("evaluate", *arguments, "--json"), code, words, tmp_path)
+
+
+def test_details_of_classes_and_images(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    done = invoke("evaluate", searched[0], "--per-class", "--save-predictions", "log.csv", "--json")
+    found = document(done)
+    matrix = np.array(found["confusion_matrix"])
+    assert matrix.sum() == found["samples"]
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(found["accuracy"])
+    assert [one["images"] for one in found["classes"]] == matrix.sum(1).tolist()
+    assert 0 <= found["calibration_error"] <= 1
+    assert (tmp_path / found["confusion_png"]).read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["class"] == row["label"] for row in rows) / len(rows) == pytest.approx(found["accuracy"])
+    text = invoke("evaluate", searched[0], "--per-class", "--confusion-matrix", "own.png").stdout
+    assert "true \\ predicted" in text
+    assert (tmp_path / "own.png").exists()

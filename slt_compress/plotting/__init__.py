@@ -1,0 +1,4 @@
+"""What all plots share.
+
+May import nothing of the package.
+"""
