@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
+    from slt_compress.monitoring.run import MonitorResult, monitor
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.prediction.log import Prediction
@@ -38,6 +39,7 @@ __all__ = [
     "ExportConfig",
     "ExportResult",
     "Freeze",
+    "MonitorResult",
     "Prediction",
     "SearchConfig",
     "SearchResult",
@@ -51,6 +53,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "monitor",
     "predict",
     "search",
 ]
@@ -67,6 +70,7 @@ _LAZY = {
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
     "Freeze": "slt_compress.prng",
+    "MonitorResult": "slt_compress.monitoring.run",
     "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",
@@ -78,6 +82,7 @@ _LAZY = {
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
+    "monitor": "slt_compress.monitoring.run",
     "predict": "slt_compress.prediction.predict",
     "search": "slt_compress.api",
 }

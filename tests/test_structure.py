@@ -34,6 +34,9 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "training": {"config", "data", "errors", "files", "masking", "methods", "prng", "progress", "tasks"},
     "prediction": {"data", "errors", "evaluation", "files", "models", "tasks", "ticket"},
     "evaluation": {"data", "errors", "models", "progress", "tasks", "ticket", "training"},
+    "monitoring": {
+        *("data", "errors", "evaluation", "files", "models", "plotting", "prediction", "progress", "ticket"),
+    },
     "onnx_export": {
         *("data", "errors", "evaluation", "files", "masking", "models", "prng", "progress", "structure"),
         *("tasks", "ticket", "version"),
@@ -42,8 +45,8 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("data", "errors", "evaluation", "files", "onnx_export", "prng", "progress", "tasks", "ticket"),
     },
     "pipeline": {
-        *("config", "data", "errors", "evaluation", "masking", "methods", "models", "prng", "progress", "tasks"),
-        *("structure", "ticket", "training", "version"),
+        *("config", "data", "errors", "evaluation", "masking", "methods", "models", "monitoring", "prng", "progress"),
+        *("structure", "tasks", "ticket", "training", "version"),
     },
     "benchmark": {"errors", "evaluation", "machine", "models", "onnx_export", "progress", "ticket", "version"},
     "comparison": {
@@ -68,6 +71,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
             "files",
             "methods",
             "models",
+            "monitoring",
         ),
         *(
             "onnx_export",
@@ -112,6 +116,7 @@ NEEDS_NO_TORCH = {
     *("data.csv_file", "data.places", "data.reference"),
     *("comparison.grid", "cli.console", "cli.options", "cli.source", "training.logs", "tasks.record"),
     *("benchmark.config", "benchmark.worker", "prediction.log", "plotting.confusion", "plotting.figures"),
+    *("monitoring.drift", "monitoring.judge", "monitoring.plots", "monitoring.reference_file", "ticket.held_out"),
 }
 NEEDS_NOTHING_HEAVY = {"cli.main", "methods.registry", "errors", "progress", "version"}
 HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplotlib", "sklearn"}
@@ -119,7 +124,7 @@ HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplo
 MOST_LINES = 400
 MOST_AT_THE_TOP = 10
 MOST_PARAMETERS = 8
-FUNCTIONS_TO_COME = {"search", "evaluate", "bench", "export", "compare", "prune", "train", "predict"}
+FUNCTIONS_TO_COME = {"search", "evaluate", "bench", "export", "compare", "prune", "train", "predict", "monitor"}
 
 
 def libraries(found: set[Import], *, at_import: bool = False) -> set[str]:

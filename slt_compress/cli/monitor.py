@@ -45,7 +45,8 @@ def monitor(
         bool, typer.Option("--merge", help="Add up the histograms of devices, and judge the sum.")
     ] = False,
     reference: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="What to compare with. \\[default: what the file holds]")
+        Path | None,
+        typer.Option(metavar="FILE.json", help="What to compare with. \\[default: what is in the file]"),
     ] = None,
     reference_images: Annotated[
         Path | None,
@@ -77,6 +78,10 @@ def monitor(
     with exit_codes(lambda: _interrupted(log)):
         if merge != bool(histograms):
             raise UsageError("`merge` takes histograms: slt-compress monitor FILE --merge HISTOGRAM…")
+        if reference and reference_images:
+            raise UsageError("give a `reference`, or `reference_images` to measure one on, not both")
+        if reference_images and not reference_images.is_dir():
+            raise UsageError(f"`reference_images` should be a folder of images, got {reference_images}")
         require_file(file)
         places: dict[str, files.Places] = {"the network": file, "the histograms": histograms}
         single = {
@@ -90,6 +95,7 @@ def monitor(
             files.check_writable(path)
         from slt_compress.cli.console import Printer
         from slt_compress.monitoring import output
+        from slt_compress.monitoring.config import MonitorConfig
         from slt_compress.monitoring.reference_file import save_reference as save
         from slt_compress.monitoring.run import measure_reference
         from slt_compress.monitoring.run import monitor as run
@@ -98,10 +104,9 @@ def monitor(
             output.check_log(log)
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
+            config = MonitorConfig(window, false_alarms, threshold, device, own)
             if save_reference and reference_images and not (images or predictions or merge):
-                record, measured = measure_reference(
-                    file, reference_images, device=device, source=own, reporter=printer
-                )
+                record, measured = measure_reference(file, reference_images, config, printer)
                 save(save_reference, measured, record.classes)
                 printer.result(
                     {"reference": measured.to_json(), "saved": str(save_reference)},
@@ -113,13 +118,8 @@ def monitor(
                 images,
                 predictions=predictions,
                 histograms=histograms if merge else None,
-                reference=reference,
-                reference_images=reference_images,
-                window=window,
-                false_alarms=false_alarms,
-                threshold=threshold,
-                device=device,
-                source=own,
+                reference=reference_images or reference,
+                config=config,
                 report=_writer(file, log, textfile),
                 reporter=printer,
             )

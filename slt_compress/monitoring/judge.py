@@ -8,38 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from slt_compress.errors import UsageError
 from slt_compress.monitoring import drift
+from slt_compress.monitoring.config import FEWEST_IMAGES, MonitorConfig
 from slt_compress.monitoring.counts import Counts
 from slt_compress.ticket.held_out import PROBABILITY, QUANTITIES, Reference
 
 CLASSES = "class"
-FALSE_ALARMS = 0.01
-THRESHOLD = 0.05
-FEWEST_IMAGES = 30
 _LOW_SHARE = 0.1  # of the held-out images, those whose probability counts as low
 _DEVIATIONS = 1.96  # of a normal variable: 95 % lie within
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When there is an alarm.
-
-    Attributes:
-        false_alarms: in how many windows of unchanged images there may be one, as a share.
-        threshold: PSI of a quantity that an alarm needs besides.
-
-    Raises UsageError for what is out of range.
-    """
-
-    false_alarms: float = FALSE_ALARMS
-    threshold: float = THRESHOLD
-
-    def __post_init__(self) -> None:
-        if not 1e-9 <= self.false_alarms < 1:
-            raise UsageError(f"`false_alarms` must be at least 1e-9 and below 1, got {self.false_alarms:g}")
-        if not 0 <= self.threshold <= 100:
-            raise UsageError(f"`threshold` must be from 0 to 100, got {self.threshold:g}")
 
 
 @dataclass(frozen=True)
@@ -94,14 +70,14 @@ class Window:
     alarms: tuple[str, ...]
 
 
-def judge(reference: Reference, counts: Counts, limits: Limits = Limits(), first: int = 0) -> Window:
+def judge(reference: Reference, counts: Counts, config: MonitorConfig = MonitorConfig(), first: int = 0) -> Window:
     """Return what the counts of a window say."""
     samples, not_judged = _samples(reference, counts)
     # Two tests of a quantity, one of the classes, which have no order, and one of the accuracy.
     has_accuracy = counts.labelled >= FEWEST_IMAGES and reference.correct is not None
     tests = sum(1 if name == CLASSES else 2 for name in samples) + has_accuracy
-    chance = limits.false_alarms / max(1, tests)
-    drifts = tuple(_drift(name, *sample, chance, limits.threshold) for name, sample in samples.items())
+    chance = config.false_alarms / max(1, tests)
+    drifts = tuple(_drift(name, *sample, chance, config.threshold) for name, sample in samples.items())
     alarms = [_reason(one) for one in drifts if one.alarm]
     if has_accuracy and reference.correct is not None:
         right, correct = counts.right, sum(reference.correct)

@@ -1,18 +1,19 @@
 """Compare what a deployed network sees with its reference, window by window."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from itertools import islice
 from operator import add
 from pathlib import Path
+from typing import Any
 
 from slt_compress.errors import DataError, UsageError
 from slt_compress.evaluation.networks import Network, is_onnx, open_network
 from slt_compress.models.defaults import torch_defaults
-from slt_compress.models.source import Given
+from slt_compress.monitoring.config import FEWEST_IMAGES, MonitorConfig
 from slt_compress.monitoring.counts import Counts, read_counts
-from slt_compress.monitoring.judge import FALSE_ALARMS, FEWEST_IMAGES, THRESHOLD, Limits, Window, judge
+from slt_compress.monitoring.judge import Window, judge
 from slt_compress.monitoring.observe import image_rows, observations
 from slt_compress.monitoring.reference_file import load_reference
 from slt_compress.prediction.images import named_images
@@ -57,14 +58,10 @@ def monitor(
     predictions: AnyPath | None = None,
     histograms: Sequence[AnyPath] | None = None,
     reference: Reference | AnyPath | None = None,
-    reference_images: AnyPath | None = None,
-    window: int | None = None,
-    false_alarms: float = FALSE_ALARMS,
-    threshold: float = THRESHOLD,
-    device: str = "auto",
-    source: Given | None = None,
+    config: MonitorConfig | None = None,
     report: Callable[[Window], None] | None = None,
     reporter: ProgressReporter = SILENT,
+    **settings: Any,
 ) -> MonitorResult:
     """Judge whether a network that classifies images still sees what it was made for.
 
@@ -72,113 +69,111 @@ def monitor(
         network: a ticket, the file of one, or an exported `.onnx` file.
         images: what it sees: files, folders or patterns. An image in a folder that is called as a class has a label.
         predictions: instead, the log of its predictions, CSV or JSON lines.
-        histograms: instead, what devices have counted, to be added up and judged as one window.
-        reference: what to compare with, or the file of that; what the network's file holds if none is given.
-        reference_images: instead, images to measure a reference on.
-        window: how many images are judged together, in the order of the files or the log; all if it is not given.
-        false_alarms: in how many windows of unchanged images there may be an alarm, as a share.
-        threshold: PSI of a quantity that an alarm needs besides.
-        device, source: as in `evaluate`.
+        histograms: instead, the files of what devices have counted, to be added up and judged as one window.
+        reference: what to compare with: a reference, the file of one, or a folder of images that the network was not
+            trained on, to measure one; what the network's file holds if none is given.
+        config: how it is judged.
         report: is given every window once it is judged.
         reporter: who is told how it is going.
+        settings: fields of `MonitorConfig` that differ from `config`: `window`, `false_alarms`, `threshold`, `device`
+            and `source`.
 
     Raises UsageError for a network that does not classify images or has no reference, TicketError or VerificationError
     if its file is not what it should be, and DataError for images, a log or histograms that cannot be read or are of
     other classes.
     """
-    _check_one(images, predictions, histograms, reference, reference_images)
-    limits = Limits(false_alarms, threshold)
-    if window is not None and window < FEWEST_IMAGES:
-        raise UsageError(f"`window` must be at least {FEWEST_IMAGES}: fewer images cannot be judged; got {window}")
-    if window is not None and histograms is not None:
+    _check_one(images, predictions, histograms)
+    chosen = _with(config or MonitorConfig(), settings)
+    if chosen.window is not None and histograms is not None:
         raise UsageError("`window` has no meaning for `histograms`, which are judged together")
-    record, opened = _opened(network, device, source, needed=images is not None or reference_images is not None)
+    record, opened = _opened(network, chosen, runs=images is not None or _is_folder(reference))
     check_classifies(record)
+    compared = _reference(reference, record, opened, reporter)
     unreadable: list[tuple[str, str]] = []
-    if reference_images is not None and opened is not None:
-        chosen = _measured(opened, reference_images, reporter)
-    else:
-        chosen = _given(reference, record, network)
+    counted: Iterable[Counts]
     if histograms is not None:
-        counted: Iterable[Counts] = [reduce(add, (read_counts(Path(path), chosen) for path in histograms))]
+        counted = [reduce(add, (read_counts(Path(path), compared) for path in histograms))]
+    elif predictions is not None:
+        counted = _counted(read_log(Path(predictions)), compared, record.classes, chosen.window)
     else:
-        rows: Iterator[LoggedRow]
-        if images is not None and opened is not None:
-            rows = _rows(opened, images, unreadable, reporter)
-        else:
-            rows = read_log(Path(predictions or ""))
-        counted = _counted(rows, chosen, record.classes, window)
-    windows = []
-    first = 0
+        rows = _rows(opened, images, unreadable, reporter)
+        counted = _counted(rows, compared, record.classes, chosen.window)
+    windows: list[Window] = []
     for counts in counted:
-        windows.append(judge(chosen, counts, limits, first))
-        first += counts.images
+        windows.append(judge(compared, counts, chosen, sum(window.images for window in windows)))
         if report:
             report(windows[-1])
     if not windows:
         what = f"none of the {len(unreadable):,} images can be read" if unreadable else f"{predictions} has no rows"
         raise DataError(f"there is nothing to judge: {what}")
-    return MonitorResult(record, chosen, tuple(windows), tuple(unreadable))
+    return MonitorResult(record, compared, tuple(windows), tuple(unreadable))
 
 
 @torch_defaults()
 def measure_reference(
     network: Ticket | AnyPath,
     images: AnyPath,
-    *,
-    device: str = "auto",
-    source: Given | None = None,
+    config: MonitorConfig = MonitorConfig(),
     reporter: ProgressReporter = SILENT,
 ) -> tuple[NetworkRecord, Reference]:
     """Return what is known of a network, and its reference for images that it was not trained on.
 
     Raises as `monitor` does.
     """
-    opened = open_network(network, device, source)
-    check_classifies(opened.record)
-    return opened.record, _measured(opened, images, reporter)
+    record, opened = _opened(network, config, runs=True)
+    check_classifies(record)
+    return record, _measured(opened, images, reporter)
 
 
-def _check_one(
-    images: object, predictions: object, histograms: Sequence[AnyPath] | None, reference: object, measured: object
-) -> None:
-    """Raise UsageError unless there is one thing to judge, and at most one to compare it with."""
+def _check_one(images: object, predictions: object, histograms: Sequence[AnyPath] | None) -> None:
+    """Raise UsageError unless there is one thing to judge."""
     given = {"images": images, "predictions": predictions, "histograms": histograms}
     names = [f"`{name}`" for name, value in given.items() if value is not None]
     if len(names) != 1:
         found = " and ".join(names) or "none"
-        raise UsageError(f"give either `images`, `predictions` or `histograms` to judge, found {found}")
+        raise UsageError(f"give one of `images`, `predictions` and `histograms` to judge, found {found}")
     if histograms is not None and not histograms:
         raise UsageError("`histograms` must name at least one file")
-    if reference is not None and measured is not None:
-        raise UsageError("give a `reference`, or `reference_images` to measure one on, not both")
 
 
-def _opened(
-    network: Ticket | AnyPath, device: str, source: Given | None, *, needed: bool
-) -> tuple[NetworkRecord, Network | None]:
+def _with(config: MonitorConfig, settings: dict[str, Any]) -> MonitorConfig:
+    known = [field.name for field in fields(config)]
+    if unknown := [name for name in settings if name not in known]:
+        raise UsageError(f"unknown setting {unknown[0]!r}; known: {', '.join(known)}")
+    return replace(config, **settings)
+
+
+def _opened(network: Ticket | AnyPath, config: MonitorConfig, *, runs: bool) -> tuple[NetworkRecord, Network | None]:
     """Return what is known of a network, and the network where it has to run."""
-    if needed or (not isinstance(network, Ticket) and is_onnx(network)):
-        opened = open_network(network, device, source)
+    if runs or (not isinstance(network, Ticket) and is_onnx(network)):
+        opened = open_network(network, config.device, config.source)
         return opened.record, opened
     return NetworkRecord.of(network if isinstance(network, Ticket) else Ticket.load(network)), None
 
 
-def _given(reference: Reference | AnyPath | None, record: NetworkRecord, network: object) -> Reference:
+def _is_folder(reference: Reference | AnyPath | None) -> bool:
+    return isinstance(reference, str | Path) and Path(reference).is_dir()
+
+
+def _reference(
+    reference: Reference | AnyPath | None, record: NetworkRecord, network: Network | None, reporter: ProgressReporter
+) -> Reference:
     if isinstance(reference, Reference):
         return reference
-    if reference is not None:
-        return load_reference(Path(reference), record.classes)
-    if record.held_out is None:
-        name = "the ticket" if isinstance(network, Ticket) else network
-        raise UsageError(
-            f"{name} holds no reference to compare with: give `reference_images`, a folder of images that it was not "
-            "trained on, or search with `reference`"
-        )
-    return record.held_out
+    if reference is None:
+        if record.held_out is None:
+            raise UsageError(
+                "this network's file holds no reference to compare with: give a `reference`, such as a folder of "
+                "images that it was not trained on, or search with `reference`"
+            )
+        return record.held_out
+    if _is_folder(reference):
+        return _measured(network, reference, reporter)
+    return load_reference(Path(reference), record.classes)
 
 
-def _measured(network: Network, images: AnyPath, reporter: ProgressReporter) -> Reference:
+def _measured(network: Network | None, images: AnyPath, reporter: ProgressReporter) -> Reference:
+    assert network
     unreadable: list[tuple[str, str]] = []
     files, notes = named_images([images])
     for note in notes:
@@ -197,9 +192,13 @@ def _measured(network: Network, images: AnyPath, reporter: ProgressReporter) -> 
 
 
 def _rows(
-    network: Network, images: AnyPath | Sequence[AnyPath], unreadable: list[tuple[str, str]], reporter: ProgressReporter
+    network: Network | None,
+    images: AnyPath | Sequence[AnyPath] | None,
+    unreadable: list[tuple[str, str]],
+    reporter: ProgressReporter,
 ) -> Iterator[LoggedRow]:
-    files, notes = named_images([images] if isinstance(images, str | Path) else images)
+    assert network
+    files, notes = named_images([images] if isinstance(images, str | Path) else images or ())
     for note in notes:
         warn(reporter, note)
     with reporter.counter("looking at the images") as report:
