@@ -1,6 +1,5 @@
 """References and observations without a network."""
 
-
 import numpy as np
 
 from slt_compress.monitoring.counts import Observations
@@ -22,5 +21,3 @@ def seen(count: int, generator: np.random.Generator, shift: float = 0.0, accurac
 
 def reference_of(observations: Observations) -> Reference:
     return Reference.of(observations.quantities, observations.predicted, observations.labels, CLASSES)
-
-
