@@ -10,6 +10,7 @@ from typing import Any
 
 from slt_compress.errors import DataError, UsageError
 from slt_compress.evaluation.networks import Network, is_onnx, open_network
+from slt_compress.files import same
 from slt_compress.models.defaults import torch_defaults
 from slt_compress.monitoring.config import FEWEST_IMAGES, MonitorConfig
 from slt_compress.monitoring.counts import Counts, read_counts
@@ -134,6 +135,9 @@ def _check_one(images: object, predictions: object, histograms: Sequence[AnyPath
         raise UsageError(f"give one of `images`, `predictions` and `histograms` to judge, found {found}")
     if histograms is not None and not histograms:
         raise UsageError("`histograms` must name at least one file")
+    for place, path in enumerate(histograms or ()):
+        if any(same(Path(path), Path(other)) for other in (histograms or ())[:place]):
+            raise UsageError(f"`histograms` has {path} twice: its images would count twice")
 
 
 def _with(config: MonitorConfig, settings: dict[str, Any]) -> MonitorConfig:

@@ -49,7 +49,7 @@ def _above(known: drift.Counts, seen: drift.Counts, *, ordered: bool) -> int:
     if len(reference) < 2:
         return 0
     psi = drift.psi(reference, window) > _limit(len(reference)) * (1 / reference.sum() + 1 / window.sum())
-    return psi + (ordered and drift.ks(reference, window) > drift.ks_limit(reference, window, CHANCE))
+    return int(psi) + int(ordered and drift.ks(reference, window) > drift.ks_limit(reference, window, CHANCE))
 
 
 def _limit(bins: int, known: dict[int, float] = {}) -> float:  # noqa: B006, it is the memory

@@ -107,7 +107,7 @@ def test_a_search_without_a_reference_writes_what_it_wrote() -> None:
         ({"classes": (1001, -1)}, "the classes in its reference should have 2 counts"),
         ({"correct": (0,)}, "at most as many right images"),
         ({"correct": REFERENCE.quantities["margin"].counts}, "at most as many right images"),
-        ({"quantities": dict(reversed(REFERENCE.quantities.items()))}, "should be some of probability, margin"),
+        ({"quantities": dict(reversed(list(REFERENCE.quantities.items())))}, "should be some of probability, margin"),
         ({"quantities": {"margin": Bins((1.0, 1.0), (500, 0, 500))}, "correct": None}, "edges of margin"),
         ({"quantities": {"margin": Bins((float("nan"),), (500, 500))}, "correct": None}, "finite and ascend"),
         ({"quantities": {"margin": Bins((float("inf"),), (500, 500))}, "correct": None}, "finite and ascend"),
