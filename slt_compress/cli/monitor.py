@@ -63,7 +63,7 @@ def monitor(
     ] = 0.01,
     threshold: Annotated[
         float, typer.Option(metavar="PSI", help="A quantity that has drifted by less raises no alarm.")
-    ] = 0.05,
+    ] = 0.02,
     log: shared.Log = None,
     textfile: Annotated[
         Path | None, typer.Option(metavar="FILE.prom", help="Write the last window for Prometheus.")

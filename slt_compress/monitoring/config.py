@@ -27,7 +27,7 @@ class MonitorConfig:
 
     window: int | None = None
     false_alarms: float = 0.01
-    threshold: float = 0.05
+    threshold: float = 0.02
     device: str = "auto"
     source: "Given | None" = None
 

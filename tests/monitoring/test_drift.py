@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from slt_compress.monitoring import drift
+from slt_compress.ticket.held_out import Bins, count
 
 TAILS = np.diff([0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1])
-DECILES = np.full(10, 0.1)
+ENDS = np.diff([0, 0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99, 1])
 RARE = np.array([0.4, 0.3, 0.2, 0.05, 0.03, 0.01, 0.005, 0.003, 0.001, 0.001])
 MANY = np.full(48, 1 / 48)
 CHANCE = 0.002
@@ -24,7 +25,7 @@ def test_unchanged_images_are_above_the_limits_no_more_often_than_promised(refer
     """
     generator = np.random.default_rng(reference * window)
     above = 0
-    for shares in (DECILES, TAILS):
+    for shares in (ENDS, TAILS):
         counts = np.floor(shares * reference).astype(np.int64)
         counts[-1] += reference - counts.sum()
         shares_seen = generator.dirichlet(counts + 1e-9, SAMPLES)
@@ -66,13 +67,13 @@ def _most(tests: int) -> float:
 def test_a_shift_is_found() -> None:
     """Half a standard deviation, with the chance of a window's test: always in 500 images, often in 100."""
     generator = np.random.default_rng(0)
-    edges = np.quantile(generator.normal(size=5000), np.arange(1, 10) / 10)
+    bins = Bins.of(generator.normal(size=5000))
     found = {}
     for images in (100, 500):
         above = 0
         for _ in range(200):
-            seen = np.bincount(np.searchsorted(edges, generator.normal(0.5, 1, images)), minlength=10)
-            reference, window = drift.joined([500] * 10, seen.tolist())
+            seen = count(generator.normal(0.5, 1, images), bins.edges)
+            reference, window = drift.joined(bins.counts, seen)
             above += drift.ks(reference, window) > drift.ks_limit(reference, window, 0.01 / 19)
         found[images] = above / 200
     assert found[500] == 1

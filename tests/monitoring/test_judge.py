@@ -52,7 +52,7 @@ def test_a_drift_below_the_threshold_raises_none() -> None:
     reference = reference_of(seen(5000, generator))
     found = seen(5000, generator, shift=0.15)
     assert len(window_of(reference, found).alarms) == len(QUANTITIES)
-    small = window_of(reference, found, MonitorConfig())
+    small = window_of(reference, found, MonitorConfig(threshold=0.05))
     assert all(one.psi > one.psi_limit and one.psi < 0.05 for one in small.drifts if one.quantity != "class")
     assert not small.alarms
 
