@@ -1,7 +1,8 @@
-"""What the machine is called that a figure was measured on."""
+"""The machine that a figure is measured on: what it is called, and how much memory this process has taken."""
 
 import contextlib
 import platform
+import sys
 from pathlib import Path
 
 
@@ -12,3 +13,13 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory() -> int | None:
+    """Return the largest resident memory of this process so far in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else 1024 * largest

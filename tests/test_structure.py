@@ -53,6 +53,10 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("config", "data", "errors", "evaluation", "files", "machine", "masking", "methods", "models", "pipeline"),
         *("plotting", "prng", "progress", "tasks", "ticket", "training", "version"),
     },
+    "assessment": {
+        *("comparison", "config", "data", "errors", "evaluation", "machine", "masking", "methods", "models"),
+        *("onnx_export", "pipeline", "prng", "progress", "tasks", "ticket", "training", "version"),
+    },
     "api": {
         *("benchmark", "c_export", "comparison", "config", "data", "errors", "evaluation", "files", "models"),
         *("onnx_export",),
@@ -61,6 +65,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "cli": {
         "api",
         *(
+            "assessment",
             "benchmark",
             "c_export",
             "comparison",

@@ -52,8 +52,8 @@ class Kind:
 
     @property
     def label(self) -> str:
-        """What it is called, such as "edge-popup" or "crbg, neurons too"."""
-        return self.method + (", neurons too" if self.granularity == BOTH else "")
+        """What it is called, such as "edge-popup" or "crbg with neurons"."""
+        return self.method + (" with neurons" if self.granularity == BOTH else "")
 
 
 KINDS = (
@@ -73,18 +73,20 @@ class Trial:
         sparsity: the target, 0 for the dense network.
         steps: optimiser steps.
         metric: on held-out images.
-        bytes: of the ticket, or of all tensors in fp32.
+        size: bytes of the ticket, or of all tensors in fp32.
         seconds: of the whole run.
         learning_rate: of the dense network.
+        content: of the ticket's file.
     """
 
     kind: str
     sparsity: float
     steps: int
     metric: float
-    bytes: int
+    size: int
     seconds: float
     learning_rate: float | None = None
+    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Schedule:
     @property
     def last_steps(self) -> int:
         """The steps of the longest runs."""
-        return self.steps * 2 ** (RUNGS - 1)
+        return self.steps << (RUNGS - 1)
 
 
 def plan(sparsities: Sequence[float], steps: float, dense_rates: int) -> Schedule:
@@ -123,15 +125,15 @@ def plan(sparsities: Sequence[float], steps: float, dense_rates: int) -> Schedul
     return Schedule(kinds, chosen, max(2, first))
 
 
-def _first_runs(kinds: int, sparsities: int, dense_rates: int) -> float:
+def _first_runs(kinds: int, sparsities: int, dense_rates: int) -> int:
     """Return how many runs of the first length a pilot takes as long as."""
-    searches = sum(survivors(kinds, rung) * 2**rung for rung in range(RUNGS))
-    return sparsities * searches + dense_rates + sum(2**rung for rung in range(1, RUNGS))
+    searches = sum(survivors(kinds, rung) << rung for rung in range(RUNGS))
+    return sparsities * searches + dense_rates + sum(1 << rung for rung in range(1, RUNGS))
 
 
 def survivors(kinds: int, rung: int) -> int:
     """Return how many kinds of search are left at a rung, counted from 0."""
-    return max(1, math.ceil(kinds / 2**rung))
+    return max(1, math.ceil(kinds / (1 << rung)))
 
 
 class Pilot:
@@ -177,7 +179,7 @@ class Pilot:
         searched = put_gates(module, prepared, config, origin)
         set_constants(module, constants)
         found = search(searched.gates, prepared.run, config)
-        ticket = pack_ticket(searched, found, config, prepared, origin, constants)
+        content = pack_ticket(searched, found, config, prepared, origin, constants).to_bytes()
         classifier = torch_classifier(searched.network.module, prepared.device)
         measured = evaluate(classifier, prepared.run.validation, prepared.run.feed, task=prepared.run.task)
         return Trial(
@@ -185,8 +187,9 @@ class Pilot:
             sparsity=sparsity,
             steps=steps,
             metric=measured.metric,
-            bytes=len(ticket.to_bytes()),
+            size=len(content),
             seconds=time.perf_counter() - start,
+            content=content,
         )
 
     def dense(self, steps: int, learning_rate: float) -> Trial:
@@ -200,7 +203,7 @@ class Pilot:
             sparsity=0.0,
             steps=steps,
             metric=trained.validation.metric,
-            bytes=sum(tensor.nbytes for tensor in trained.module.state_dict().values()),
+            size=sum(tensor.nbytes for tensor in trained.module.state_dict().values()),
             seconds=time.perf_counter() - start,
             learning_rate=learning_rate,
         )
@@ -211,7 +214,7 @@ class Pilot:
             metrics: dict[str, float] = {}
             for kind in kinds:
                 try:
-                    trial = self.search(kind, sparsity, schedule.steps * 2**rung)
+                    trial = self.search(kind, sparsity, schedule.steps << rung)
                 except SltError as error:
                     if kind.granularity != BOTH:
                         raise
@@ -232,7 +235,7 @@ class Pilot:
         best = max(trials, key=lambda trial: trial.metric).learning_rate
         assert best is not None
         for rung in range(1, RUNGS):
-            yield self.dense(schedule.steps * 2**rung, best)
+            yield self.dense(schedule.steps << rung, best)
 
     def _shortened(self, steps: int) -> Prepared:
         run, config = self._prepared.run, self._config

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from slt_compress.cli import (
+    assess,
     bench,
     compare,
     evaluate,
@@ -47,6 +48,7 @@ def _main(
     """Find strong lottery tickets and ship them as a seed plus at most one mask bit per weight."""
 
 
+app.command(epilog=assess.EXAMPLES)(assess.assess)
 app.command(epilog=search.EXAMPLES)(with_method_options(search.search))
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=export.EXAMPLES)(export.export)

@@ -225,6 +225,14 @@ def search_config(
     return SearchConfig(freeze=Freeze(freeze_ratio, lock_ratio), model_arguments=arguments, **fields)
 
 
+def byte_count(text: str, argument: str) -> int:
+    """Return the bytes that 100KB, 1.5 MB or 2000 names; a KB has 1,000. Raises UsageError for anything else."""
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ?(B|KB|MB|GB)?", text.strip(), re.IGNORECASE | re.ASCII)
+    if not found:
+        raise UsageError(f"`{argument}` must be a number of bytes, such as 100KB or 1.5MB, got {text!r}")
+    return int(float(found[1]) * {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}[(found[2] or "B").upper()])
+
+
 def numbers(pairs: Sequence[str], argument: str, usual: str) -> dict[str, int]:
     """Return the numbers of an `argument` by their names, from pairs as in `usual`, such as "NAME=NUMBER, such as n=6".
 

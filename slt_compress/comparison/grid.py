@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -108,11 +108,8 @@ class Plan:
         Raises UsageError naming what is empty, unknown, out of range or given twice.
         """
         contenders = [Contender.parse(word) for word in _words("methods", methods)]
-        shares = [_sparsity(word) for word in _words("sparsities", sparsities)]
-        for argument, values in (("methods", [one.label for one in contenders]), ("sparsities", shares)):
-            twice = [value for index, value in enumerate(values) if value in values[:index]]
-            if twice:
-                raise UsageError(f"`{argument}` names {twice[0]} twice")
+        shares = read_sparsities(sparsities)
+        _check_once("methods", [one.label for one in contenders])
         return cls(model, config, tuple(contenders), tuple(shares), seeds, dense, dense_lr, _shard(shard))
 
     @property
@@ -184,6 +181,19 @@ class Cell:
             sparsity=self.sparsity,
             seed=self.seed,
         )
+
+
+def read_sparsities(text: str) -> list[float]:
+    """Read numbers with commas between them. Raises UsageError for what is none, or is there twice."""
+    found = [_sparsity(word) for word in _words("sparsities", text)]
+    _check_once("sparsities", found)
+    return found
+
+
+def _check_once(argument: str, values: Sequence[object]) -> None:
+    twice = [value for index, value in enumerate(values) if value in values[:index]]
+    if twice:
+        raise UsageError(f"`{argument}` names {twice[0]} twice")
 
 
 def _read_word(word: str, text: str) -> tuple[str, Any]:

@@ -102,8 +102,8 @@ def entries(
         yield Entry(name, sum(gated), ticket_bytes(module, gated, statistics), dense)
 
 
-def ticket_bytes(module: nn.Module, gated: list[int], statistics: list[str]) -> int:
-    """Return about how many bytes a ticket has that keeps `DENSITY` of each gated tensor."""
-    bound = sum(codecs.shannon_bound(size, topk.kept_count(size, DENSITY)) for size in gated)
+def ticket_bytes(module: nn.Module, gated: list[int], statistics: list[str], density: float = DENSITY) -> int:
+    """Return about how many bytes a ticket has that keeps a share `density` of each gated tensor."""
+    bound = sum(codecs.shannon_bound(size, topk.kept_count(size, density)) for size in gated)
     values = sum(module.get_buffer(name).numel() for name in statistics)
     return math.ceil(1.02 * bound) + 4 * values + 1_200 + 75 * len(gated) + 10 * len(statistics)

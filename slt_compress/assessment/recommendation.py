@@ -1,0 +1,133 @@
+"""From forecasts to advice: which search to make, why, what speaks against it, and what would be better."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slt_compress.assessment.extrapolation import Forecast
+from slt_compress.assessment.facts import Facts
+from slt_compress.assessment.results import Choice, Recommendation
+from slt_compress.config import BOTH
+from slt_compress.errors import UsageError
+from slt_compress.masking import codecs, topk
+
+_SACRIFICE = 0.01  # of the metric, which a smaller file is worth where nothing is asked for
+_BEHIND = 0.03  # behind the dense network: from here on trained weights are worth their bytes
+_LARGE_IMAGES = 64  # px
+_VALUE_BYTES = 1  # of a trained weight in 8 bits
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the user wants.
+
+    Attributes:
+        bytes: that the ticket may have at most.
+        metric: that it should have at least.
+    """
+
+    bytes: int | None = None
+    metric: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.bytes is not None and self.bytes < 1:
+            raise UsageError(f"`target_bytes` must be at least 1, got {self.bytes}")
+        if self.metric is not None and not 0 < self.metric < 1:
+            raise UsageError(f"`target_accuracy` must be a fraction between 0 and 1, got {self.metric:g}")
+
+
+def recommend(
+    model: str,
+    facts: Facts,
+    choices: Sequence[Choice],
+    dense: Forecast | None,
+    targets: Targets,
+    *,
+    metric: str,
+    input_size: int | None,
+) -> Recommendation:
+    """Return what to do; `dense` is the forecast of the dense network after the number of steps asked for."""
+    if not choices:
+        return Recommendation(None, ("The pilot had no time for a search: give it more with `budget`.",))
+    chosen, reasons, warnings = _choose(choices, targets, metric)
+    if chosen.granularity == BOTH:
+        reasons.append("Gates of neurons too make the restored network and its export smaller and faster.")
+    if dense and dense.metric - chosen.asked.metric > _BEHIND:
+        trained = _trained_bytes(facts, chosen.sparsity)
+        warnings.append(
+            f"The dense network is expected to have {_percent(dense.metric)}. Where that counts more than bytes, a "
+            f"sparse network with trained weights is the better file: about {_size(trained)} with 8 bits for each "
+            f"weight kept, against {_size(chosen.ticket_bytes)}."
+        )
+    return Recommendation(
+        chosen, tuple(reasons), tuple(warnings), tuple(_improvements(model, choices, input_size, dense))
+    )
+
+
+def _choose(choices: Sequence[Choice], targets: Targets, metric: str) -> tuple[Choice, list[str], list[str]]:
+    """Return the choice, why, and what of the targets is missed."""
+    by_bytes = sorted(choices, key=lambda one: one.ticket_bytes)
+    best = max(choices, key=lambda one: one.asked.metric)
+    small = [one for one in choices if targets.bytes is None or one.ticket_bytes <= targets.bytes]
+    if not small:
+        least = by_bytes[0]
+        text = (
+            f"No sparsity that was tried gives {_size(targets.bytes or 0)}: at {least.sparsity:.0%} the ticket has "
+            f"about {_size(least.ticket_bytes)}. Give larger `sparsities`, or take a smaller network."
+        )
+        return least, ["It is the smallest that was tried."], [text]
+    good = [one for one in small if targets.metric is None or one.asked.metric >= targets.metric]
+    if not good:
+        nearest = max(small, key=lambda one: one.asked.metric)
+        text = (
+            f"No search that was tried is expected to have {_percent(targets.metric or 0)}: the best that fits has "
+            f"{_described(nearest.asked)}."
+        )
+        return nearest, [f"It has the best {metric} of those that fit."], [text]
+    if targets.bytes is not None:
+        chosen = max(good, key=lambda one: one.asked.metric)
+        return chosen, [f"It has the best {metric} of those that fit into {_size(targets.bytes)}."], []
+    if targets.metric is not None:
+        chosen = min(good, key=lambda one: one.ticket_bytes)
+        return chosen, [f"It is the smallest that is expected to have {_percent(targets.metric)}."], []
+    chosen = next(one for one in by_bytes if one.asked.metric >= best.asked.metric - _SACRIFICE)
+    reason = f"It is the smallest within {_SACRIFICE:.0%} of the best {metric} that is expected of any."
+    return chosen, [reason], []
+
+
+def _improvements(model: str, choices: Sequence[Choice], input_size: int | None, dense: Forecast | None) -> list[str]:
+    found = []
+    best = max(choices, key=lambda one: one.asked.metric)
+    width = re.fullmatch(r"(resnet(?:20|32|44|56|110))(?:-w([0-9]+))?", model)
+    if dense and dense.metric - best.asked.metric > _SACRIFICE:
+        wider = f", such as {width[1]}-w{2 * int(width[2] or 1)}" if width else ""
+        found.append(f"A wider network{wider}: a frozen one has more to choose from, at a few more bytes.")
+    if best.asked.high - best.asked.metric > _SACRIFICE:
+        found.append("A longer search: the error falls with the number of steps.")
+    if input_size and input_size > _LARGE_IMAGES:
+        found.append(
+            f"Smaller images (`input_size`, now {input_size} px): a step takes less, so there are more of them."
+        )
+    return found
+
+
+def _trained_bytes(facts: Facts, sparsity: float) -> int:
+    """Return about how many bytes a file with trained weights has: a mask, and 8 bits for each weight kept."""
+    total = facts.dense_bytes["fp32"] - 4 * facts.gated_weights
+    for layer in facts.layers:
+        if layer.gated:
+            kept = topk.kept_count(layer.weights, 1 - sparsity)
+            total += round(codecs.shannon_bound(layer.weights, kept)) + _VALUE_BYTES * kept
+    return total
+
+
+def _described(forecast: Forecast) -> str:
+    return f"{_percent(forecast.metric)} ({_percent(forecast.low)} to {_percent(forecast.high)})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.3g} MB" if count >= 10**6 else f"{count / 1e3:.3g} KB"
