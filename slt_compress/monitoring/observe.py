@@ -8,7 +8,7 @@ and neither has an exported file.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -29,15 +29,21 @@ _OF_LAYER = ("feature_mean", "feature_std", "feature_norm")
 
 
 class FeatureTap:
-    """Keeps, image by image, what a network's features are like, until it is taken."""
+    """Keeps, image by image, what a network's features are like, until it is taken; of no network, there are none."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module | None) -> None:
         self._last: tuple[torch.Tensor, torch.Tensor] | None = None
         self._waiting: deque[dict[str, float]] = deque()
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear):
-                layer.register_forward_hook(self._see)
-        module.register_forward_hook(self._keep)
+        layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)] if module else []
+        self._hooks = [layer.register_forward_hook(self._see) for layer in layers]
+        self._hooks += [module.register_forward_hook(self._keep)] if module else []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
 
     def take(self) -> dict[str, float]:
         """Return the features of the next image, empty if the network has none."""
@@ -65,20 +71,20 @@ def observe_split(
     report: ReportCount | None = None,
 ) -> Observations:
     """Return what a network of prepared images makes of a split of them, each with one label."""
-    tap = FeatureTap(module)
     classifier = torch_classifier(module, device)
     rows: list[dict[str, float]] = []
     predicted, labels = [], []
     total = count(split)
-    for images, targets in split.to(device).batches(BATCH_SIZE):
-        scores, inputs = Scores.of(classifier(feed(images))), InputFeatures.of(images)
-        columns = (scores.probabilities[:, 0], scores.margin, scores.entropy, scores.largest_logit)
-        table = torch.stack([*columns, inputs.mean, inputs.contrast], 1).tolist()
-        rows += [{**dict(zip(QUANTITIES, row, strict=False)), **tap.take()} for row in table]
-        predicted.append(scores.classes[:, 0].numpy())
-        labels.append(targets.cpu().numpy())
-        if report and total:
-            report(len(rows), total)
+    with FeatureTap(module) as tap:
+        for images, targets in split.to(device).batches(BATCH_SIZE):
+            scores, inputs = Scores.of(classifier(feed(images))), InputFeatures.of(images)
+            columns = (scores.probabilities[:, 0], scores.margin, scores.entropy, scores.largest_logit)
+            table = torch.stack([*columns, inputs.mean, inputs.contrast], 1).tolist()
+            rows += [{**dict(zip(QUANTITIES, row, strict=False)), **tap.take()} for row in table]
+            predicted.append(scores.classes[:, 0].numpy())
+            labels.append(targets.cpu().numpy())
+            if report and total:
+                report(len(rows), total)
     return Observations(_columns(rows), np.concatenate(predicted), np.concatenate(labels))
 
 
@@ -88,11 +94,11 @@ def image_rows(network: Network, files: Iterable[Path], unreadable: Unreadable) 
     An image in a folder that is called as a class has it as its label.
     """
     known = set(network.record.classes)
-    tap = FeatureTap(network.module) if network.module else None
-    for prediction in predict(network, files, features=True, unreadable=unreadable):
-        row: dict[str, Any] = {**prediction.fields(), **(tap.take() if tap else {})}
-        folder = Path(prediction.path).absolute().parent.name
-        yield {**row, "label": folder} if folder in known else row
+    with FeatureTap(network.module) as tap:
+        for prediction in predict(network, files, features=True, unreadable=unreadable):
+            row: dict[str, Any] = {**prediction.fields(), **tap.take()}
+            folder = Path(prediction.path).absolute().parent.name
+            yield {**row, "label": folder} if folder in known else row
 
 
 def observations(rows: Iterable[LoggedRow], classes: Sequence[str]) -> Observations:

@@ -87,7 +87,11 @@ def monitor(
     chosen = _with(config or MonitorConfig(), settings)
     if chosen.window is not None and histograms is not None:
         raise UsageError("`window` has no meaning for `histograms`, which are judged together")
-    record, opened = _opened(network, chosen, runs=images is not None or _is_folder(reference))
+    runs = images is not None or _is_folder(reference)
+    idle = "device" if chosen.device != "auto" else "source" if chosen.source is not None else ""
+    if idle and (not runs or (not isinstance(network, Ticket) and is_onnx(network))):
+        raise UsageError(f"`{idle}` has no meaning here: it is for a ticket that looks at images")
+    record, opened = _opened(network, chosen, runs=runs)
     check_classifies(record)
     compared = _reference(reference, record, opened, reporter)
     unreadable: list[tuple[str, str]] = []

@@ -52,7 +52,8 @@ class Net(nn.Module):
 def test_features_are_what_goes_into_the_last_linear_layer() -> None:
     torch.manual_seed(0)
     net, inputs = Net(), torch.randn(5, 4)
-    tap = FeatureTap(net)
+    with FeatureTap(net) as tap:
+        net(inputs)
     net(inputs)
     features = (net.first(inputs) + net.other(inputs).mean()).relu().detach().numpy()
     for row in features:
@@ -74,9 +75,10 @@ def test_features_are_what_goes_into_the_last_linear_layer() -> None:
     ],
 )
 def test_a_network_that_ends_otherwise_has_no_features(net: nn.Module) -> None:
-    tap = FeatureTap(net)
-    net(torch.randn(2, 1, 4, 4))
+    with FeatureTap(net) as tap:
+        net(torch.randn(2, 1, 4, 4))
     assert tap.take() == {}
+    assert FeatureTap(None).take() == {}
 
 
 def test_classes_that_the_network_does_not_know_are_refused() -> None:

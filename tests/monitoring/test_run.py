@@ -121,6 +121,11 @@ def _only(folder: Path, count: int) -> Path:
         ({"histograms": []}, "`histograms` must name at least one file"),
         ({"histograms": ["x.json"], "window": 100}, "`window` has no meaning for `histograms`"),
         ({"images": "x", "window": 0}, "`window` must be at least 30"),
+        (
+            {"predictions": "x.csv", "device": "cpu"},
+            "`device` has no meaning here: it is for a ticket that looks at images",
+        ),
+        ({"predictions": "x.csv", "source": build}, "`source` has no meaning here"),
         ({"images": "x", "speed": 1}, "unknown setting 'speed'; known: window, false_alarms"),
     ],
 )
