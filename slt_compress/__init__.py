@@ -13,7 +13,10 @@ from slt_compress.version import __version__
 
 TYPE_CHECKING = False  # as in typing, which the command line imports only when it takes care of interrupts
 if TYPE_CHECKING:
-    from slt_compress.api import bench, compare, evaluate, export, search
+    from slt_compress.api import assess, bench, compare, evaluate, export, search
+    from slt_compress.assessment.config import AssessConfig
+    from slt_compress.assessment.fleet import Fleet
+    from slt_compress.assessment.results import Assessment
     from slt_compress.benchmark.config import BenchConfig
     from slt_compress.benchmark.results import BenchResult
     from slt_compress.c_export.export import CExportConfig, CExportResult
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
 
 __all__ = [
+    "AssessConfig",
+    "Assessment",
     "BenchConfig",
     "BenchResult",
     "CExportConfig",
@@ -38,6 +43,7 @@ __all__ = [
     "Evaluation",
     "ExportConfig",
     "ExportResult",
+    "Fleet",
     "Freeze",
     "MonitorResult",
     "Prediction",
@@ -49,6 +55,7 @@ __all__ = [
     "UnmeasuredError",
     "UnmeasuredInterrupt",
     "__version__",
+    "assess",
     "bench",
     "compare",
     "evaluate",
@@ -61,6 +68,8 @@ __all__ = [
 # Name -> module that it lies in. `slt-compress --help` imports this package, so torch, numpy and safetensors wait until
 # one of these is used.
 _LAZY = {
+    "AssessConfig": "slt_compress.assessment.config",
+    "Assessment": "slt_compress.assessment.results",
     "BenchConfig": "slt_compress.benchmark.config",
     "BenchResult": "slt_compress.benchmark.results",
     "CExportConfig": "slt_compress.c_export.export",
@@ -69,6 +78,7 @@ _LAZY = {
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
+    "Fleet": "slt_compress.assessment.fleet",
     "Freeze": "slt_compress.prng",
     "MonitorResult": "slt_compress.monitoring.run",
     "Prediction": "slt_compress.prediction.log",
@@ -78,6 +88,7 @@ _LAZY = {
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
     "UnmeasuredInterrupt": "slt_compress.pipeline.find",
+    "assess": "slt_compress.api",
     "bench": "slt_compress.api",
     "compare": "slt_compress.api",
     "evaluate": "slt_compress.api",

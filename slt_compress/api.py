@@ -1,4 +1,4 @@
-"""The front door for Python: search, evaluate, export, bench and compare.
+"""The front door for Python: assess, search, evaluate, export, bench and compare.
 
 The package's own page shows them with names that the command line knows. With a network, data and a task of your own:
 
@@ -7,16 +7,16 @@ The package's own page shows them with names that the command line knows. With a
 >>> result.ticket.apply_to(build_net())
 >>> slt_compress.export(result.ticket, "net.onnx", source=build_net, test=test_set, metric=metric_fn)
 
-The command line is a thin layer above these functions. They print nothing. A reporter, where one is given, is told how
-long work is going. What only some of them need is imported by these: onnx is slow to import.
+The command line is a thin layer above these functions. They print nothing; a reporter is told how long work is going.
+What only some of them need is imported by these: onnx is slow to import.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from slt_compress.config import SearchConfig
+from slt_compress.config import SearchConfig, search_config, with_settings
 from slt_compress.data import places
 from slt_compress.data.own import as_split
 from slt_compress.data.splits import Reading, Split
@@ -30,7 +30,7 @@ from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.source import Given
 from slt_compress.pipeline.find import SearchResult, find_ticket
 from slt_compress.pipeline.images import check_inputs, images_for, images_to_check, own_data_to_check
-from slt_compress.pipeline.prepare import OwnData
+from slt_compress.pipeline.prepare import own_data, prepare
 from slt_compress.prediction.predict import check_classifies
 from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
 from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
@@ -40,6 +40,8 @@ from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 
 if TYPE_CHECKING:
+    from slt_compress.assessment.config import AssessConfig
+    from slt_compress.assessment.results import Assessment
     from slt_compress.benchmark.candidates import File
     from slt_compress.benchmark.config import BenchConfig
     from slt_compress.benchmark.results import BenchResult
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
 
 AnyTicket = Ticket | str | Path  # a ticket, or the file of one
-_Config = TypeVar("_Config", SearchConfig, "ExportConfig", "CExportConfig", "BenchConfig")
 
 
 @torch_defaults()
@@ -84,7 +85,7 @@ def search(
             of a whole split, concatenated on the CPU, that returns a number, the higher the better. Without it, the
             one that goes with the loss, or minus the loss where that is a function.
         config: all other settings.
-        reporter: who is told how the search is going.
+        reporter: who is told how it is going, here and in the other functions.
         checkpoints: where the state is kept, so that a killed search can be resumed.
         context: the processes that share the search.
         settings: fields of `SearchConfig` that differ from `config`, such as `sparsity`, `method`, `epochs` or `seed`.
@@ -94,8 +95,8 @@ def search(
     sparsity; UnmeasuredError, whose `ticket` is what was found, if that cannot be measured; and UnmeasuredInterrupt,
     likewise, for a KeyboardInterrupt while it is.
     """
-    chosen = _search_config(config, dataset, settings)
-    own = _own_data(dataset, train, test, validation)
+    chosen = search_config(config, dataset, settings)
+    own = own_data(dataset, train, test, validation)
     task = None if loss is None and metric is None else task_of(loss, metric)
     return find_ticket(model, chosen, reporter, data=own, task=task, checkpoints=checkpoints, context=context)
 
@@ -130,7 +131,6 @@ def evaluate(
         device: where a ticket's network computes: "auto", "cpu", "cuda" or "mps".
         detailed: whether the result has `details` of every image of a `dataset`, for a network that gives one class an
             image.
-        reporter: who is told how the evaluation is going.
 
     Raises TicketError or VerificationError if the file is not what it should be, DataError if the images cannot be read
     or are of other classes, and UsageError for details that there are none of.
@@ -197,9 +197,7 @@ def export(
         workers, skip_unreadable: how these are read, as in `SearchConfig`.
         test: data of your own to check the file on, as in `search`.
         train: data of your own to calibrate 8-bit values on, which can be read in any order.
-        loss, metric: as in `evaluate`.
-        source: as in `evaluate`.
-        reporter: who is told how the export is going.
+        loss, metric, source: as in `evaluate`.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
             `keep_structure`, `max_accuracy_drop` and `replace`; or of `CExportConfig`: `layout`, `arithmetic`, `main`,
             `max_accuracy_drop` and `replace`.
@@ -257,6 +255,39 @@ def export(
 
 
 @torch_defaults()
+@lost_workers()
+def assess(
+    model: str | Given,
+    dataset: str | None = None,
+    *,
+    train: Any = None,
+    test: Any = None,
+    validation: Any = None,
+    loss: str | Loss | None = None,
+    metric: str | Metric | None = None,
+    config: SearchConfig | None = None,
+    wanted: "AssessConfig | None" = None,
+    reporter: ProgressReporter = SILENT,
+    **settings: Any,
+) -> "Assessment":
+    """Say what a search will cost and give, from facts and a few minutes of short searches on held-out examples.
+
+    Args:
+        wanted: sparsities, the time of the pilot, what the ticket should be, and the devices it is for.
+        The others: as in `search`. Method, options and sparsity are ignored; nothing is measured on `test`.
+
+    Raises as a search does, and UsageError for a metric of your own.
+    """
+    from slt_compress.assessment.config import AssessConfig
+    from slt_compress.assessment.run import assess as run_assessment
+
+    chosen = search_config(config, dataset, settings)
+    task = None if loss is None and metric is None else task_of(loss, metric)
+    prepared = prepare(model, chosen, reporter, data=own_data(dataset, train, test, validation), task=task)
+    return run_assessment(prepared, chosen, wanted or AssessConfig(), reporter)
+
+
+@torch_defaults()
 def bench(
     files: "Sequence[File]",
     *,
@@ -278,7 +309,7 @@ def bench(
     from slt_compress.benchmark.config import BenchConfig
     from slt_compress.benchmark.run import bench as run_bench
 
-    return run_bench(files, _with(config or BenchConfig(), settings), source, reporter)
+    return run_bench(files, with_settings(config or BenchConfig(), settings), source, reporter)
 
 
 @torch_defaults()
@@ -296,13 +327,11 @@ def compare(
     """Run methods at all sparsities and seeds, and train the dense network; finished runs in the folder are kept.
 
     Args:
-        model: name of a network.
-        dataset: name of a data set, "digits" if none is given.
+        model, dataset: names; "digits" if no data set is given.
         output: folder for tickets, tables and plots.
         methods: as the command line has them: NAME[:OPTION…].
         sparsities: targets, in [0, 1).
         config: what all searches share; its method, recipe, options, sparsity and seed are ignored.
-        reporter: who is told how the comparison is going.
         settings: fields of `comparison.grid.Plan` (`seeds`, `dense`, `dense_lr`, `shard`) and of `SearchConfig`.
 
     Raises UsageError for what is unknown or out of range, or if the folder holds runs of other settings.
@@ -319,15 +348,10 @@ def compare(
             raise UsageError(f"{name!r} differs from run to run; give `methods`, `sparsities` and `seeds`")
     of_plan = {"seeds": 3, "dense": True, "dense_lr": None, "shard": None}
     planned = {name: settings.pop(name, default) for name, default in of_plan.items()}
-    chosen = _search_config(config, dataset, settings)
+    chosen = search_config(config, dataset, settings)
     plan = Plan.parse(model, chosen, methods=",".join(methods), sparsities=",".join(map(str, sparsities)), **planned)
     asked = f"{model!r}, {chosen.dataset!r}, methods={list(methods)}, sparsities={list(sparsities)}"
     return run_comparison(plan, Path(output), f"slt_compress.compare({asked})", reporter)
-
-
-def _search_config(config: SearchConfig | None, dataset: str | None, settings: dict[str, Any]) -> SearchConfig:
-    """Return the config with these fields changed, and the data set if one is given."""
-    return _with(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})
 
 
 def _export_config(
@@ -355,32 +379,8 @@ def _export_config(
         if name in others:
             raise UsageError(f"`{name}` has no meaning for `format={format_name}`")
     chosen: Any = config or kind()
-    changed: ExportConfig | CExportConfig = _with(chosen, settings)
+    changed: ExportConfig | CExportConfig = with_settings(chosen, settings)
     return changed
-
-
-def _with(config: _Config, settings: dict[str, Any]) -> _Config:
-    """Return the config with these fields changed. Raises UsageError for an unknown one."""
-    known = [field.name for field in fields(config)]
-    unknown = [name for name in settings if name not in known]
-    if unknown:
-        raise UsageError(f"unknown setting {unknown[0]!r}; known: {', '.join(known)}")
-    if "data_dir" in settings:
-        settings = {**settings, "data_dir": _path(settings["data_dir"])}
-    return replace(config, **settings)
-
-
-def _own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnData | None:
-    """Return the data that was passed, None if none was. Raises UsageError if a part is missing."""
-    if train is None and test is None and validation is None:
-        return None
-    if dataset:
-        raise UsageError("give a `dataset` by name, or `train` and `test`, not both")
-    if train is None or test is None:
-        raise UsageError(
-            f"data of your own needs `train` and `test`; `{'train' if train is None else 'test'}` is missing"
-        )
-    return OwnData(train, test, validation)
 
 
 def _reading(workers: int | None, skip_unreadable: bool) -> Reading:

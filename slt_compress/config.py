@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
 from slt_compress.models.spec import MODEL_ARGUMENTS, argument_problem
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
+
+_Config = TypeVar("_Config")
 
 DEFAULT_EPOCHS = 12
 NEURON, BOTH = "neuron", "neuron,weight"  # granularities
@@ -170,3 +172,19 @@ class SearchConfig:
     def density(self) -> float:
         """Target share of gated weights to keep."""
         return 1 - self.sparsity
+
+
+def search_config(config: SearchConfig | None, dataset: str | None, settings: Mapping[str, Any]) -> SearchConfig:
+    """Return the config with these fields changed, and the data set if one is given."""
+    return with_settings(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})
+
+
+def with_settings(config: _Config, settings: Mapping[str, Any]) -> _Config:
+    """Return a config, a dataclass, with these fields changed. Raises UsageError for an unknown one."""
+    known = [one.name for one in fields(config)]  # type: ignore[arg-type]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise UsageError(f"unknown setting {unknown[0]!r}; known: {', '.join(known)}")
+    if settings.get("data_dir") is not None:
+        settings = {**settings, "data_dir": Path(settings["data_dir"])}
+    return replace(config, **settings)  # type: ignore[type-var]

@@ -58,7 +58,8 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("onnx_export", "pipeline", "prng", "progress", "tasks", "ticket", "training", "version"),
     },
     "api": {
-        *("benchmark", "c_export", "comparison", "config", "data", "errors", "evaluation", "files", "models"),
+        *("assessment", "benchmark", "c_export", "comparison", "config", "data", "errors", "evaluation"),
+        *("files", "models"),
         *("onnx_export",),
         *("pipeline", "prediction", "progress", "tasks", "ticket", "training"),
     },
@@ -120,8 +121,15 @@ NEEDS_NO_TORCH = {
     *("masking.codecs", "methods.registry", "data.preprocessing", "comparison.results", "comparison.plots"),
     *("data.csv_file", "data.places", "data.reference"),
     *("comparison.grid", "cli.console", "cli.options", "cli.source", "training.logs", "tasks.record"),
-    *("benchmark.config", "benchmark.worker", "prediction.log", "plotting.confusion", "plotting.figures"),
     *("monitoring.drift", "monitoring.judge", "monitoring.plots", "monitoring.reference_file", "ticket.held_out"),
+    *(
+        "assessment.config",
+        "benchmark.config",
+        "benchmark.worker",
+        "prediction.log",
+        "plotting.confusion",
+        "plotting.figures",
+    ),
 }
 NEEDS_NOTHING_HEAVY = {"cli.main", "methods.registry", "errors", "progress", "version"}
 HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplotlib", "sklearn"}

@@ -179,9 +179,12 @@ class Pilot:
         searched = put_gates(module, prepared, config, origin)
         set_constants(module, constants)
         found = search(searched.gates, prepared.run, config)
-        content = pack_ticket(searched, found, config, prepared, origin, constants).to_bytes()
         classifier = torch_classifier(searched.network.module, prepared.device)
         measured = evaluate(classifier, prepared.run.validation, prepared.run.feed, task=prepared.run.task)
+        name = measured.metric_name
+        metrics = {name: measured.metric, "loss": measured.loss, f"validation_{name}": measured.metric}
+        ticket = pack_ticket(searched, found, config, prepared, origin, constants)
+        content = ticket.with_metrics(**metrics).to_bytes()  # as long as that of a finished search
         return Trial(
             kind=kind.label,
             sparsity=sparsity,

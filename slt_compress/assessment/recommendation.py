@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from slt_compress.assessment.config import AssessConfig
 from slt_compress.assessment.extrapolation import Forecast
 from slt_compress.assessment.facts import Facts
 from slt_compress.assessment.results import Choice, Recommendation
 from slt_compress.config import BOTH
-from slt_compress.errors import UsageError
 from slt_compress.masking import codecs, topk
 
 _SACRIFICE = 0.01  # of the metric, which a smaller file is worth where nothing is asked for
@@ -17,31 +16,12 @@ _LARGE_IMAGES = 64  # px
 _VALUE_BYTES = 1  # of a trained weight in 8 bits
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What the user wants.
-
-    Attributes:
-        bytes: that the ticket may have at most.
-        metric: that it should have at least.
-    """
-
-    bytes: int | None = None
-    metric: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.bytes is not None and self.bytes < 1:
-            raise UsageError(f"`target_bytes` must be at least 1, got {self.bytes}")
-        if self.metric is not None and not 0 < self.metric < 1:
-            raise UsageError(f"`target_accuracy` must be a fraction between 0 and 1, got {self.metric:g}")
-
-
 def recommend(
     model: str,
     facts: Facts,
     choices: Sequence[Choice],
     dense: Forecast | None,
-    targets: Targets,
+    wanted: AssessConfig,
     *,
     metric: str,
     input_size: int | None,
@@ -49,7 +29,7 @@ def recommend(
     """Return what to do; `dense` is the forecast of the dense network after the number of steps asked for."""
     if not choices:
         return Recommendation(None, ("The pilot had no time for a search: give it more with `budget`.",))
-    chosen, reasons, warnings = _choose(choices, targets, metric)
+    chosen, reasons, warnings = _choose(choices, wanted, metric)
     if chosen.granularity == BOTH:
         reasons.append("Gates of neurons too make the restored network and its export smaller and faster.")
     if dense and dense.metric - chosen.asked.metric > _BEHIND:
@@ -64,32 +44,32 @@ def recommend(
     )
 
 
-def _choose(choices: Sequence[Choice], targets: Targets, metric: str) -> tuple[Choice, list[str], list[str]]:
-    """Return the choice, why, and what of the targets is missed."""
+def _choose(choices: Sequence[Choice], wanted: AssessConfig, metric: str) -> tuple[Choice, list[str], list[str]]:
+    """Return the choice, why, and what of the wishes is missed."""
     by_bytes = sorted(choices, key=lambda one: one.ticket_bytes)
     best = max(choices, key=lambda one: one.asked.metric)
-    small = [one for one in choices if targets.bytes is None or one.ticket_bytes <= targets.bytes]
+    small = [one for one in choices if wanted.target_bytes is None or one.ticket_bytes <= wanted.target_bytes]
     if not small:
         least = by_bytes[0]
         text = (
-            f"No sparsity that was tried gives {_size(targets.bytes or 0)}: at {least.sparsity:.0%} the ticket has "
-            f"about {_size(least.ticket_bytes)}. Give larger `sparsities`, or take a smaller network."
+            f"No sparsity that was tried gives {_size(wanted.target_bytes or 0)}: at {least.sparsity:.0%} the ticket "
+            f"has about {_size(least.ticket_bytes)}. Give larger `sparsities`, or take a smaller network."
         )
         return least, ["It is the smallest that was tried."], [text]
-    good = [one for one in small if targets.metric is None or one.asked.metric >= targets.metric]
+    good = [one for one in small if wanted.target_accuracy is None or one.asked.metric >= wanted.target_accuracy]
     if not good:
         nearest = max(small, key=lambda one: one.asked.metric)
         text = (
-            f"No search that was tried is expected to have {_percent(targets.metric or 0)}: the best that fits has "
-            f"{_described(nearest.asked)}."
+            f"No search that was tried is expected to have {_percent(wanted.target_accuracy or 0)}: the best that "
+            f"fits has {_described(nearest.asked)}."
         )
         return nearest, [f"It has the best {metric} of those that fit."], [text]
-    if targets.bytes is not None:
+    if wanted.target_bytes is not None:
         chosen = max(good, key=lambda one: one.asked.metric)
-        return chosen, [f"It has the best {metric} of those that fit into {_size(targets.bytes)}."], []
-    if targets.metric is not None:
+        return chosen, [f"It has the best {metric} of those that fit into {_size(wanted.target_bytes)}."], []
+    if wanted.target_accuracy is not None:
         chosen = min(good, key=lambda one: one.ticket_bytes)
-        return chosen, [f"It is the smallest that is expected to have {_percent(targets.metric)}."], []
+        return chosen, [f"It is the smallest that is expected to have {_percent(wanted.target_accuracy)}."], []
     chosen = next(one for one in by_bytes if one.asked.metric >= best.asked.metric - _SACRIFICE)
     reason = f"It is the smallest within {_SACRIFICE:.0%} of the best {metric} that is expected of any."
     return chosen, [reason], []

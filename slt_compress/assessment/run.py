@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from slt_compress.assessment.config import AssessConfig
 from slt_compress.assessment.extrapolation import Forecast, extrapolate
 from slt_compress.assessment.facts import facts_of
-from slt_compress.assessment.fleet import Fleet, year
+from slt_compress.assessment.fleet import year
 from slt_compress.assessment.pilot import DENSE, KINDS, Pilot, Trial, plan
-from slt_compress.assessment.recommendation import Targets, recommend
+from slt_compress.assessment.recommendation import recommend
 from slt_compress.assessment.results import Assessment, Choice
 from slt_compress.assessment.speed import Speed, duration, measure_speed
 from slt_compress.comparison.dense import recipe_for
@@ -20,62 +21,38 @@ from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit, count
 from slt_compress.errors import SltError, UsageError
 from slt_compress.machine import processor
-from slt_compress.models.defaults import torch_defaults
-from slt_compress.models.source import Given
 from slt_compress.onnx_export.export import export
-from slt_compress.pipeline.prepare import Prepared, prepare
+from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import METRICS
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.loop import Budget
 
-SPARSITIES = (0.8, 0.9, 0.95)
-MINUTES = 3.0
 _MARGIN = 0.8  # of the time of the pilot that its steps are planned to take; evaluations take the rest
 
 
-@torch_defaults()
 def assess(
-    model: str | Given,
-    config: SearchConfig | None = None,
-    *,
-    sparsities: Sequence[float] = SPARSITIES,
-    minutes: float = MINUTES,
-    targets: Targets | None = None,
-    fleet: Fleet | None = None,
-    reporter: ProgressReporter = SILENT,
+    prepared: Prepared, config: SearchConfig, wanted: AssessConfig, reporter: ProgressReporter = SILENT
 ) -> Assessment:
-    """Return what a network costs, what short searches promise, and which search to make. The test split is not used.
+    """Return what a network costs, what short searches promise, and which search to make.
 
-    Args:
-        model: name of a network, or the user's module or the function that builds it.
-        config: the data, the budget that is asked for, the batch size and where to compute; its method, options,
-            granularity and sparsity are ignored.
-        sparsities: targets that are tried, in [0, 1).
-        minutes: that the pilot may take.
-        targets: what the user wants.
-        fleet: the devices that the network is for.
-        reporter: who is told how it is going.
-
-    Raises UsageError and DataError as a search does, and for a metric of the user's own.
+    Nothing is measured on the test split. Of `config`, the budget that is asked for, the batch size, the seed and the
+    augmentation count. Raises UsageError for a metric of the user's own.
     """
-    chosen = _sparsities(sparsities)
-    if not 0 < minutes < 10_000:
-        raise UsageError(f"`budget` must be a positive number of minutes, got {minutes:g}")
     config = replace(
-        config or SearchConfig(), method="crbg", recipe="default", options={}, granularity="weight", sparsity=0.9
+        config, method="crbg", recipe="default", options={}, granularity="weight", neuron_sparsity=None, sparsity=0.9
     )
-    prepared = prepare(model, config, reporter)
     task = prepared.run.task.record
     if task.metric not in METRICS:
         raise UsageError(f"a metric of your own, {task.metric}, cannot be forecast: give one by name")
+    chosen = wanted.sparsities
     facts = facts_of(prepared.source.build(), prepared.inputs, chosen)
     reporter.note(f"measuring the speed of a search on {prepared.device}")
     speeds = (measure_speed(prepared, config), *_others(prepared, config))
     default = _default_steps(prepared, config)
     asked = prepared.run.budget.steps
     notes: list[str] = []
-    trials = _pilot(prepared, config, chosen, 60 * minutes, speeds[0], reporter, notes)
+    trials = _pilot(prepared, config, chosen, 60 * wanted.budget, speeds[0], reporter, notes)
     overhead = _onnx_overhead(prepared, trials, notes)
     choices = tuple(choice for sparsity in chosen if (choice := _choice(trials, sparsity, default, asked, overhead)))
     dense = _dense(trials, default, asked)
@@ -84,7 +61,7 @@ def assess(
         facts,
         choices,
         dense[1] if dense else None,
-        targets or Targets(),
+        wanted,
         metric=task.metric,
         input_size=prepared.preprocessing.size if prepared.preprocessing else None,
     )
@@ -112,20 +89,10 @@ def assess(
         dense=dense,
         onnx_overhead=overhead,
         recommendation=advice,
-        fleet=fleet,
-        years=tuple(year(fleet, files)) if fleet else (),
+        fleet=wanted.fleet,
+        years=tuple(year(wanted.fleet, files)) if wanted.fleet else (),
         notes=tuple(notes),
     )
-
-
-def _sparsities(values: Sequence[float]) -> tuple[float, ...]:
-    chosen = tuple(sorted(dict.fromkeys(values)))
-    for value in chosen:
-        if not 0 <= value < 1:
-            raise UsageError(f"`sparsities` must be numbers of at least 0 and below 1, got {value:g}")
-    if not chosen:
-        raise UsageError("`sparsities` is empty, expected numbers such as 0.9,0.95")
-    return chosen
 
 
 def _threads() -> str:

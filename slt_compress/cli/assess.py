@@ -71,8 +71,9 @@ def assess(
 ) -> None:
     """Say what a search will cost and give, from facts and a few minutes of short searches, and what to do."""
     with exit_codes(output=report):
+        from slt_compress.assessment.config import AssessConfig
         from slt_compress.assessment.fleet import Fleet
-        from slt_compress.assessment.recommendation import Targets
+        from slt_compress.comparison.grid import read_sparsities
         from slt_compress.data import places
 
         config = shared.search_config(
@@ -92,35 +93,35 @@ def assess(
             precision=precision,
             device=device,
         )
-        targets = Targets(
-            None if target_bytes is None else shared.byte_count(target_bytes, "target_bytes"), target_accuracy
-        )
         fleet = None
         if devices is not None:
             fleet = Fleet(devices, 12.0 if updates_per_year is None else updates_per_year, link_price)
         elif updates_per_year is not None or link_price is not None:
             name = "updates_per_year" if updates_per_year is not None else "link_price"
             raise UsageError(f"`{name}` is of a fleet: give `devices` too")
+        wanted = AssessConfig(
+            sparsities=tuple(read_sparsities(sparsities)),
+            budget=budget,
+            target_bytes=None if target_bytes is None else shared.byte_count(target_bytes, "target_bytes"),
+            target_accuracy=target_accuracy,
+            fleet=fleet,
+        )
         if report:
             if report.suffix.lower() not in (".html", ".htm"):
                 raise UsageError(f"`report` is an HTML page, such as report.html, got {report}")
             inputs = {**places.inputs(dataset, data_dir), "the network": code_file(model)}
             files.check_apart({"`report`": report}, inputs)
             files.check_writable(report)
+        from slt_compress import api
         from slt_compress.assessment.page import html_page
-        from slt_compress.assessment.run import assess as run
         from slt_compress.cli.console import Printer
-        from slt_compress.comparison.grid import read_sparsities
 
         with user_code(model if names_code(model) else None) as (own, results):
             printer = Printer(json=json, quiet=quiet, results=results)
-            found = run(
+            found = api.assess(
                 own or model,
-                config,
-                sparsities=read_sparsities(sparsities),
-                minutes=budget,
-                targets=targets,
-                fleet=fleet,
+                config=config,
+                wanted=wanted,
                 reporter=printer,
             )
             given: dict[str, object] = {

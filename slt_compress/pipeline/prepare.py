@@ -56,6 +56,19 @@ class OwnData:
     validation: Any = None
 
 
+def own_data(dataset: object, train: Any, test: Any, validation: Any) -> OwnData | None:
+    """Return the data that was passed, None if none was. Raises UsageError if a part is missing."""
+    if train is None and test is None and validation is None:
+        return None
+    if dataset:
+        raise UsageError("give a `dataset` by name, or `train` and `test`, not both")
+    if train is None or test is None:
+        raise UsageError(
+            f"data of your own needs `train` and `test`; `{'train' if train is None else 'test'}` is missing"
+        )
+    return OwnData(train, test, validation)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What all jobs on one model and data share, whatever their method, sparsity and seed.

@@ -52,7 +52,7 @@ def test_a_run_is_a_whole_search(prepared: Prepared, config: SearchConfig) -> No
     trial = Pilot(replace(prepared, test=None), config).search(Kind("crbg"), 0.8, 12)  # type: ignore[arg-type]
     assert trial.metric == whole.validation.metric
     assert (trial.steps, trial.sparsity, trial.kind) == (12, 0.8, "crbg")
-    assert trial.size == pytest.approx(len(whole.ticket.to_bytes()), rel=0.05)  # which has metrics, too
+    assert trial.size == pytest.approx(len(whole.ticket.to_bytes()), abs=30)  # digits of the metrics
 
 
 def test_the_better_half_goes_on(prepared: Prepared, config: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:

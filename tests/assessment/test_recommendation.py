@@ -2,11 +2,11 @@
 
 import pytest
 
+from slt_compress.assessment.config import AssessConfig
 from slt_compress.assessment.extrapolation import Forecast
 from slt_compress.assessment.facts import Facts, LayerFacts
-from slt_compress.assessment.recommendation import Targets, recommend
+from slt_compress.assessment.recommendation import recommend
 from slt_compress.assessment.results import Choice, Recommendation
-from slt_compress.errors import UsageError
 
 FACTS = Facts((LayerFacts("w", (100, 100), 10_000, True),), 1, 1, 1, {"fp32": 40_400}, 1, {})
 
@@ -21,7 +21,15 @@ CHOICES = (_choice(0.8, 0.95, 900), _choice(0.9, 0.945, 600), _choice(0.95, 0.90
 
 def _advice(dense: float | None = None, size: int | None = None, metric: float | None = None) -> Recommendation:
     forecast = None if dense is None else Forecast(100, dense, dense, dense)
-    return recommend("resnet20", FACTS, CHOICES, forecast, Targets(size, metric), metric="accuracy", input_size=32)
+    return recommend(
+        "resnet20",
+        FACTS,
+        CHOICES,
+        forecast,
+        AssessConfig(target_bytes=size, target_accuracy=metric),
+        metric="accuracy",
+        input_size=32,
+    )
 
 
 def _sparsity(advice: Recommendation) -> float:
@@ -62,12 +70,6 @@ def test_trained_weights_are_named_where_they_are_worth_their_bytes() -> None:
 
 
 def test_without_a_search_there_is_no_choice() -> None:
-    advice = recommend("x", FACTS, (), None, Targets(), metric="accuracy", input_size=None)
+    advice = recommend("x", FACTS, (), None, AssessConfig(), metric="accuracy", input_size=None)
     assert advice.choice is None
     assert "more with `budget`" in advice.reasons[0]
-
-
-@pytest.mark.parametrize(("size", "metric"), [(0, None), (None, 0.0), (None, 1.0), (None, 1.5)])
-def test_wishes_that_cannot_be_are_refused(size: int | None, metric: float | None) -> None:
-    with pytest.raises(UsageError, match="target_"):
-        Targets(size, metric)

@@ -1,9 +1,10 @@
-"""What is asked for is checked before anything is measured, and the test split is left alone."""
+"""An assessment as a whole: a choice for each sparsity that was tried, and a note of those that were not."""
 
 import pytest
+import torch
 
+from slt_compress.api import assess
 from slt_compress.assessment.results import Assessment
-from slt_compress.assessment.run import assess
 from slt_compress.errors import UsageError
 
 
@@ -19,15 +20,7 @@ def test_every_sparsity_that_was_tried_has_a_choice(found: Assessment) -> None:
     assert bool(left_out) == any("no time for a pilot" in note for note in found.notes)
 
 
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"sparsities": ()}, "sparsities"),
-        ({"sparsities": (1.0,)}, "below 1"),
-        ({"minutes": 0.0}, "budget"),
-        ({"minutes": float("nan")}, "budget"),
-    ],
-)
-def test_bad_requests_are_refused(settings: dict[str, object], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        assess("lenet-300-100", **settings)  # type: ignore[arg-type]
+def test_a_metric_of_ones_own_cannot_be_forecast() -> None:
+    data = torch.utils.data.TensorDataset(torch.randn(40, 4), torch.randint(0, 2, (40,)))
+    with pytest.raises(UsageError, match="metric of your own"):
+        assess(torch.nn.Linear(4, 2), train=data, test=data, metric=lambda *_: 0.0, max_steps=4)
