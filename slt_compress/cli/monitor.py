@@ -233,7 +233,10 @@ def _lines(result: "MonitorResult") -> list[tuple[str, str]]:
         lines.append(("accuracy", f"estimated {window.estimated_accuracy:.2%} ± {100 * error:.2f} points{held_out}"))
     if window.accuracy is not None:
         lines.append(("accuracy", f"{window.accuracy:.2%} of {window.labelled:,} with a label{held_out}"))
-    if not window.drifts:
+    if window.drifts:
+        least = max(one.psi_limit for one in window.drifts)
+        lines.append(("resolution", f"changes of a PSI below {least:.3f} cannot be told from chance"))
+    else:
         lines.append(("judged", "nothing: there are too few images"))
     lines += [("not judged", f"{name}: {reason}") for name, reason in window.not_judged.items()]
     lines += [("alarm", reason) for reason in window.alarms]

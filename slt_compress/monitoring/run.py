@@ -21,7 +21,7 @@ from slt_compress.prediction.images import named_images
 from slt_compress.prediction.log import LoggedRow, read_log
 from slt_compress.prediction.predict import check_classifies
 from slt_compress.progress import SILENT, ProgressReporter, warn
-from slt_compress.ticket.held_out import MAX_IMAGES, Reference
+from slt_compress.ticket.held_out import MAX_IMAGES, Reference, group_count
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 
@@ -167,6 +167,8 @@ def _reference(
     reference: Reference | AnyPath | None, record: NetworkRecord, network: Network | None, reporter: ProgressReporter
 ) -> Reference:
     if isinstance(reference, Reference):
+        if len(reference.classes) != group_count(len(record.classes)):
+            raise UsageError(f"the `reference` is of other classes than the network's {len(record.classes)}")
         return reference
     if reference is None:
         if record.held_out is None:

@@ -12,7 +12,7 @@ from slt_compress.ticket.held_out import QUANTITIES, Reference
 from tests.support.references import CLASSES, reference_of, seen
 
 NO_THRESHOLD = MonitorConfig(threshold=0)
-WINDOWS = 400
+WINDOWS = 300
 
 
 def window_of(reference: Reference, observations: Observations, config: MonitorConfig = NO_THRESHOLD) -> Window:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from slt_compress.monitoring.observe import observations
 from slt_compress.monitoring.run import monitor
 from slt_compress.prediction.log import read_log, write_log
 from slt_compress.prediction.predict import predict
+from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.ticket import Ticket
 from tests.support.own import build, digits
 
@@ -100,6 +102,9 @@ def test_a_reference_can_be_measured_on_images(ticket: Ticket, pictures: Path, l
     assert all(one.psi < 0.001 for one in measured.windows[0].drifts)
     with pytest.raises(UsageError, match="this network's file holds no reference to compare with: give a `reference`"):
         monitor(ticket, predictions=log)
+    other = Reference.of({"margin": np.ones(50)}, np.zeros(50, np.int64), None, 2)
+    with pytest.raises(UsageError, match="the `reference` is of other classes than the network's 10"):
+        monitor(ticket, predictions=log, reference=other)
     few = pictures / "0"
     with pytest.raises(DataError, match="a reference needs 30"):
         monitor(ticket, predictions=log, reference=_only(few, 20))
