@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from slt_compress.data.splits import TensorSplit, resize
 from slt_compress.monitoring.config import MonitorConfig
 from slt_compress.monitoring.counts import Counts, Observations
-from slt_compress.monitoring.judge import Window, judge
+from slt_compress.monitoring.judge import judge
 from slt_compress.monitoring.observe import observe_split
 from slt_compress.pipeline.images import images_for
 from slt_compress.ticket.held_out import Classes, Reference
@@ -165,13 +165,15 @@ def windows(case: Case, other: Case, kind: str, severity: int, size: int, draws:
             yield draw(pool, generator.choice(len(pool), size, replace=False))
 
 
-def judged(case: Case, found: Observations) -> tuple[Window, float]:
-    """Return the window without labels, and how far its estimated accuracy is off."""
+def judged(case: Case, found: Observations) -> tuple[bool, float, float, float]:
+    """Return whether a window without labels raises an alarm, its accuracy, and its two estimates."""
     unknown = Observations(found.quantities, found.predicted, np.full_like(found.labels, -1))
     counts = Counts.of(unknown, case.reference, len(case.record.classes))
     window = judge(case.reference, counts, MonitorConfig())
     assert window.estimated_accuracy is not None
-    return window, window.estimated_accuracy - float((found.predicted == found.labels).mean())
+    assert window.calibrated_accuracy is not None
+    accuracy = float((found.predicted == found.labels).mean())
+    return bool(window.alarms), accuracy, window.estimated_accuracy, window.calibrated_accuracy
 
 
 def main() -> None:
@@ -196,20 +198,20 @@ def report(case: Case, other: Case, kinds: list[str], draws: int) -> None:
     accuracy = float((case.clean().predicted == case.clean().labels).mean())
     print(f"\n{case.name} on {case.record.dataset}: {accuracy:.2%} of {len(case.images):,} test images, ", end="")
     print(f"{case.reference.accuracy:.2%} of {case.reference.images:,} held-out ones\n")
-    print("| images | severity |", " | ".join(f"{size:,} images" for size in SIZES), "| accuracy | estimated | error |")
-    print("|---|---|" + "---|" * (len(SIZES) + 3))
+    sizes = " | ".join(f"{size:,} images" for size in SIZES)
+    errors = " | ".join(f"error, {size:,}" for size in SIZES)
+    print(f"| images | severity | {sizes} | accuracy | estimated | {errors} | calibrated |")
+    print("|---|---|" + "---|" * (2 * len(SIZES) + 3))
     for kind in ["clean", *kinds]:
         for severity in SEVERITIES if kind != "clean" else range(1):
-            alarms, errors, estimates = [], [], []
+            alarms, errors_of = [], []
             for size in SIZES:
-                found = [judged(case, one) for one in windows(case, other, kind, severity, size, draws)]
-                alarms.append(f"{sum(bool(window.alarms) for window, _ in found) / draws:.0%}")
-                errors += [abs(error) for _, error in found]
-                estimates += [(window.estimated_accuracy or 0.0, error) for window, error in found]
-            mean, off = np.array(estimates[-draws:]).mean(0)
-            last = f"{mean - off:.1%} | {mean:.1%} | {100 * np.mean(errors[-draws:]):.1f}"
-            number = "–" if kind == "clean" else str(severity + 1)
-            print(f"| {kind} | {number} |", " | ".join(alarms), f"| {last} |", flush=True)
+                found = np.array([judged(case, one) for one in windows(case, other, kind, severity, size, draws)])
+                alarms.append(f"{found[:, 0].mean():.0%}")
+                errors_of.append(f"{100 * np.abs(found[:, 2] - found[:, 1]).mean():.1f}")
+            _, right, estimated, calibrated = found.mean(0)
+            cells = [kind, "–" if kind == "clean" else str(severity + 1), *alarms, f"{right:.1%}", f"{estimated:.1%}"]
+            print("|", " | ".join([*cells, *errors_of, f"{calibrated:.1%}"]), "|", flush=True)
 
 
 if __name__ == "__main__":

@@ -230,7 +230,9 @@ def _lines(result: "MonitorResult") -> list[tuple[str, str]]:
     held_out = "" if reference.accuracy is None else f" (reference {reference.accuracy:.2%})"
     if window.estimated_accuracy is not None:
         error = window.estimated_error or 0.0
-        lines.append(("accuracy", f"estimated {window.estimated_accuracy:.2%} ± {100 * error:.2f} points{held_out}"))
+        other = _percent(window.calibrated_accuracy)
+        text = f"estimated {window.estimated_accuracy:.1%} ± {100 * error:.1f} points, by calibration {other}{held_out}"
+        lines.append(("accuracy", text))
     if window.accuracy is not None:
         lines.append(("accuracy", f"{window.accuracy:.2%} of {window.labelled:,} with a label{held_out}"))
     if window.drifts:

@@ -50,8 +50,10 @@ class Window:
         not_judged: the other quantities, with the reason.
         low_confidence: share of images whose probability is lower than that of about a tenth of the held-out ones.
         low_confidence_reference: that share of the held-out images.
-        estimated_accuracy: from the probabilities alone, by what those of the held-out images were worth.
+        estimated_accuracy: share of images that are surer than the bar above which as many held-out images are as were
+            classified rightly.
         estimated_error: half of the interval of 95 % around it, as far as it comes from chance.
+        calibrated_accuracy: another estimate, by the accuracy of held-out images with the same probability.
         accuracy: of the images with a label.
         labelled: how many have one.
         alarms: the reason of each, empty if there is none.
@@ -65,6 +67,7 @@ class Window:
     low_confidence_reference: float | None
     estimated_accuracy: float | None
     estimated_error: float | None
+    calibrated_accuracy: float | None
     accuracy: float | None
     labelled: int
     alarms: tuple[str, ...]
@@ -85,7 +88,6 @@ def judge(reference: Reference, counts: Counts, config: MonitorConfig = MonitorC
             found, before = right / counts.labelled, correct / reference.images
             alarms.append(f"accuracy {found:.2%} of {counts.labelled:,} labelled images, {before:.2%} of held-out ones")
     low, low_reference = _low_confidence(reference, counts)
-    estimated, error = _estimated_accuracy(reference, counts)
     return Window(
         first=first,
         images=counts.images,
@@ -93,8 +95,7 @@ def judge(reference: Reference, counts: Counts, config: MonitorConfig = MonitorC
         not_judged=not_judged,
         low_confidence=low,
         low_confidence_reference=low_reference,
-        estimated_accuracy=estimated,
-        estimated_error=error,
+        **_estimates(reference, counts),
         accuracy=counts.right / counts.labelled if counts.labelled else None,
         labelled=counts.labelled,
         alarms=tuple(alarms),
@@ -156,18 +157,26 @@ def _low_confidence(reference: Reference, counts: Counts) -> tuple[float | None,
     return sum(window[:end]) / sum(window), shares[end]
 
 
-def _estimated_accuracy(reference: Reference, counts: Counts) -> tuple[float | None, float | None]:
-    """Return the accuracy that images with these probabilities had among the held-out ones, and its error.
+def _estimates(reference: Reference, counts: Counts) -> dict[str, float | None]:
+    """Return the accuracy that the probabilities of the images speak for, in two ways, see docs/monitoring.md.
 
-    That is Σ w·a over the bins, w the window's share and a the reference's accuracy. Its variance is that of each a,
-    and that of how many images of the window turn out right.
+    The first one takes for wrong what is less sure than as many held-out images as were wrong; its error is that of two
+    binomial shares. The second one takes for each bin the accuracy that held-out images had there.
     """
     if PROBABILITY not in counts.quantities or reference.correct is None:
-        return None, None
+        return dict.fromkeys(("estimated_accuracy", "estimated_error", "calibrated_accuracy"))
     window, held_out = counts.quantities[PROBABILITY], reference.quantities[PROBABILITY].counts
-    images, estimated, variance = sum(window), 0.0, 0.0
+    images, sure, calibrated = sum(window), 0.0, 0.0
+    wrong = sum(held_out) - sum(reference.correct)
     for number, there, correct in zip(window, held_out, reference.correct, strict=True):
-        share, accuracy = number / images, (correct + 1) / (there + 2)  # no bin of a few images is certain
-        estimated += share * (correct / there if there else accuracy)
-        variance += accuracy * (1 - accuracy) * (share**2 / max(1, there) + share / images)
-    return estimated, _DEVIATIONS * sqrt(variance)
+        least_sure = min(wrong, there)
+        wrong -= least_sure
+        sure += number * (1 - least_sure / there) if there else number * (wrong == 0)
+        calibrated += number * (correct / there if there else 0.5)
+    share = (sure + 1) / (images + 2)  # no share of a few images is certain
+    variance = share * (1 - share) * (1 / images + 1 / reference.images)
+    return {
+        "estimated_accuracy": sure / images,
+        "estimated_error": _DEVIATIONS * sqrt(variance),
+        "calibrated_accuracy": calibrated / images,
+    }

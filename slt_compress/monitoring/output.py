@@ -22,6 +22,7 @@ _OF_WINDOWS = {
     "low_confidence_reference": "That share of the held-out images.",
     "estimated_accuracy": "Accuracy estimated without labels.",
     "estimated_error": "Half of the 95 % interval around the estimated accuracy.",
+    "calibrated_accuracy": "Another estimate, by the accuracy of held-out images with the same probability.",
     "accuracy": "Accuracy of the images with a label.",
     "labelled": "Images with a label.",
 }

@@ -28,7 +28,7 @@ def windows_png(windows: Sequence[Window], title: str) -> bytes:
         drifts.set_ylabel("PSI / what chance allows")
         if names:
             drifts.legend(fontsize="small", ncols=2)
-        for name in ("accuracy", "estimated_accuracy", "low_confidence"):
+        for name in ("accuracy", "estimated_accuracy", "calibrated_accuracy", "low_confidence"):
             known = [(window.first, getattr(window, name)) for window in windows if getattr(window, name) is not None]
             if known:
                 shares.plot(*zip(*known, strict=True), marker=".", label=name.replace("_", " "))

@@ -72,8 +72,12 @@ def test_the_accuracy_is_estimated_from_probabilities_and_measured_where_there_a
     for power in (0.1, 0.2, 0.3):
         found = sure(5000, power)
         window = window_of(reference, found)
+        assert window.accuracy is not None
         assert window.accuracy == pytest.approx((found.predicted == found.labels).mean())
-        assert window.estimated_accuracy == pytest.approx(window.accuracy, abs=0.05)
+        least = window.accuracy - (0.02 if power == 0.1 else 0.2)  # too careful where probabilities can be trusted
+        assert window.estimated_accuracy is not None
+        assert least < window.estimated_accuracy < window.accuracy + 0.02
+        assert window.calibrated_accuracy == pytest.approx(window.accuracy, abs=0.05)
         assert window.estimated_error is not None
         assert 0 < window.estimated_error < 0.1
         assert bool([alarm for alarm in window.alarms if alarm.startswith("accuracy ")]) == (power > 0.1)
