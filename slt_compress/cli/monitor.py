@@ -10,6 +10,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, failure_document, require_file
 from slt_compress.cli.source import user_code
 from slt_compress.errors import UsageError, VerificationError
+from slt_compress.monitoring.config import MonitorConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +61,10 @@ def monitor(
     ] = None,
     false_alarms: Annotated[
         float, typer.Option(metavar="SHARE", help="Windows of unchanged images with an alarm, at most.")
-    ] = 0.01,
+    ] = MonitorConfig.false_alarms,
     threshold: Annotated[
         float, typer.Option(metavar="PSI", help="A quantity that has drifted by less raises no alarm.")
-    ] = 0.02,
+    ] = MonitorConfig.threshold,
     log: shared.Log = None,
     textfile: Annotated[
         Path | None, typer.Option(metavar="FILE.prom", help="Write the last window for Prometheus.")
@@ -95,7 +96,6 @@ def monitor(
             files.check_writable(path)
         from slt_compress.cli.console import Printer
         from slt_compress.monitoring import output
-        from slt_compress.monitoring.config import MonitorConfig
         from slt_compress.monitoring.reference_file import save_reference as save
         from slt_compress.monitoring.run import measure_reference
         from slt_compress.monitoring.run import monitor as run

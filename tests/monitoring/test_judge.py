@@ -74,7 +74,7 @@ def test_the_accuracy_is_estimated_from_probabilities_and_measured_where_there_a
         window = window_of(reference, found)
         assert window.accuracy is not None
         assert window.accuracy == pytest.approx((found.predicted == found.labels).mean())
-        least = window.accuracy - (0.02 if power == 0.1 else 0.2)  # too careful where probabilities can be trusted
+        least = window.accuracy - (0.02 if power == 0.1 else 0.25)  # too careful where probabilities can be trusted
         assert window.estimated_accuracy is not None
         assert least < window.estimated_accuracy < window.accuracy + 0.02
         assert window.calibrated_accuracy == pytest.approx(window.accuracy, abs=0.05)
