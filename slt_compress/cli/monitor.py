@@ -159,7 +159,8 @@ def _writer(file: Path, log: Path | None, textfile: Path | None) -> "Callable[[W
 
 
 def _interrupted(log: Path | None) -> str:
-    return f"interrupted; {log} has the windows that were judged" if log else "interrupted; nothing was written"
+    kept = log is not None and log.is_file()
+    return f"interrupted; {log} has the windows that were judged" if kept else "interrupted; nothing was written"
 
 
 def _failure(result: "MonitorResult") -> VerificationError | None:

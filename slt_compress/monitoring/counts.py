@@ -22,7 +22,7 @@ from slt_compress.errors import DataError
 from slt_compress.ticket.held_out import Classes, Reference, Values, count, group_of
 
 FORMAT = "slt-compress histogram"
-MOST_IMAGES = 2**53
+MOST_IMAGES = 2**40  # of a device, so that the sum of millions of devices fits 64 bits
 _FIELDS = {"format", "reference", "images", "quantities", "classes"}
 _OPTIONAL = {"labelled", "right"}
 _MOST_BYTES = 1_000_000

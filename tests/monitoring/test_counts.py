@@ -47,6 +47,7 @@ def test_a_device_sends_a_few_hundred_bytes(tmp_path: Path) -> None:
             f"counts in the bins of the reference {'0' * 16}, this one is .*: it comes from another",
         ),
         ({"images": -1}, "of -1 images"),
+        ({"images": 2**40 + 1}, "of 1099511627777 images"),
         ({"images": 1.5}, "of 1.5 images"),
         ({"images": 10}, "counts of images|10 images"),
         ({"right": 301}, "301 right of 300 labelled"),
