@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from slt_compress.c_export.export import CExportConfig, CExportResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
+    from slt_compress.diagnosis.diagnose import doctor
+    from slt_compress.diagnosis.report import Diagnosis
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.monitoring.run import MonitorResult, monitor
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
@@ -40,6 +42,7 @@ __all__ = [
     "CExportConfig",
     "CExportResult",
     "ComparisonResult",
+    "Diagnosis",
     "Evaluation",
     "ExportConfig",
     "ExportResult",
@@ -58,6 +61,7 @@ __all__ = [
     "assess",
     "bench",
     "compare",
+    "doctor",
     "evaluate",
     "export",
     "monitor",
@@ -75,6 +79,7 @@ _LAZY = {
     "CExportConfig": "slt_compress.c_export.export",
     "CExportResult": "slt_compress.c_export.export",
     "ComparisonResult": "slt_compress.comparison.results",
+    "Diagnosis": "slt_compress.diagnosis.report",
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
@@ -91,6 +96,7 @@ _LAZY = {
     "assess": "slt_compress.api",
     "bench": "slt_compress.api",
     "compare": "slt_compress.api",
+    "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
     "monitor": "slt_compress.monitoring.run",

@@ -8,6 +8,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
+from slt_compress.cli.config_file import COMMAS
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
@@ -37,6 +38,7 @@ def assess(
     sparsities: Annotated[
         str,
         typer.Option(metavar="S[,S…]", help="Shares of zero weights that the pilot tries.", rich_help_panel="Pilot"),
+        COMMAS,
     ] = "0.8,0.9,0.95",
     budget: Annotated[float, typer.Option(metavar="MINUTES", help="Time of the pilot.", rich_help_panel="Pilot")] = 3.0,
     target_bytes: Annotated[

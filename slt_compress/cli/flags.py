@@ -15,7 +15,7 @@ _OPTIONS = {
     "histograms": "merge",
 }
 # Arguments that it does not know, as they are objects of the caller's.
-_PYTHON_ALONE = {"train", "test", "validation", "loss", "metric", "collate_fn", "inputs"}
+_PYTHON_ALONE = {"train", "test", "validation", "loss", "metric", "collate_fn", "inputs", "detailed"}
 
 
 def as_flags(text: str) -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.failures import as_word, exit_codes, local_file
 from slt_compress.cli.streams import shell
 from slt_compress.models.spec import PYTHON
 
@@ -18,17 +18,17 @@ _NEURONS = "neuron_sparsity"  # a metric of the search, not of the network
 EXAMPLES = "Example:\n\nslt-compress inspect ticket.safetensors --json"
 
 
-def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
+def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
     """Show what a ticket holds: layers, densities, bytes against the Shannon bound, and where it comes from."""
     with exit_codes():
-        require_file(ticket_file)
+        path = local_file(file)
         from slt_compress.cli.console import Printer, size
         from slt_compress.ticket.ticket import Ticket
         from slt_compress.ticket.version2 import provenance_json
 
-        ticket = Ticket.load(ticket_file)
+        ticket = Ticket.load(path)
         printer = Printer(json=json)
-        total = ticket_file.stat().st_size
+        total = path.stat().st_size
         origin = ticket.provenance
         printer.table(
             ("layer", "shape", "weights", "kept", "density", "codec", "bytes", "bound"),
@@ -98,7 +98,7 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
                 *([("format", f"version {ticket.version}")] if ticket.version > 1 else []),
             ],
-            advice=f"next: slt-compress {_next(ticket)} {shell(ticket_file)}{_source(ticket)}",
+            advice=f"next: slt-compress {_next(ticket)} {shell(as_word(file))}{_source(ticket)}",
         )
 
 

@@ -7,7 +7,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, failure_document, require_file
+from slt_compress.cli.failures import exit_codes, failure_document, local_file
 from slt_compress.cli.source import user_code
 from slt_compress.errors import UsageError, VerificationError
 from slt_compress.monitoring.config import MonitorConfig
@@ -28,9 +28,7 @@ _NAMED = 5  # unreadable images that are named
 
 
 def monitor(
-    file: Annotated[
-        Path, typer.Argument(metavar="TICKET_OR_ONNX", help="A ticket, or an exported .onnx.", show_default=False)
-    ],
+    file: shared.NetworkFile,
     histograms: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[HISTOGRAM]...", help="With --merge, what devices have counted.", show_default=False),
@@ -83,8 +81,8 @@ def monitor(
             raise UsageError("give a `reference`, or `reference_images` to measure one on, not both")
         if reference_images and not reference_images.is_dir():
             raise UsageError(f"`reference_images` should be a folder of images, got {reference_images}")
-        require_file(file)
-        places: dict[str, files.Places] = {"the network": file, "the histograms": histograms}
+        path = local_file(file)
+        places: dict[str, files.Places] = {"the network": path, "the histograms": histograms}
         single = {
             "images": images,
             "predictions": predictions,
@@ -92,8 +90,8 @@ def monitor(
             "reference_images": reference_images,
         }
         files.check_apart(outputs, {**places, **{f"`{name}`": place for name, place in single.items()}})
-        for path in filter(None, outputs.values()):
-            files.check_writable(path)
+        for place in filter(None, outputs.values()):
+            files.check_writable(place)
         from slt_compress.cli.console import Printer
         from slt_compress.monitoring import output
         from slt_compress.monitoring.reference_file import save_reference as save
@@ -106,7 +104,7 @@ def monitor(
             printer = Printer(json=json, results=results)
             config = MonitorConfig(window, false_alarms, threshold, device, own)
             if save_reference and reference_images and not (images or predictions or merge):
-                record, measured = measure_reference(file, reference_images, config, printer)
+                record, measured = measure_reference(path, reference_images, config, printer)
                 save(save_reference, measured, record.classes)
                 printer.result(
                     {"reference": measured.to_json(), "saved": str(save_reference)},
@@ -114,13 +112,13 @@ def monitor(
                 )
                 return
             result = run(
-                file,
+                path,
                 images,
                 predictions=predictions,
                 histograms=histograms if merge else None,
                 reference=reference_images or reference,
                 config=config,
-                report=_writer(file, log, textfile),
+                report=_writer(path.name, log, textfile),
                 reporter=printer,
             )
             if save_reference:
@@ -128,7 +126,7 @@ def monitor(
             if plot:
                 from slt_compress.monitoring.plots import windows_png
 
-                files.write_atomically(plot, windows_png(result.windows, file.name))
+                files.write_atomically(plot, windows_png(result.windows, path.name))
             failure = _failure(result)
             for _, reason in result.unreadable[:_NAMED]:
                 printer.warn(f"left out: {reason}")
@@ -141,7 +139,7 @@ def monitor(
                 raise failure
 
 
-def _writer(file: Path, log: Path | None, textfile: Path | None) -> "Callable[[Window], None]":
+def _writer(name: str, log: Path | None, textfile: Path | None) -> "Callable[[Window], None]":
     """Return what writes every window as soon as it is judged."""
     from slt_compress.monitoring import output
 
@@ -153,7 +151,7 @@ def _writer(file: Path, log: Path | None, textfile: Path | None) -> "Callable[[W
         if log:
             output.append_line(log, window)
         if textfile:
-            files.write_atomically(textfile, output.to_prometheus(window, file.name, alarms).encode())
+            files.write_atomically(textfile, output.to_prometheus(window, name, alarms).encode())
 
     return write
 
