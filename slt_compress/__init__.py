@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slt_compress.diagnosis.diagnose import doctor
     from slt_compress.diagnosis.report import Diagnosis
     from slt_compress.evaluation.accuracy import Evaluation
+    from slt_compress.monitoring.run import MonitorResult, monitor
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.prediction.log import Prediction
@@ -47,6 +48,7 @@ __all__ = [
     "ExportResult",
     "Fleet",
     "Freeze",
+    "MonitorResult",
     "Prediction",
     "SearchConfig",
     "SearchResult",
@@ -62,6 +64,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "monitor",
     "predict",
     "search",
 ]
@@ -82,6 +85,7 @@ _LAZY = {
     "ExportResult": "slt_compress.onnx_export.export",
     "Fleet": "slt_compress.assessment.fleet",
     "Freeze": "slt_compress.prng",
+    "MonitorResult": "slt_compress.monitoring.run",
     "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",
@@ -95,6 +99,7 @@ _LAZY = {
     "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
+    "monitor": "slt_compress.monitoring.run",
     "predict": "slt_compress.prediction.predict",
     "search": "slt_compress.api",
 }

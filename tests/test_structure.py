@@ -35,6 +35,9 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "training": {"config", "data", "errors", "files", "masking", "methods", "prng", "progress", "tasks"},
     "prediction": {"data", "errors", "evaluation", "files", "models", "tasks", "ticket"},
     "evaluation": {"data", "errors", "hub", "models", "progress", "tasks", "ticket", "training"},
+    "monitoring": {
+        *("data", "errors", "evaluation", "files", "models", "plotting", "prediction", "progress", "ticket"),
+    },
     "onnx_export": {
         *("data", "errors", "evaluation", "files", "masking", "models", "prng", "progress", "structure"),
         *("tasks", "ticket", "version"),
@@ -43,8 +46,8 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("data", "errors", "evaluation", "files", "onnx_export", "prng", "progress", "tasks", "ticket"),
     },
     "pipeline": {
-        *("config", "data", "errors", "evaluation", "masking", "methods", "models", "prng", "progress", "tasks"),
-        *("structure", "ticket", "training", "version"),
+        *("config", "data", "errors", "evaluation", "masking", "methods", "models", "monitoring", "prng", "progress"),
+        *("structure", "tasks", "ticket", "training", "version"),
     },
     "benchmark": {"errors", "evaluation", "hub", "machine", "models", "onnx_export", "progress", "ticket", "version"},
     "comparison": {
@@ -93,6 +96,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
             "files",
             "methods",
             "models",
+            "monitoring",
         ),
         *(
             "onnx_export",
@@ -136,6 +140,7 @@ NEEDS_NO_TORCH = {
     *("masking.codecs", "methods.registry", "data.preprocessing", "comparison.results", "comparison.plots"),
     *("data.csv_file", "data.places", "data.reference"),
     *("comparison.grid", "cli.console", "cli.options", "cli.source", "training.logs", "tasks.record"),
+    *("monitoring.drift", "monitoring.judge", "monitoring.plots", "monitoring.reference_file", "ticket.held_out"),
     *("benchmark.config", "benchmark.worker"),
     *("hub.address", "hub.client", "hub.download", "hub.upload", "ticket.card", "ticket.pretrained"),
     *("diagnosis.diagnose", "diagnosis.features", "diagnosis.packages", "diagnosis.report", "diagnosis.system"),
@@ -154,7 +159,7 @@ HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplo
 MOST_LINES = 400
 MOST_AT_THE_TOP = 10
 MOST_PARAMETERS = 8
-FUNCTIONS_TO_COME = {"search", "evaluate", "bench", "export", "compare", "prune", "train", "predict"}
+FUNCTIONS_TO_COME = {"search", "evaluate", "bench", "export", "compare", "prune", "train", "predict", "monitor"}
 
 
 def libraries(found: set[Import], *, at_import: bool = False) -> set[str]:

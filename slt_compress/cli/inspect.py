@@ -10,6 +10,7 @@ from slt_compress.models.spec import PYTHON
 if TYPE_CHECKING:
     from slt_compress.prng import Freeze
     from slt_compress.tasks.record import TensorRecord
+    from slt_compress.ticket.held_out import Reference
     from slt_compress.ticket.schema import Provenance
     from slt_compress.ticket.ticket import Ticket
 
@@ -53,6 +54,7 @@ def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
                 "statistics_bytes": ticket.statistics_bytes,
                 "parameters_bytes": ticket.parameters_bytes,
                 "values_bytes": ticket.values_bytes,
+                "reference_bytes": ticket.reference_bytes,
                 "sparsity": ticket.sparsity,
                 "seed": ticket.seed,
                 "initialiser": ticket.initialiser,
@@ -63,6 +65,7 @@ def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
                 "tool": ticket.tool,
                 "version": ticket.version,
                 **provenance_json(origin),
+                "held_out": origin.held_out and origin.held_out.to_json(),
                 "model": origin.model.to_json(),
                 "layers": [
                     {
@@ -91,6 +94,7 @@ def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
                 *([("fixed", _fixed(ticket.freeze))] if ticket.freeze.ratio else []),
                 *([("rewound", f"to step {origin.rewind_steps:,}")] if origin.rewind_steps else []),
                 *_measured({name: value for name, value in origin.metrics.items() if name != _NEURONS}),
+                *([("reference", _reference(origin.held_out))] if origin.held_out else []),
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
                 *([("format", f"version {ticket.version}")] if ticket.version > 1 else []),
             ],
@@ -119,7 +123,11 @@ def _parts(ticket: "Ticket", total: int) -> str:
 
 
 def _further(ticket: "Ticket") -> dict[str, int]:
-    return {"parameters": ticket.parameters_bytes, "values": ticket.values_bytes}
+    return {
+        "parameters": ticket.parameters_bytes,
+        "values": ticket.values_bytes,
+        "reference": ticket.reference_bytes,
+    }
 
 
 def _purpose(origin: "Provenance") -> list[tuple[str, str]]:
@@ -139,6 +147,11 @@ def _classes(classes: list[str]) -> str:
     from slt_compress.errors import few
 
     return f", {len(classes)} classes: {few(classes)}" if classes else ""
+
+
+def _reference(reference: "Reference") -> str:
+    """Return what later images are compared with."""
+    return f"{reference.images:,} held-out images, {len(reference.quantities)} quantities, for slt-compress monitor"
 
 
 def _measured(metrics: dict[str, float]) -> list[tuple[str, str]]:

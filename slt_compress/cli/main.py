@@ -14,6 +14,7 @@ from slt_compress.cli import (
     inspect,
     interrupts,
     models,
+    monitor,
     predict,
     push,
     search,
@@ -59,6 +60,7 @@ app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
+app.command(epilog=monitor.EXAMPLES)(monitor.monitor)
 app.command(epilog=models.EXAMPLES)(models.models)
 app.command(epilog=push.EXAMPLES)(push.push)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

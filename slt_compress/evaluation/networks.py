@@ -29,6 +29,7 @@ class Network:
         record: what is known of it.
         backend: what runs it, "torch" or "onnxruntime".
         device: where its inputs are to be.
+        module: the network of a ticket; None of an exported file.
     """
 
     classifier: Classifier
@@ -36,6 +37,7 @@ class Network:
     record: NetworkRecord
     backend: str
     device: torch.device
+    module: nn.Module | None = None
 
 
 def open_network(file: Ticket | str | Path, device: str = "auto", source: Given | None = None) -> Network:
@@ -63,8 +65,9 @@ def open_network(file: Ticket | str | Path, device: str = "auto", source: Given 
     if target.type == "cpu":
         malloc.keep_freed_memory()
     ticket = file if isinstance(file, Ticket) else Ticket.load(file)
-    module = torch_classifier(module_of(ticket, source), target)
-    return Network(module, ticket.provenance.preprocessing or as_given, NetworkRecord.of(ticket), TORCH, target)
+    module = module_of(ticket, source)
+    feed: Feed = ticket.provenance.preprocessing or as_given
+    return Network(torch_classifier(module, target), feed, NetworkRecord.of(ticket), TORCH, target, module)
 
 
 def module_of(ticket: Ticket, source: Given | None = None) -> nn.Module:

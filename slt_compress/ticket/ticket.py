@@ -27,6 +27,7 @@ from slt_compress.ticket import assembly, container, masks, pretrained, version1
 from slt_compress.ticket.assembly import LayerParts, Values
 from slt_compress.ticket.card import card
 from slt_compress.ticket.fields import MAX_FILE_BYTES
+from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.masks import Mask
 from slt_compress.ticket.schema import Contents, Layer, Provenance
 from slt_compress.ticket.stored import FP16, StoredTensor
@@ -278,6 +279,10 @@ class Ticket(Contents):
         provenance = replace(self.provenance, metrics={**self.provenance.metrics, **finite})
         return replace(self, provenance=provenance)
 
+    def with_reference(self, reference: Reference) -> "Ticket":
+        """Return the ticket with a reference of held-out images, which makes it one of version 2."""
+        return replace(self, provenance=replace(self.provenance, held_out=reference))
+
     def with_statistics(self, statistics: Mapping[str, Values]) -> "Ticket":
         """Return the ticket with other statistics, as in `assemble`."""
         stored = assembly.as_stored(statistics)
@@ -351,6 +356,11 @@ class Ticket(Contents):
     def values_bytes(self) -> int:
         """Bytes of the stored weights in the file."""
         return sum(len(layer.values.data) for layer in self.layers if layer.values)
+
+    @property
+    def reference_bytes(self) -> int:
+        """Bytes of the reference in the file."""
+        return len(self.provenance.held_out.to_bytes()) if self.provenance.held_out else 0
 
     def _layer(self, name: str) -> Layer:
         return {layer.name: layer for layer in self.layers}[name]
