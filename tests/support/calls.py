@@ -72,8 +72,19 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         **_DATA,
         "--backend": ("torch", "onnxruntime", "other"),
         "--min-accuracy": (0, 0.5, 1, 2),
+        "--per-class": (None,),
+        "--confusion-matrix": ("new.png", "images/train/red/0.png", "t.onnx", "nowhere/x.png"),
+        "--save-predictions": ("new.csv", "new.jsonl", "list.csv", "t.onnx", "log.csv"),
         "--device": ("cpu", "cuda"),
         "--source": ("net.py:build", "net.py:none", "none.py:build", "net.py"),
+        "--json": (None,),
+    },
+    "predict": {
+        "--output": ("new.csv", "new.jsonl", "t.onnx", "list.csv", "nowhere/x.csv", "images"),
+        "--top": (1, 3, 0, 11),
+        "--features": (None,),
+        "--device": ("cpu", "cuda"),
+        "--source": ("net.py:build", "none.py:build"),
         "--json": (None,),
     },
     "export": {
@@ -125,6 +136,8 @@ _COMMANDS = (
     "search",
     "compare",
     "evaluate",
+    "evaluate",
+    "predict",
     "export",
     "verify",
     "inspect",
@@ -136,8 +149,9 @@ _FIRST = {
     "search": _NETWORKS,
     "compare": _NETWORKS,
     "models": ("conv2", "nothing", "lenet*"),
-    **dict.fromkeys(("evaluate", "export", "verify", "inspect", "monitor"), _FILES),
+    **dict.fromkeys(("evaluate", "predict", "export", "verify", "inspect", "monitor"), _FILES),
 }
+_IMAGES = ("images", "images/test", "images/train/red/0.png", "images/**/*.png", "none.png", "*.gif", "list.csv", "")
 _NEEDED = {"compare": ("--output", "grid", "--methods", "random", "--sparsities", "0.5", "--seeds", "1")}
 
 
@@ -148,6 +162,8 @@ def calls(draw: st.DrawFn) -> list[str]:
     words = [command]
     if draw(st.integers(0, 9)):
         words.append(draw(st.sampled_from(_FIRST[command])))
+    if command == "predict":
+        words += draw(st.lists(st.sampled_from(_IMAGES), max_size=3))
     words += _NEEDED.get(command, ())
     for flag in draw(st.lists(st.sampled_from(sorted(OPTIONS[command])), unique=True, max_size=5)):
         value = draw(st.sampled_from(OPTIONS[command][flag]))
