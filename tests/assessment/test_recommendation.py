@@ -47,7 +47,7 @@ def test_the_smallest_within_a_point_of_the_best() -> None:
     [
         (1000, None, 0.8, ""),
         (600, None, 0.9, ""),
-        (399, None, 0.95, "the ticket has about 0.4 KB"),
+        (399, None, 0.95, "the ticket has about 400 bytes"),
         (None, 0.93, 0.9, ""),
         (None, 0.99, 0.8, "the best that fits has 95.0 %"),
         (500, 0.93, 0.95, "the best that fits has 90.0 %"),
