@@ -29,7 +29,7 @@ def recommend(
 ) -> Recommendation:
     """Return what to do; `dense` is the forecast of the dense network after the number of steps asked for."""
     if not choices:
-        return Recommendation(None, ("The pilot had no time for a search: give it more with `budget`.",))
+        return Recommendation(None, ("The pilot had no time for a search: give it more minutes.",))
     chosen, reasons, warnings = _choose(choices, wanted, metric)
     if chosen.granularity == BOTH:
         reasons.append("Gates of neurons too make the restored network and its export smaller and faster.")
@@ -54,7 +54,7 @@ def _choose(choices: Sequence[Choice], wanted: AssessConfig, metric: str) -> tup
         least = by_bytes[0]
         text = (
             f"No sparsity that was tried gives {size(wanted.target_bytes or 0)}: at {least.sparsity:.0%} the ticket "
-            f"has about {size(least.ticket_bytes)}. Give larger `sparsities`, or take a smaller network."
+            f"has about {size(least.ticket_bytes)}. Try larger sparsities, or take a smaller network."
         )
         return least, ["It is the smallest that was tried."], [text]
     good = [one for one in small if wanted.target_accuracy is None or one.asked.metric >= wanted.target_accuracy]
@@ -86,9 +86,7 @@ def _improvements(model: str, choices: Sequence[Choice], input_size: int | None,
     if best.asked.high - best.asked.metric > _SACRIFICE:
         found.append("A longer search: the error falls with the number of steps.")
     if input_size and input_size > _LARGE_IMAGES:
-        found.append(
-            f"Smaller images (`input_size`, now {input_size} px): a step takes less, so there are more of them."
-        )
+        found.append(f"Smaller images (now {input_size} px): a step takes less, so there are more of them.")
     return found
 
 
