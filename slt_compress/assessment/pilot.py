@@ -155,7 +155,7 @@ class Pilot:
         """
         end = time.perf_counter() + seconds
         searches = (self._halving(schedule, sparsity) for sparsity in schedule.sparsities)
-        for trial in itertools.chain(self._dense(schedule), *searches):
+        for trial in itertools.chain(*searches, self._dense(schedule)):
             yield trial
             if time.perf_counter() > end:
                 self._reporter.note("the time for the pilot is over: its last runs are left out")

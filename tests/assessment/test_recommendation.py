@@ -72,4 +72,4 @@ def test_trained_weights_are_named_where_they_are_worth_their_bytes() -> None:
 def test_without_a_search_there_is_no_choice() -> None:
     advice = recommend("x", FACTS, (), None, AssessConfig(), metric="accuracy", input_size=None)
     assert advice.choice is None
-    assert "more with `budget`" in advice.reasons[0]
+    assert "give it more minutes" in advice.reasons[0]
