@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from slt_compress.c_export.export import CExportConfig, CExportResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
+    from slt_compress.diagnosis.diagnose import doctor
+    from slt_compress.diagnosis.report import Diagnosis
     from slt_compress.evaluation.accuracy import Evaluation
+    from slt_compress.monitoring.run import MonitorResult, monitor
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.prediction.log import Prediction
@@ -39,11 +42,13 @@ __all__ = [
     "CExportConfig",
     "CExportResult",
     "ComparisonResult",
+    "Diagnosis",
     "Evaluation",
     "ExportConfig",
     "ExportResult",
     "Fleet",
     "Freeze",
+    "MonitorResult",
     "Prediction",
     "SearchConfig",
     "SearchResult",
@@ -56,8 +61,10 @@ __all__ = [
     "assess",
     "bench",
     "compare",
+    "doctor",
     "evaluate",
     "export",
+    "monitor",
     "predict",
     "search",
 ]
@@ -72,11 +79,13 @@ _LAZY = {
     "CExportConfig": "slt_compress.c_export.export",
     "CExportResult": "slt_compress.c_export.export",
     "ComparisonResult": "slt_compress.comparison.results",
+    "Diagnosis": "slt_compress.diagnosis.report",
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
     "Fleet": "slt_compress.assessment.fleet",
     "Freeze": "slt_compress.prng",
+    "MonitorResult": "slt_compress.monitoring.run",
     "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",
@@ -87,8 +96,10 @@ _LAZY = {
     "assess": "slt_compress.api",
     "bench": "slt_compress.api",
     "compare": "slt_compress.api",
+    "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
+    "monitor": "slt_compress.monitoring.run",
     "predict": "slt_compress.prediction.predict",
     "search": "slt_compress.api",
 }
