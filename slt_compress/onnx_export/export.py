@@ -105,8 +105,8 @@ def check(ticket: Ticket, config: ExportConfig) -> int:
         raise UsageError(f"`weights` must be one of {', '.join(FORMS)}, got {config.weights!r}")
     if config.portable and config.weights not in PORTABLE:
         raise UsageError(
-            f"`portable` is for `weights={'` or `weights='.join(PORTABLE)}`, got {config.weights!r}; `dense` and "
-            "`ternary8` are for other runtimes as they are"
+            f"`portable` is for `weights={'` or `weights='.join(PORTABLE)}`, got {config.weights!r}; files of "
+            "`weights=ternary8` or `weights=dense` are for other runtimes as they are"
         )
     form = _form(config)
     if config.include_preprocessing and ticket.provenance.preprocessing is None:
