@@ -94,8 +94,24 @@ class CExportResult:
 def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
     """Return the file of the header, before any long work.
 
-    Raises UsageError for an unknown layout or a name that a C file cannot have, UnreachableError if the weights cannot
-    be regenerated so.
+    Raises UsageError for a name that a C file cannot have, and what `check_network` raises.
+    """
+    if not output.name.isprintable() or set(output.name) & set('"\\') or output.suffix in ("", ".h"):
+        raise UsageError(f"`output` must be a name such as ticket.c, got {output.name!r}")
+    check_network(ticket, config, "c")
+    if not config.exact and not proof.compiler():
+        raise MissingPackageError(
+            f"`arithmetic=fixed` needs a C compiler ({', '.join(proof.COMPILERS)}), to measure what is lost; use "
+            "`arithmetic=float`"
+        )
+    return output.with_suffix(".h")
+
+
+def check_network(ticket: Ticket, config: CExportConfig, format_name: str) -> None:
+    """Check, before any long work, whether a ticket's network may become C code with these settings.
+
+    Raises UsageError for an unknown layout or arithmetic, UnreachableError if the weights cannot be regenerated so.
+    `format_name` is what messages call the format.
     """
     if config.layout not in LAYOUTS:
         raise UsageError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {config.layout!r}")
@@ -103,8 +119,6 @@ def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
         raise UsageError(f"`arithmetic` must be one of {', '.join(ARITHMETICS)}, got {config.arithmetic!r}")
     if config.exact and config.max_accuracy_drop is not None:
         raise UsageError("`max_accuracy_drop` has no meaning for `arithmetic=float`, which loses nothing")
-    if not output.name.isprintable() or set(output.name) & set('"\\') or output.suffix in ("", ".h"):
-        raise UsageError(f"`output` must be a name such as ticket.c, got {output.name!r}")
     if config.layout == "signs" and ticket.initialiser != "signed-constant":
         raise UnreachableError(
             f"`layout=signs` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
@@ -115,22 +129,18 @@ def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
             f"`arithmetic=fixed` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
             "`arithmetic=float`"
         )
-    if not config.exact and not proof.compiler():
-        raise MissingPackageError(
-            f"`arithmetic=fixed` needs a C compiler ({', '.join(proof.COMPILERS)}), to measure what is lost; use "
-            "`arithmetic=float`"
-        )
     wrong = [layer.name for layer in ticket.layers if not layer.simple]
     if wrong:
         raise UnreachableError(
-            f"`format=c` regenerates weights of one scale, those of {wrong[0]} have several coats or are stored; use "
-            "`format=onnx` with `weights=dense`"
+            f"`format={format_name}` regenerates weights of one scale, those of {wrong[0]} have several coats or are "
+            "stored; use `format=onnx` with `weights=dense`"
         )
     inputs = ticket.provenance.inputs
     if len(inputs) != 1 or inputs[0].dtype != "float32":
         described = ", ".join(f"{one.dtype} {one.shape}" for one in inputs)
-        raise UnreachableError(f"`format=c` is for networks with one input of float32, this one takes {described}")
-    return output.with_suffix(".h")
+        raise UnreachableError(
+            f"`format={format_name}` is for networks with one input of float32, this one takes {described}"
+        )
 
 
 @dataclass(frozen=True)
