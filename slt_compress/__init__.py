@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
     from slt_compress.evaluation.accuracy import Evaluation
+    from slt_compress.html_export.export import HtmlExportConfig, HtmlExportResult
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.prediction.log import Prediction
@@ -44,6 +45,8 @@ __all__ = [
     "ExportResult",
     "Fleet",
     "Freeze",
+    "HtmlExportConfig",
+    "HtmlExportResult",
     "Prediction",
     "SearchConfig",
     "SearchResult",
@@ -77,6 +80,8 @@ _LAZY = {
     "ExportResult": "slt_compress.onnx_export.export",
     "Fleet": "slt_compress.assessment.fleet",
     "Freeze": "slt_compress.prng",
+    "HtmlExportConfig": "slt_compress.html_export.export",
+    "HtmlExportResult": "slt_compress.html_export.export",
     "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",

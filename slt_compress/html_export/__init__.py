@@ -5,5 +5,5 @@
     page        a module and what is known of its network -> the text of the page
     template/   markup, style and scripts that the page is made of
 
-May import c_export, errors, files and ticket. Must not import pipeline, comparison or cli.
+May import c_export, errors, files, onnx_export and ticket. Must not import pipeline, comparison or cli.
 """

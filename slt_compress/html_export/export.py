@@ -60,8 +60,8 @@ class HtmlExportResult:
         bytes: its size.
         module_bytes: size of the WebAssembly module in it, which the page holds compressed.
         compiler: that the module was compiled with.
-        proven_with: what has run the code: the path of Node.js, which ran the module itself, or of a C compiler, whose
-            program of the same code was run; None if there is neither.
+        proven_with: path of what the code was run with: Node.js, or a C compiler; None if there is neither.
+        module_run: whether it was the module itself that was run, by Node.js, and not the same C code.
         max_abs_difference: largest difference of an output from torch's on the inputs of the self-test; None if nothing
             was run.
         agreement: what torch and the code make of a test split, None where there was none, or nothing was run.
@@ -73,6 +73,7 @@ class HtmlExportResult:
     module_bytes: int
     compiler: str
     proven_with: str | None
+    module_run: bool
     max_abs_difference: float | None
     agreement: Agreement | None
     calibration_images: int
@@ -125,10 +126,8 @@ def export(
     """
     check(ticket, config)
     check_writable(path)
-    compiler, build = proof.compiler(), None
-    found = wasm.node() or compiler
-    if found:
-        build = proof.compiled if found == compiler else wasm.runnable
+    node, compiler = wasm.node(), proof.compiler()
+    build = wasm.runnable if node else proof.compiled if compiler else None
     made = c_export.make(module, ticket, _NAME, config.code, build, examples)
     with proof.work_folder() as folder:
         compiled = wasm.module(made.code, _NAME, made.content.network.outputs, Path(folder))
@@ -144,7 +143,8 @@ def export(
         bytes=len(content),
         module_bytes=len(compiled),
         compiler=wasm.toolchain().name,
-        proven_with=found,
+        proven_with=node or compiler,
+        module_run=node is not None,
         max_abs_difference=made.max_abs_difference,
         agreement=made.agreement,
         calibration_images=made.calibration_images,
@@ -152,5 +152,5 @@ def export(
 
 
 def _about(ticket: Ticket, record: NetworkRecord) -> str:
-    weights = f"{ticket.kept:,} of {ticket.weight_count:,} random weights, made from seed {ticket.seed}"
-    return f"{record.model}: {weights}. Nothing is loaded, no image leaves this page."
+    kept = f"{ticket.kept:,} of {ticket.weight_count:,} random weights"
+    return f"{kept} of {record.model}, seed {ticket.seed}. No image leaves this page."

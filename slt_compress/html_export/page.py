@@ -19,7 +19,7 @@ from string import Template
 from slt_compress.ticket.record import NetworkRecord
 
 _SCRIPT = "{}()[];,:=<>+-*/?&|!%"  # what needs no space beside it; every statement ends in ; or }
-_STYLE = "{};,:"
+_STYLE = "{};,:"  # no selector has a space before a colon
 _LIGHT = 0.5  # mean of the pixels above which data is dark on light
 
 
@@ -82,8 +82,15 @@ def _part(name: str) -> str:
 
 
 def _squeezed(text: str, marks: str) -> str:
-    """Return a script or style without the spaces and line ends beside these marks; strings stay as they are."""
-    return re.sub(rf"""("[^"]*")|\s*([{re.escape(marks)}])\s*""", lambda found: found[1] or found[2], text)
+    """Return a script or style without the spaces and line ends beside these marks, and without the semicolon at the
+    end of a block; strings stay as they are.
+    """
+    return re.sub(rf"""(\"[^\"]*\")|\s*([{re.escape(marks)}])\s*""", _kept, text)
+
+
+def _kept(found: re.Match[str]) -> str:
+    text, mark, end = found[1] or "", found[2] or "", found.string[found.end() : found.end() + 1]
+    return text or ("" if mark == ";" and end == "}" else mark)
 
 
 def _script(value: object) -> str:

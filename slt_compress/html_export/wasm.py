@@ -117,6 +117,8 @@ def runnable(code: Code, name: str, kind: str, outputs: int, folder: Path) -> Pr
 def _make(command: list[str], folder: Path, tools: Toolchain) -> None:
     done = called(command, folder)
     if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        reason = next((line for line in lines if "error" in line), *lines[:1] or [f"it ended with {done.returncode}"])
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [
+            f"it ended with {done.returncode}"
+        ]
+        reason = next((line for line in lines if "error" in line), lines[0])
         raise VerificationError(f"{tools.name} does not compile for WebAssembly: {reason}; nothing was written")

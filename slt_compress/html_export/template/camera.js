@@ -6,7 +6,7 @@ let timer;
 function stop() {
   clearInterval(timer);
   timer = 0;
-  video.srcObject?.getTracks().forEach((track) => track.stop());
+  video.srcObject?.getTracks().forEach(track => track.stop());
   button.textContent = "Camera";
 }
 
@@ -28,7 +28,7 @@ if (!isSecureContext || !navigator.mediaDevices) {
   button.hidden = true;
   hint.textContent = "For the camera, open this page from https or localhost.";
 }
-opening((image) => {
+opening(image => {
   stop();
   open(image);
 });

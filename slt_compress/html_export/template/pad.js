@@ -2,12 +2,14 @@
 // Drawings: lines in shares of the pad. The network gets them as the data has its digits: of one size, with one pen,
 // and in the middle, wherever and however large they were drawn.
 const [ink, ground] = NET.dark ? ["#000", "#fff"] : ["#fff", "#000"];
-let lines = [], pointer;
+let lines = [], pointer = -1;
 
 function draw(on, scale, [x, y], pen) {
   on.fillStyle = ground;
   on.fillRect(0, 0, pad.width, pad.width);
-  Object.assign(on, { strokeStyle: ink, lineWidth: pen, lineCap: "round", lineJoin: "round" });
+  on.strokeStyle = ink;
+  on.lineWidth = pen;
+  on.lineCap = on.lineJoin = "round";
   for (const line of lines) {
     on.beginPath();
     // The first point is moved a little, so that a dot has a length.
@@ -17,8 +19,8 @@ function draw(on, scale, [x, y], pen) {
 }
 
 function drawn() {
-  const ranges = [0, 1].map((axis) => {
-    const values = lines.flat().map((point) => point[axis]);
+  const ranges = [0, 1].map(axis => {
+    const values = lines.flat().map(point => point[axis]);
     return [min(...values), max(...values)];
   });
   const scale = (size * NET.fit - NET.pen) / max(...ranges.map(([low, high]) => high - low), .05);
@@ -58,18 +60,20 @@ function extend(event) {
   refresh();
 }
 
-pad.onpointerdown = (event) => {
-  if (event.button || pointer) return;
+pad.onpointerdown = event => {
+  if (event.button || pointer >= 0) return;
   pointer = event.pointerId;
   lines.push([]);
   extend(event);
 };
-onpointermove = (event) => event.pointerId === pointer && extend(event);
-onpointerup = onpointercancel = (event) => {
-  if (event.pointerId === pointer) pointer = 0;
+// Else a line that leaves the pad would select text.
+pad.onmousedown = () => false;
+onpointermove = event => event.pointerId === pointer && extend(event);
+onpointerup = onpointercancel = event => {
+  if (event.pointerId === pointer) pointer = -1;
 };
 button.onclick = clear;
-opening((image) => {
+opening(image => {
   lines = [];
   open(image);
 });
