@@ -3,7 +3,7 @@
     python -m benchmarks.page TICKET DATA_DIR [--digits 100] [--output drawings.html]
 
 DATA_DIR holds MNIST. Of the first test images, as many of each digit, the middle lines are found by thinning (Zhang and
-Suen 1984) and traced to strokes. Each digit gets a random size, from a fifth of the pad to nearly all of it, and a random
+Suen 1984) and traced to strokes. Each digit gets a random size, a fifth of the pad to nearly all of it, and a random
 place. Opened in a browser, the page draws them on its pad by pointer events, one after the other, and ends with a line:
 how many it has recognised; how many when it gets the pad as an image file, which it does not centre; the milliseconds
 from the start of loading until it could answer; and the median of those that the last event of a stroke takes, with
@@ -58,8 +58,9 @@ for (const { name, strokes } of CASES) {
   uncentred += answer.textContent === name;
 }
 times.sort((a, b) => a - b);
-const line = `${CASES.length - wrong.length} of ${CASES.length} right, ${uncentred} as files, ready after ${Math.round(document.body.dataset.ready)}`
-  + ` ms, ${times[times.length >> 1].toFixed(1)} ms a drawing; wrong: ${wrong.join(", ") || "none"}`;
+const ready = Math.round(document.body.dataset.ready);
+const line = `${CASES.length - wrong.length} of ${CASES.length} right, ${uncentred} as files, ready after ${ready} ms,`
+  + ` ${times[times.length >> 1].toFixed(1)} ms a drawing; wrong: ${wrong.join(", ") || "none"}`;
 document.body.append(line);
 document.body.dataset.result = line;
 </script>
@@ -147,7 +148,7 @@ def traced(image: Bits) -> list[list[Point]]:
     while left:
         start = min(left, key=lambda point: (len(beside(point, left)), point))
         left.remove(start)
-        joint = [place for place in beside(start, everything - left - {start})][:1]  # where it met an earlier stroke
+        joint = beside(start, everything - left - {start})[:1]  # where it met an earlier stroke
         stroke = [*joint, start]
         while options := beside(stroke[-1], left):
             way = (stroke[-1][0] - stroke[-2][0], stroke[-1][1] - stroke[-2][1]) if len(stroke) > 1 else (0, 1)

@@ -21,6 +21,7 @@ from slt_compress.onnx_export.parity import Agreement
 from slt_compress.ticket.record import PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 
+NO_EXAMPLES = Examples()
 _NAME = "network"  # of the C file that nobody sees
 
 
@@ -114,7 +115,7 @@ def export(
     ticket: Ticket,
     path: Path,
     config: HtmlExportConfig = HtmlExportConfig(),
-    examples: Examples = Examples(),
+    examples: Examples = NO_EXAMPLES,
 ) -> HtmlExportResult:
     """Write the module restored from a ticket as an HTML page.
 

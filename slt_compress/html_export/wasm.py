@@ -4,7 +4,7 @@ The compiler is that of the package `ziglang`, which holds clang and lld for eve
 `wasm-ld` in PATH. The module needs nothing of its host: no import, no library, no heap. It exports
 
     memory                      all that it reads and writes
-    slt_pixels, slt_outputs     where in it an image is put, and the outputs appear
+    slt_in, slt_out     where in it an image is put, and the outputs appear
     slt_page()                  computes the outputs of the image
     slt_selftest()              0 if the module computes what it should
 """
@@ -24,14 +24,14 @@ _COMPILE = (
     *("--target=wasm32-unknown-unknown", "-std=c99", "-Oz", "-ffreestanding", "-fno-builtin", "-mbulk-memory"),
     *("-mllvm", "-disable-lsr"),  # which makes loops longer here, and no faster
 )
-_EXPORTS = ("slt_pixels", "slt_outputs", "slt_page", "slt_selftest")
+_EXPORTS = ("slt_in", "slt_out", "slt_page", "slt_selftest")
 _STACK = 32_768  # bytes, and room for the outputs; below all else in memory, so that an overflow is an error
 
 _PAGE = """
 #include "{name}.c"
-uint8_t slt_pixels[SLT_INPUTS];
-float slt_outputs[SLT_OUTPUTS];
-void slt_page(void) {{ slt_run(slt_pixels, slt_outputs); }}
+uint8_t slt_in[SLT_INPUTS];
+float slt_out[SLT_OUTPUTS];
+void slt_page(void) {{ slt_run(slt_in, slt_out); }}
 """
 
 _DRIVER = """
@@ -40,8 +40,8 @@ const [file, source, target] = process.argv.slice(2);
 const net = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(file))).exports;
 if (!source) process.exit(net.slt_selftest());
 const [count, size] = [COUNT, SIZE];
-const pixels = new Uint8Array(net.memory.buffer, net.slt_pixels.value, size);
-const found = new Uint8Array(net.memory.buffer, net.slt_outputs.value, 4 * count);
+const pixels = new Uint8Array(net.memory.buffer, net.slt_in.value, size);
+const found = new Uint8Array(net.memory.buffer, net.slt_out.value, 4 * count);
 const inputs = readFileSync(source), outputs = [];
 for (let at = 0; at < inputs.length; at += size) {
   pixels.set(inputs.subarray(at, at + size));

@@ -1,4 +1,4 @@
-"""A page is written only if its module computes what torch does, and then classifies in a real browser as torch does."""
+"""A page is written only if its module computes what torch does; in a browser, it then classifies as torch does."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,13 @@ from PIL import Image
 
 from slt_compress.c_export import kernels, proof
 from slt_compress.c_export.export import Examples
-from slt_compress.data.digits import DIGITS
 from slt_compress.errors import MissingPackageError, OutputError, UnreachableError, UsageError, VerificationError
 from slt_compress.html_export import wasm
 from slt_compress.html_export.export import HtmlExportConfig, check, export
 from slt_compress.ticket.ticket import Ticket
 from tests.support.browser import browser, needs_browser
 from tests.support.c_code import Sequence, ticket_of
+from tests.support.digits import DIGITS
 from tests.support.pages import needs_node, needs_wasm
 from tests.support.tickets import make_ticket
 

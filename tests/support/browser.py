@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -33,8 +34,8 @@ needs_browser = pytest.mark.skipif(
 class Page:
     """A tab that shows a file."""
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = os.fdopen(commands, "wb"), os.fdopen(answers, "rb")
+    def __init__(self, commands: BinaryIO, answers: io.BufferedReader) -> None:
+        self._commands, self._answers = commands, answers
         self._numbers, self._session, self._rest = itertools.count(1), "", b""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -116,7 +117,8 @@ def browser() -> Iterator[Page]:
         os.close(from_us[0])
         os.close(to_us[1])
         try:
-            yield Page(from_us[1], to_us[0])
+            with os.fdopen(from_us[1], "wb") as commands, os.fdopen(to_us[0], "rb") as answers:
+                yield Page(commands, answers)
         finally:
             process.kill()
             process.wait()

@@ -24,9 +24,9 @@ function show(shares) {
 // Pixels, row by row, as bytes of grey or of red, green and blue -> bars.
 function classify(pixels) {
   if (!net) return;
-  new Uint8Array(net.memory.buffer, net.slt_pixels.value).set(pixels);
+  new Uint8Array(net.memory.buffer, net.slt_in.value).set(pixels);
   net.slt_page();
-  const outputs = [...new Float32Array(net.memory.buffer, net.slt_outputs.value, classes.length)];
+  const outputs = [...new Float32Array(net.memory.buffer, net.slt_out.value, classes.length)];
   const most = max(...outputs), powers = outputs.map(x => exp(x - most));
   const sum = powers.reduce(add), image = seen.createImageData(size, size);
   image.data.forEach((_, i) => image.data[i] = i % 4 > 2 ? 255 : pixels[(i >> 2) * channels + i % 4 % channels]);
@@ -65,7 +65,8 @@ function look(source, width, height) {
   page.fillStyle = "#fff";
   page.fillRect(0, 0, width, height);
   page.drawImage(source, 0, 0, sheet.width, sheet.height);
-  view.drawImage(source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, pad.width, pad.height);
+  const cut = [(width - side) / 2, (height - side) / 2, side, side].map(one => one * scale);
+  view.drawImage(sheet, ...cut, 0, 0, pad.width, pad.height);
   classify(prepare(page.getImageData(0, 0, sheet.width, sheet.height)));
 }
 
