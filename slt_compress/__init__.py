@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from slt_compress.c_export.export import CExportConfig, CExportResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
+    from slt_compress.diagnosis.diagnose import doctor
+    from slt_compress.diagnosis.report import Diagnosis
     from slt_compress.evaluation.accuracy import Evaluation
     from slt_compress.html_export.export import HtmlExportConfig, HtmlExportResult
+    from slt_compress.monitoring.run import MonitorResult, monitor
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.prediction.log import Prediction
@@ -40,6 +43,7 @@ __all__ = [
     "CExportConfig",
     "CExportResult",
     "ComparisonResult",
+    "Diagnosis",
     "Evaluation",
     "ExportConfig",
     "ExportResult",
@@ -47,6 +51,7 @@ __all__ = [
     "Freeze",
     "HtmlExportConfig",
     "HtmlExportResult",
+    "MonitorResult",
     "Prediction",
     "SearchConfig",
     "SearchResult",
@@ -59,8 +64,10 @@ __all__ = [
     "assess",
     "bench",
     "compare",
+    "doctor",
     "evaluate",
     "export",
+    "monitor",
     "predict",
     "search",
 ]
@@ -75,6 +82,7 @@ _LAZY = {
     "CExportConfig": "slt_compress.c_export.export",
     "CExportResult": "slt_compress.c_export.export",
     "ComparisonResult": "slt_compress.comparison.results",
+    "Diagnosis": "slt_compress.diagnosis.report",
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
@@ -82,6 +90,7 @@ _LAZY = {
     "Freeze": "slt_compress.prng",
     "HtmlExportConfig": "slt_compress.html_export.export",
     "HtmlExportResult": "slt_compress.html_export.export",
+    "MonitorResult": "slt_compress.monitoring.run",
     "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",
@@ -92,8 +101,10 @@ _LAZY = {
     "assess": "slt_compress.api",
     "bench": "slt_compress.api",
     "compare": "slt_compress.api",
+    "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
+    "monitor": "slt_compress.monitoring.run",
     "predict": "slt_compress.prediction.predict",
     "search": "slt_compress.api",
 }

@@ -69,6 +69,8 @@ class SearchConfig:
         codec: code of the masks, "raw", "rice", or "auto": whichever is shorter.
         statistics: form of the BatchNorm statistics in the file, "fp32", "fp16", or "auto": fp16 if that does not
             change a prediction on the held-out images.
+        reference: whether the ticket gets a reference of the held-out images, for `monitor`; of networks that classify
+            images.
     """
 
     dataset: str = "digits"
@@ -95,6 +97,7 @@ class SearchConfig:
     device: str = "auto"
     codec: str = "auto"
     statistics: str = "auto"
+    reference: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:

@@ -47,6 +47,10 @@ class MissingPackageError(SltError):
     """A feature needs a package that is not installed, or a newer version of it."""
 
 
+class HubError(SltError):
+    """A repository of the Hugging Face hub cannot be read or written."""
+
+
 class OutputError(SltError):
     """A result cannot be written."""
 

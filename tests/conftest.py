@@ -6,12 +6,14 @@ Tests run side by side, see pyproject.toml: each has one thread, and so has each
 import functools
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from slt_compress.ticket.ticket import Ticket
+from tests.support.hub_server import TOKEN, Hub, point_to, running
 from tests.support.process import Run, run_cli, run_here
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
@@ -43,6 +45,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 @pytest.fixture(scope="session")
 def ticket(searched: tuple[Path, dict[str, Any]]) -> Ticket:
     return Ticket.load(searched[0])
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A stand-in for the Hugging Face hub, which this process uses, logged in, with an empty cache."""
+    with running() as found:
+        point_to(found, tmp_path_factory.mktemp("cache"), monkeypatch, TOKEN)
+        yield found
 
 
 @pytest.fixture(scope="session", autouse=True)

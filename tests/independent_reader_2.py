@@ -19,7 +19,7 @@ FIELDS = """architecture classes constants dataset digest format freeze generato
 masks method metrics model outputs parameters preprocessing reference rewind_steps rules sections seed statistics task
 tool version weights"""
 INITIALISERS = ("signed-constant", "kaiming-uniform", "uniform", "kaiming-normal")
-TENSORS = ("masks", "parameters", "statistics", "values")
+TENSORS = ("held_out", "masks", "parameters", "statistics", "values")
 DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
 TASKS = ("classification", "multi-label", "regression", "segmentation", "other")
 NAME = "[!-~]{1,256}"
@@ -40,6 +40,7 @@ class Contents2:
     statistics: dict[str, Floats]
     parameters: dict[str, Floats]
     constants: dict[str, np.float32]
+    reference: "Reference2 | None"
 
 
 def read(content: bytes) -> Contents2:
@@ -68,10 +69,21 @@ def read(content: bytes) -> Contents2:
         elements, covered = initialise(document["initialiser"], document["seed"], name, sums.size)
         digest.update(covered)
         weights[name] = np.where(masks[name], elements.reshape(sums.shape) * sums, np.float32(0))
+    reference = read_reference(tensors["held_out"], len(document["classes"])) if document["sections"] else None
     for key in TENSORS:
         check(tensors[key].left() == 0, f"the tensor {key} holds more than its rows")
     check(digest.hexdigest() == document["weights"], "the digest of the weights is another")
-    return Contents2(document, masks, weights, buffers, dict(parameters), dict(constants))
+    return Contents2(document, masks, weights, buffers, dict(parameters), dict(constants), reference)
+
+
+@dataclass(frozen=True)
+class Reference2:
+    """How the network saw held-out images: edges and counts by the number of the quantity, groups, right images."""
+
+    images: int
+    quantities: dict[int, tuple[list[float], list[int]]]
+    groups: list[int]
+    right: list[int] | None
 
 
 class Data:
@@ -192,7 +204,7 @@ def check_document(document: dict[str, Any]) -> None:
     check_values(document)
     check_fields(document, *FIELDS.split())
     check(document["format"] == "slt-compress ticket", "another format")
-    check(document["sections"] == [] and document["rules"] == "v1", "other sections or rules")
+    check(document["sections"] in ([], ["held_out"]) and document["rules"] == "v1", "other sections or rules")
     check_integer(document["seed"], 0, (1 << 64) - 1)
     check(document["generator"] == "hash32x2" and document["initialiser"] in INITIALISERS, "another generator")
     ratio, lock = check_floats(document["freeze"], 2)
@@ -411,7 +423,7 @@ def fits_version_1(document: dict[str, Any]) -> bool:
     task = {"name": "classification", "loss": "cross-entropy", "metric": "accuracy"}
     if (document["inputs"], document["outputs"], document["task"]) != (inputs, outputs, task):
         return False
-    if document["rewind_steps"] or document["reference"] or document["parameters"] or document["constants"]:
+    if any(document[key] for key in ("rewind_steps", "reference", "sections", "parameters", "constants")):
         return False
     uses = []
     for name, _, coats, _, values in document["layers"]:
@@ -451,3 +463,32 @@ def version_1_size(document: dict[str, Any], granularity: str) -> int:
         "masks": {"dtype": "U8", "shape": [codes], "data_offsets": [middle, end]},
     }
     return 8 + -(-len(json.dumps(header, separators=(",", ":"))) // 8) * 8 + end
+
+
+# Section 9: the reference
+
+
+def read_reference(data: Data, classes: int) -> Reference2:
+    images, groups, labelled, number = struct.unpack("<HBBB", data.take(5))
+    check(images >= 1 and groups == min(classes, 48) and labelled in (0, 1), "a reference is of something else")
+
+    def counts(length: int) -> list[int]:
+        return list(struct.unpack(f"<{length}H", data.take(2 * length)))
+
+    quantities: dict[int, tuple[list[float], list[int]]] = {}
+    for _ in range(number):
+        quantity, count = data.take(2)
+        check(max(quantities, default=-1) < quantity <= 8, "a quantity is not known, or not in order")
+        edges = list(struct.unpack(f"<{count}e", data.take(2 * count)))
+        check(all(map(math.isfinite, edges)), "an edge is not finite")
+        check(all(a < b for a, b in itertools.pairwise(edges)), "edges do not grow")
+        quantities[quantity] = edges, counts(count + 1)
+    found = counts(groups)
+    for numbers in (found, *(numbers for _, numbers in quantities.values())):
+        check(sum(numbers) == images, "counts do not add up to the images")
+    right = None
+    if labelled:
+        check(0 in quantities, "a reference has right images without a probability")
+        right = counts(len(quantities[0][1]))
+        check(all(a <= b for a, b in zip(right, quantities[0][1], strict=True)), "a bin has too many right images")
+    return Reference2(images, quantities, found, right)

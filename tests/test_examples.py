@@ -17,6 +17,7 @@ import slt_compress
 from slt_compress.errors import VerificationError
 from slt_compress.ticket.ticket import Ticket
 from tests.support.images import predictions_of
+from tests.support.references import with_reference, write_pictures
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("light above", "light below")
@@ -168,3 +169,35 @@ def test_a_file_that_is_no_network_is_named_in_one_line(ticket: Ticket, tmp_path
         assert done.returncode == 1
         assert done.stderr.startswith(f"{file} is no network for images that slt-compress has exported: ")
         assert "Traceback" not in done.stderr
+
+
+def test_a_device_counts_what_the_package_counts(ticket: Ticket, tmp_path: Path) -> None:
+    """Over several runs and both kinds of input, without the package; what cannot be read or added to is named."""
+    referred = with_reference(ticket)
+    (tmp_path / "digits").mkdir()
+    names = [str(file) for file in sorted(write_pictures(tmp_path / "digits").glob("*/*.png"))]
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    edge = ROOT / "examples" / "edge"
+    code = (
+        "import runpy, sys; sys.modules.update(dict.fromkeys(['torch', 'slt_compress'])); "
+        f"sys.path.insert(0, {str(edge)!r}); sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+
+    def count(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", code, str(edge / "monitor.py"), *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (expected,) = slt_compress.monitor(referred, names).windows
+    slt_compress.export(referred, tmp_path / "t.onnx", include_preprocessing=True)
+    assert count("t.onnx", "h.json", *names[:100]).returncode == 0
+    done = count("t.onnx", "h.json", "torn.png", *names[100:])
+    assert len(done.stdout.splitlines()) == 260
+    assert re.fullmatch(r"cannot read the image torn\.png: .+\n", done.stderr), done.stderr
+    assert (tmp_path / "h.json").stat().st_size < 600
+    (found,) = slt_compress.monitor(tmp_path / "t.onnx", histograms=[tmp_path / "h.json"]).windows
+    assert found.images == 360
+    psi = {one.quantity: one.psi for one in expected.drifts if not one.quantity.startswith("feature")}
+    assert {one.quantity: one.psi for one in found.drifts} == psi
+    assert found.estimated_accuracy == expected.estimated_accuracy
+    (tmp_path / "h.json").write_text("[]")
+    assert count("t.onnx", "h.json", names[0]).stderr.endswith("is no histogram of this network: start another file\n")

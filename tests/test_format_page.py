@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from slt_compress.errors import TicketError
 from slt_compress.prng import SeedRecipe
 from slt_compress.tasks.record import TASK_NAMES
 from slt_compress.ticket import container, version2
 from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
+from slt_compress.ticket.held_out import QUANTITIES, Reference
 from slt_compress.ticket.purpose import DTYPES
 from slt_compress.ticket.stored import BUFFER_TYPES, WEIGHT_TYPES, StoredTensor, StoredWeights
 from slt_compress.ticket.ticket import Ticket
 from tests.independent_reader import Contents, initialise, read, stream, words
+from tests.independent_reader_2 import Data, Reference2, read_reference, version_1_size
 from tests.independent_reader_2 import read as read_2
-from tests.independent_reader_2 import version_1_size
 from tests.support.documents import OWN, PROVENANCE, small_ticket
 from tests.support.structures import stored_values, structures
 from tests.support.tickets import make_ticket
@@ -85,6 +87,48 @@ def compare_2(content: bytes) -> None:
     assert list(found.statistics) == list(ticket.statistics)
     assert list(found.parameters) == list(ticket.parameters)
     assert list(found.constants) == list(ticket.constants)
+    same_reference(ticket.provenance.held_out, found.reference)
+
+
+def same_reference(ours: Reference | None, theirs: Reference2 | None) -> None:
+    assert (ours is None) == (theirs is None)
+    if ours and theirs:
+        assert {QUANTITIES[place]: found for place, found in theirs.quantities.items()} == {
+            name: (list(bins.edges), list(bins.counts)) for name, bins in ours.quantities.items()
+        }
+        assert (theirs.images, theirs.groups) == (ours.images, list(ours.classes))
+        assert theirs.right == (None if ours.correct is None else list(ours.correct))
+
+
+def test_both_readers_read_the_reference_of_the_page() -> None:
+    (text,) = re.findall(r"the bytes `([0-9a-f \n]+)` are a reference of five images", PAGE_2)
+    content = bytes.fromhex(text)
+    same_reference(Reference.from_bytes(content), read_reference(Data(content), 2))
+    assert Reference.from_bytes(content).accuracy == 0.8
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3))
+def test_both_readers_take_or_refuse_a_changed_reference(seed: int, changes: int) -> None:
+    content = bytearray.fromhex("0500020102 0001003802000300 020200bc003c010001000300 04000100 01000300")
+    assert len(Reference.from_bytes(bytes(content)).quantities) == 2
+    generator = np.random.default_rng(seed)
+    for _ in range(changes):
+        content[generator.integers(len(content))] = generator.choice([0, 1, 2, 3, 4, 5, 48, 0x3C, 0x7E, 0xFF])
+    try:
+        ours: Reference | None = Reference.from_bytes(bytes(content))
+    except TicketError:
+        ours = None
+    data = Data(bytes(content))
+    try:
+        theirs: Reference2 | None = read_reference(data, 2)
+    except ValueError:
+        theirs = None
+    if theirs and data.left():
+        theirs = None
+    if ours and len(ours.classes) != 2:  # which the document is compared with
+        ours = None
+    same_reference(ours, theirs)
 
 
 def same(ours: Iterable[Any], theirs: Iterable[Any]) -> None:

@@ -21,19 +21,23 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "progress": set(),
     "prng": set(),
     "files": {"errors"},
+    "hub": {"errors", "version"},
     "machine": set(),
     "plotting": set(),
     "masking": {"errors", "prng"},
     "structure": {"errors", "masking", "models"},
     "tasks": {"errors"},
-    "data": {"errors", "files", "prng", "progress", "tasks"},
+    "data": {"errors", "files", "hub", "prng", "progress", "tasks"},
     "models": {"errors", "masking", "version"},
-    "ticket": {"data", "errors", "files", "masking", "models", "prng", "structure", "tasks", "version"},
+    "ticket": {"data", "errors", "files", "hub", "masking", "models", "prng", "structure", "tasks", "version"},
     "methods": {"errors", "masking", "prng"},
     "config": {"errors", "methods", "models", "prng"},
     "training": {"config", "data", "errors", "files", "masking", "methods", "prng", "progress", "tasks"},
     "prediction": {"data", "errors", "evaluation", "files", "models", "tasks", "ticket"},
-    "evaluation": {"data", "errors", "models", "progress", "tasks", "ticket", "training"},
+    "evaluation": {"data", "errors", "hub", "models", "progress", "tasks", "ticket", "training"},
+    "monitoring": {
+        *("data", "errors", "evaluation", "files", "models", "plotting", "prediction", "progress", "ticket"),
+    },
     "onnx_export": {
         *("data", "errors", "evaluation", "files", "masking", "models", "prng", "progress", "structure"),
         *("tasks", "ticket", "version"),
@@ -44,10 +48,10 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "html_export": {"c_export", "errors", "files", "onnx_export", "ticket"},
     "formats": {"c_export", "config", "errors", "html_export", "onnx_export"},
     "pipeline": {
-        *("config", "data", "errors", "evaluation", "masking", "methods", "models", "prng", "progress", "tasks"),
-        *("structure", "ticket", "training", "version"),
+        *("config", "data", "errors", "evaluation", "masking", "methods", "models", "monitoring", "prng", "progress"),
+        *("structure", "tasks", "ticket", "training", "version"),
     },
-    "benchmark": {"errors", "evaluation", "machine", "models", "onnx_export", "progress", "ticket", "version"},
+    "benchmark": {"errors", "evaluation", "hub", "machine", "models", "onnx_export", "progress", "ticket", "version"},
     "comparison": {
         *("config", "data", "errors", "evaluation", "files", "machine", "masking", "methods", "models", "pipeline"),
         *("plotting", "prng", "progress", "tasks", "ticket", "training", "version"),
@@ -62,8 +66,26 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("onnx_export",),
         *("pipeline", "prediction", "progress", "tasks", "ticket", "training"),
     },
+    "diagnosis": {
+        *(
+            "api",
+            "c_export",
+            "comparison",
+            "data",
+            "errors",
+            "files",
+            "hub",
+            "machine",
+            "models",
+            "pipeline",
+            "progress",
+        ),
+        *("ticket", "training", "version"),
+    },
     "cli": {
         "api",
+        "diagnosis",
+        "hub",
         *(
             "assessment",
             "benchmark",
@@ -78,6 +100,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
             "html_export",
             "methods",
             "models",
+            "monitoring",
         ),
         *(
             "onnx_export",
@@ -98,9 +121,9 @@ LIBRARIES = {  # library -> the only modules that may import it
     "timm": {"models.external"},
     "torchvision": {"data.datasets", "models.external"},
     "sklearn": set(),  # data.digits reads a file of it
-    "PIL": {"data.decoding"},
-    "datasets": {"data.hub"},
-    "huggingface_hub": {"data.hub"},
+    "PIL": {"data.decoding", "diagnosis.features"},
+    "datasets": {"data.hub", "diagnosis.features"},
+    "huggingface_hub": {"diagnosis.system", "hub.client", "hub.download"},
     "onnx": {"benchmark.graph", "c_export.graph", *(name for name in MODULES if name.startswith("onnx_export."))},
     "onnx_ir": {name for name in MODULES if name.startswith("onnx_export.")},
     "onnxscript": {"onnx_export.trace"},
@@ -132,6 +155,10 @@ NEEDS_NO_TORCH = {
     *("masking.codecs", "methods.registry", "data.preprocessing", "comparison.results", "comparison.plots"),
     *("data.csv_file", "data.places", "data.reference"),
     *("comparison.grid", "cli.console", "cli.options", "cli.source", "training.logs", "tasks.record"),
+    *("monitoring.drift", "monitoring.judge", "monitoring.plots", "monitoring.reference_file", "ticket.held_out"),
+    *("benchmark.config", "benchmark.worker"),
+    *("hub.address", "hub.client", "hub.download", "hub.upload", "ticket.card", "ticket.pretrained"),
+    *("diagnosis.diagnose", "diagnosis.features", "diagnosis.packages", "diagnosis.report", "diagnosis.system"),
     *(
         "assessment.config",
         "benchmark.config",
@@ -147,7 +174,7 @@ HEAVY = {"torch", "numpy", "onnx", "onnxruntime", "timm", "torchvision", "matplo
 MOST_LINES = 400
 MOST_AT_THE_TOP = 10
 MOST_PARAMETERS = 8
-FUNCTIONS_TO_COME = {"search", "evaluate", "bench", "export", "compare", "prune", "train", "predict"}
+FUNCTIONS_TO_COME = {"search", "evaluate", "bench", "export", "compare", "prune", "train", "predict", "monitor"}
 
 
 def libraries(found: set[Import], *, at_import: bool = False) -> set[str]:

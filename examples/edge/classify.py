@@ -63,17 +63,22 @@ def load(path: str) -> tuple[onnxruntime.InferenceSession, dict[str, Any]]:
     return session, recorded
 
 
-def prepare(file: str, recorded: dict[str, Any]) -> npt.NDArray[Any]:
-    """Return an image as the network expects it, with a batch dimension in front."""
+def read(file: str, recorded: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    """Return an image as pixels (1, size, size, channels). Raises ValueError if it cannot be read."""
     expected = recorded["preprocessing"]
     if not Path(file).is_file():  # a pipe would never end
-        sys.exit(f"cannot read the image {file}: there is no such file")
+        raise ValueError(f"cannot read the image {file}: there is no such file")
     try:
         with Image.open(file, formats=FORMATS) as image:
             fitted = square(shown(image, "L" if expected["channels"] == 1 else "RGB"), expected["size"])
     except Exception as error:  # each of PIL's readers has its own
-        sys.exit(f"cannot read the image {file}: {error}")
-    pixels = np.asarray(fitted).reshape(1, expected["size"], expected["size"], expected["channels"])
+        raise ValueError(f"cannot read the image {file}: {error}") from error
+    return np.asarray(fitted).reshape(1, expected["size"], expected["size"], expected["channels"])
+
+
+def prepare(pixels: npt.NDArray[np.uint8], recorded: dict[str, Any]) -> npt.NDArray[Any]:
+    """Return pixels (n, size, size, channels) as the network expects them."""
+    expected = recorded["preprocessing"]
     if recorded["input"] == "pixels":
         return pixels
     mean, std = (np.array(expected[key], np.float32) for key in ("mean", "std"))
@@ -86,7 +91,10 @@ def main(model: str, *files: str) -> None:
     session, recorded = load(model)
     print(f"{recorded['model']}, {recorded['sparsity']:.0%} sparse, loaded in {time.perf_counter() - start:.2f} s")
     for file in files:
-        images = prepare(file, recorded)
+        try:
+            images = prepare(read(file, recorded), recorded)
+        except ValueError as error:
+            sys.exit(str(error))
         start = time.perf_counter()
         logits = session.run(None, {session.get_inputs()[0].name: images})[0][0]
         seconds = time.perf_counter() - start

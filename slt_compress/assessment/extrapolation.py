@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-USUAL_EXPONENT = 0.35  # with which the error falls, over all finished runs
+USUAL_EXPONENT = 0.25  # with which the error falls, over all finished runs
 WEIGHT = 0.5  # of the exponent that the runs themselves show
-STEEPEST = 0.7
-SPREAD = 0.12  # standard deviation of the logarithm of the error, for each doubling of the steps
+STEEPEST = 0.4
+SPREAD = 0.11  # standard deviation of the logarithm of the error, times the root of the doublings of the steps
 _LEAST_ERROR = 1e-4
 _NOISE = 0.03  # likewise, of a run that is not extrapolated
 
@@ -48,7 +48,7 @@ def extrapolate(runs: Sequence[tuple[int, float]], steps: int) -> Forecast:
         exponent += WEIGHT * (min(max(-_slope(points), 0.0), STEEPEST) - USUAL_EXPONENT)
     ahead = math.log(steps) - last
     expected = log_error - exponent * ahead
-    spread = math.hypot(_NOISE, SPREAD * ahead / math.log(2))
+    spread = math.hypot(_NOISE, SPREAD * math.sqrt(abs(ahead) / math.log(2)))
     return Forecast(steps, *(1 - min(1.0, math.exp(expected + side * spread)) for side in (0, 1, -1)))
 
 

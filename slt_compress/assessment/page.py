@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 
 from slt_compress.assessment import charts
-from slt_compress.assessment.extrapolation import Forecast
 from slt_compress.assessment.fleet import KWH_PER_GB, arithmetic_joules
 from slt_compress.assessment.pilot import DENSE
 from slt_compress.assessment.results import Assessment
+from slt_compress.assessment.words import clock, expected, percent, size, year_rows
 from slt_compress.version import __version__
 
 _SHOWN_LAYERS = 40  # of more, the largest
@@ -83,7 +83,7 @@ def _cards(found: Assessment) -> str:
         ("gated weights", f"{facts.gated_weights:,}"),
         ("dense, fp32", size(facts.dense_bytes["fp32"])),
         ("ticket, as advised", size(choice.ticket_bytes) if choice else "–"),
-        (f"{found.metric_name}, {found.asked.steps:,} steps", _percent(choice.asked.metric) if choice else "–"),
+        (f"{found.metric_name}, {found.asked.steps:,} steps", percent(choice.asked.metric) if choice else "–"),
         ("time of the search", clock(found.asked.seconds)),
         ("speed", f"{speed.images_per_second:,.0f} images/s"),
         ("peak memory of a search", "–" if speed.peak_bytes is None else size(speed.peak_bytes)),
@@ -118,15 +118,15 @@ def _forecasts(found: Assessment) -> str:
         (
             f"{100 * one.sparsity:.4g} %",
             one.kind,
-            _range(one.forecast),
-            _range(one.asked),
+            expected(one.forecast),
+            expected(one.asked),
             size(one.ticket_bytes),
             "–" if one.onnx_bytes is None else size(one.onnx_bytes),
         )
         for one in found.choices
     ]
     if found.dense:
-        rows.append(("dense", "–", *map(_range, found.dense), size(found.facts.dense_bytes["fp32"]), "–"))
+        rows.append(("dense", "–", *map(expected, found.dense), size(found.facts.dense_bytes["fp32"]), "–"))
     headings = (
         "sparsity",
         "search",
@@ -179,7 +179,7 @@ def _pilot(found: Assessment) -> str:
             trial.kind,
             "–" if trial.kind == DENSE else f"{100 * trial.sparsity:.4g} %",
             f"{trial.steps:,}",
-            _percent(trial.metric),
+            percent(trial.metric),
             size(trial.size),
             f"{trial.seconds:.1f} s",
         )
@@ -221,20 +221,8 @@ def _sizes(found: Assessment) -> str:
 def _fleet(found: Assessment) -> str:
     if not found.fleet:
         return ""
-    priced = found.fleet.link_price is not None
-    rows = [
-        (
-            one.file,
-            size(one.bytes),
-            size(round(one.moved_bytes)),
-            size(one.stored_bytes),
-            *([f"{one.cost:,.2f}"] if one.cost is not None else []),
-            f"{one.energy_kwh:,.3g} kWh",
-        )
-        for one in found.years
-    ]
-    headings = ("file", "bytes", "moved a year", "stored", *(["cost a year"] if priced else []), "energy, at most")
-    price = f" · {found.fleet.link_price:g} a GB" if priced else ""
+    headings, rows = year_rows(found.years)
+    price = f" · {found.fleet.link_price:g} a GB" if found.fleet.link_price is not None else ""
     return (
         f"<h2>Fleet</h2><p class='soft'>{found.fleet.devices:,} devices · {found.fleet.updates_per_year:g} updates a "
         f"year{price}. Moved = devices · updates · bytes; energy = moved · {KWH_PER_GB} kWh a GB, of a fixed line in "
@@ -264,26 +252,3 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in headings) if headings else ""
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class='scroll'><table>{f'<tr>{head}</tr>' if head else ''}{body}</table></div>"
-
-
-def _range(forecast: Forecast) -> str:
-    return f"{_percent(forecast.metric)} ({_percent(forecast.low)} – {_percent(forecast.high)})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as a person reads it, powers of 1000."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
-        if count >= factor:
-            return f"{count / factor:.3g} {unit}" if count < 1000 * factor else f"{count / factor:,.0f} {unit}"
-    return f"{count} bytes"
-
-
-def clock(seconds: float) -> str:
-    """Return a time as a person reads it."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3600:.1f} h"

@@ -6,6 +6,7 @@ its schedule scaled to its steps, and not the beginning of a longer one. So its 
 gives.
 """
 
+import contextlib
 import itertools
 import math
 import time
@@ -19,7 +20,7 @@ from slt_compress.comparison.dense import recipe_for, train_at_rate
 from slt_compress.config import BOTH, SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.splits import IndexedSplit, Split
-from slt_compress.errors import SltError
+from slt_compress.errors import SltError, UnreachableError
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
 from slt_compress.masking.parameters import set_constants, slopes
 from slt_compress.methods import registry
@@ -154,7 +155,7 @@ class Pilot:
         """
         end = time.perf_counter() + seconds
         searches = (self._halving(schedule, sparsity) for sparsity in schedule.sparsities)
-        for trial in itertools.chain(self._dense(schedule), *searches):
+        for trial in itertools.chain(*searches, self._dense(schedule)):
             yield trial
             if time.perf_counter() > end:
                 self._reporter.note("the time for the pilot is over: its last runs are left out")
@@ -184,6 +185,9 @@ class Pilot:
         name = measured.metric_name
         metrics = {name: measured.metric, "loss": measured.loss, f"validation_{name}": measured.metric}
         ticket = pack_ticket(searched, found, config, prepared, origin, constants)
+        if ticket.statistics and config.statistics != "fp32":
+            with contextlib.suppress(UnreachableError):  # too large for fp16, which a search takes where it can
+                ticket = ticket.with_half_statistics()
         content = ticket.with_metrics(**metrics).to_bytes()  # as long as that of a finished search
         return Trial(
             kind=kind.label,

@@ -7,6 +7,7 @@ from slt_compress.assessment.config import AssessConfig
 from slt_compress.assessment.extrapolation import Forecast
 from slt_compress.assessment.facts import Facts
 from slt_compress.assessment.results import Choice, Recommendation
+from slt_compress.assessment.words import expected, percent, size
 from slt_compress.config import BOTH
 from slt_compress.masking import codecs, topk
 
@@ -28,16 +29,16 @@ def recommend(
 ) -> Recommendation:
     """Return what to do; `dense` is the forecast of the dense network after the number of steps asked for."""
     if not choices:
-        return Recommendation(None, ("The pilot had no time for a search: give it more with `budget`.",))
+        return Recommendation(None, ("The pilot had no time for a search: give it more minutes.",))
     chosen, reasons, warnings = _choose(choices, wanted, metric)
     if chosen.granularity == BOTH:
         reasons.append("Gates of neurons too make the restored network and its export smaller and faster.")
     if dense and dense.metric - chosen.asked.metric > _BEHIND:
         trained = _trained_bytes(facts, chosen.sparsity)
         warnings.append(
-            f"The dense network is expected to have {_percent(dense.metric)}. Where that counts more than bytes, a "
-            f"sparse network with trained weights is the better file: about {_size(trained)} with 8 bits for each "
-            f"weight kept, against {_size(chosen.ticket_bytes)}."
+            f"The dense network is expected to have {percent(dense.metric)}. Where that counts more than bytes, a "
+            f"sparse network with trained weights is the better file: about {size(trained)} with 8 bits for each "
+            f"weight kept, against {size(chosen.ticket_bytes)}."
         )
     return Recommendation(
         chosen, tuple(reasons), tuple(warnings), tuple(_improvements(model, choices, input_size, dense))
@@ -52,24 +53,24 @@ def _choose(choices: Sequence[Choice], wanted: AssessConfig, metric: str) -> tup
     if not small:
         least = by_bytes[0]
         text = (
-            f"No sparsity that was tried gives {_size(wanted.target_bytes or 0)}: at {least.sparsity:.0%} the ticket "
-            f"has about {_size(least.ticket_bytes)}. Give larger `sparsities`, or take a smaller network."
+            f"No sparsity that was tried gives {size(wanted.target_bytes or 0)}: at {least.sparsity:.0%} the ticket "
+            f"has about {size(least.ticket_bytes)}. Try larger sparsities, or take a smaller network."
         )
         return least, ["It is the smallest that was tried."], [text]
     good = [one for one in small if wanted.target_accuracy is None or one.asked.metric >= wanted.target_accuracy]
     if not good:
         nearest = max(small, key=lambda one: one.asked.metric)
         text = (
-            f"No search that was tried is expected to have {_percent(wanted.target_accuracy or 0)}: the best that "
-            f"fits has {_described(nearest.asked)}."
+            f"No search that was tried is expected to have {percent(wanted.target_accuracy or 0)}: the best that "
+            f"fits has {expected(nearest.asked)}."
         )
         return nearest, [f"It has the best {metric} of those that fit."], [text]
     if wanted.target_bytes is not None:
         chosen = max(good, key=lambda one: one.asked.metric)
-        return chosen, [f"It has the best {metric} of those that fit into {_size(wanted.target_bytes)}."], []
+        return chosen, [f"It has the best {metric} of those that fit into {size(wanted.target_bytes)}."], []
     if wanted.target_accuracy is not None:
         chosen = min(good, key=lambda one: one.ticket_bytes)
-        return chosen, [f"It is the smallest that is expected to have {_percent(wanted.target_accuracy)}."], []
+        return chosen, [f"It is the smallest that is expected to have {percent(wanted.target_accuracy)}."], []
     chosen = next(one for one in by_bytes if one.asked.metric >= best.asked.metric - _SACRIFICE)
     reason = f"It is the smallest within {_SACRIFICE:.0%} of the best {metric} that is expected of any."
     return chosen, [reason], []
@@ -85,9 +86,7 @@ def _improvements(model: str, choices: Sequence[Choice], input_size: int | None,
     if best.asked.high - best.asked.metric > _SACRIFICE:
         found.append("A longer search: the error falls with the number of steps.")
     if input_size and input_size > _LARGE_IMAGES:
-        found.append(
-            f"Smaller images (`input_size`, now {input_size} px): a step takes less, so there are more of them."
-        )
+        found.append(f"Smaller images (now {input_size} px): a step takes less, so there are more of them.")
     return found
 
 
@@ -99,15 +98,3 @@ def _trained_bytes(facts: Facts, sparsity: float) -> int:
             kept = topk.kept_count(layer.weights, 1 - sparsity)
             total += round(codecs.shannon_bound(layer.weights, kept)) + _VALUE_BYTES * kept
     return total
-
-
-def _described(forecast: Forecast) -> str:
-    return f"{_percent(forecast.metric)} ({_percent(forecast.low)} to {_percent(forecast.high)})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.3g} MB" if count >= 10**6 else f"{count / 1e3:.3g} KB"

@@ -141,9 +141,7 @@ def _pilot(
         f"{schedule.steps:,} to {schedule.last_steps:,} steps each, about {seconds / 60:.2g} minutes"
     )
     if left_out := [one for one in sparsities if one not in schedule.sparsities]:
-        notes.append(
-            f"no time for a pilot at {', '.join(f'{one:.4g}' for one in left_out)}: give it more with `budget`"
-        )
+        notes.append(f"no time for a pilot at {', '.join(f'{one:.4g}' for one in left_out)}: give it more minutes")
     trials = []
     start = time.perf_counter()
     with reporter.counter("pilot") as report:

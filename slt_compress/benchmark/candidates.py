@@ -16,6 +16,7 @@ from pathlib import Path
 from slt_compress.benchmark.graph import Graph, read_graph, write_dense
 from slt_compress.errors import UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.networks import is_onnx, module_of
+from slt_compress.hub.download import located
 from slt_compress.models.source import Given
 from slt_compress.models.spec import PYTHON
 from slt_compress.onnx_export.export import ExportConfig, check, export
@@ -125,7 +126,8 @@ def candidates(files: Sequence[File], folder: Path, source: Given | None, report
 def _open(file: File) -> Ticket | Graph:
     if isinstance(file, Ticket):
         return file
-    return read_graph(Path(file), str(file)) if is_onnx(file) else Ticket.load(file)
+    path = located(file)
+    return read_graph(path, str(file)) if is_onnx(path) else Ticket.load(path)
 
 
 def _form(ticket: Ticket) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
+from slt_compress.cli.config_file import COMMAS
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
@@ -37,6 +38,7 @@ def assess(
     sparsities: Annotated[
         str,
         typer.Option(metavar="S[,S…]", help="Shares of zero weights that the pilot tries.", rich_help_panel="Pilot"),
+        COMMAS,
     ] = "0.8,0.9,0.95",
     budget: Annotated[float, typer.Option(metavar="MINUTES", help="Time of the pilot.", rich_help_panel="Pilot")] = 3.0,
     target_bytes: Annotated[
@@ -171,11 +173,10 @@ def _command(found: "Assessment", words: Sequence[str | Path]) -> str:
 
 
 def _tables(printer: "Printer", found: "Assessment") -> None:
-    from slt_compress.cli.console import size
+    from slt_compress.assessment.words import expected, size, year_rows
 
     def row(name: str, search: str, forecasts: "Sequence[Forecast]", sizes: Sequence[int | None]) -> list[str]:
-        cells = [_forecast(one) for one in forecasts]
-        return [name, search, *cells, *("–" if one is None else size(one) for one in sizes)]
+        return [name, search, *map(expected, forecasts), *("–" if one is None else size(one) for one in sizes)]
 
     rows = [
         row(f"{one.sparsity:.4g}", one.kind, (one.forecast, one.asked), (one.ticket_bytes, one.onnx_bytes))
@@ -188,26 +189,12 @@ def _tables(printer: "Printer", found: "Assessment") -> None:
         printer.table(("sparsity", "search", *after, "file", "as ONNX"), rows)
         printer.text("")
     if found.years:
-        price = "cost a year" if found.fleet and found.fleet.link_price is not None else ""
-        printer.table(
-            ("file", "bytes", "moved a year", "stored", *([price] if price else []), "energy of moving, at most"),
-            [
-                (
-                    one.file,
-                    size(one.bytes),
-                    size(round(one.moved_bytes)),
-                    size(one.stored_bytes),
-                    *([f"{one.cost:,.2f}"] if one.cost is not None else []),
-                    f"{one.energy_kwh:,.3g} kWh",
-                )
-                for one in found.years
-            ],
-        )
+        printer.table(*year_rows(found.years))
         printer.text("")
 
 
 def _lines(found: "Assessment", report: Path | None) -> list[tuple[str, str]]:
-    from slt_compress.cli.console import size
+    from slt_compress.assessment.words import clock, size
 
     facts, speed = found.facts, found.speeds[0]
     dense = ", ".join(f"{size(count)} {form}" for form, count in facts.dense_bytes.items())
@@ -225,8 +212,8 @@ def _lines(found: "Assessment", report: Path | None) -> list[tuple[str, str]]:
             f"each image of a batch; an inference {size(facts.activation_bytes)} for activations",
         ),
         *(("speed", f"{one.device}: {one.images_per_second:,.0f} images/s in {one.precision}") for one in found.speeds),
-        ("time", f"{_time(found.default.seconds)} for {found.default.steps:,} steps, the default"),
-        *([("", f"{_time(found.asked.seconds)} for {found.asked.steps:,} steps, as asked")] if _differ(found) else []),
+        ("time", f"{clock(found.default.seconds)} for {found.default.steps:,} steps, the default"),
+        *([("", f"{clock(found.asked.seconds)} for {found.asked.steps:,} steps, as asked")] if _differ(found) else []),
         *(("advice", text) for text in advice.reasons),
         *(("warning", text) for text in advice.warnings),
         *(("better", text) for text in advice.improvements),
@@ -237,17 +224,3 @@ def _lines(found: "Assessment", report: Path | None) -> list[tuple[str, str]]:
 
 def _differ(found: "Assessment") -> bool:
     return found.default.steps != found.asked.steps
-
-
-def _time(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6_000
-        else f"{seconds / 3600:.1f} h"
-    )
-
-
-def _forecast(forecast: "Forecast") -> str:
-    return f"{100 * forecast.metric:.1f} % ({100 * forecast.low:.1f} to {100 * forecast.high:.1f})"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.config_file import COMMAS
+from slt_compress.cli.failures import as_word, exit_codes, require_file
 from slt_compress.cli.source import user_code
 from slt_compress.cli.streams import shell
 from slt_compress.errors import UsageError
@@ -25,15 +26,15 @@ EXAMPLES = (
 
 def bench(
     files: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Tickets, which stand for their compact export, and .onnx files. Files that export did not write are "
-            "compared with the first.",
+            help="Tickets, which stand for their compact export, and .onnx files, here or as hf://OWNER/NAME/FILE on "
+            "the hub. Files that export did not write are compared with the first.",
             show_default=False,
         ),
     ],
-    batch: Annotated[str, typer.Option(metavar="N[,N…]", help="Images a run; each size is measured.")] = "1,32",
+    batch: Annotated[str, typer.Option(metavar="N[,N…]", help="Images a run; each size is measured."), COMMAS] = "1,32",
     threads: Annotated[int, typer.Option(metavar="N", help="Threads of onnxruntime.")] = 1,
     rounds: Annotated[int, typer.Option(metavar="N", help="Fresh processes for each file; they take turns.")] = 5,
     runs: Annotated[
@@ -60,14 +61,16 @@ def bench(
 
         dims = shared.numbers(dim or (), "dims", "NAME=LENGTH, such as sequence=128")
         config = BenchConfig(_sizes(batch), threads, rounds, runs, provider, dims)
-        for file in files:
-            require_file(file)
+        named = [as_word(file) for file in files]
+        for file in named:
+            if isinstance(file, Path):
+                require_file(file)
         from slt_compress import api
         from slt_compress.cli.console import Printer
 
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
-            _render(printer, api.bench(files, config=config, source=own, reporter=printer), files, source)
+            _render(printer, api.bench(named, config=config, source=own, reporter=printer), named, source)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -77,7 +80,7 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _render(printer: "Printer", result: "BenchResult", files: Sequence[Path], source: str | None) -> None:
+def _render(printer: "Printer", result: "BenchResult", files: Sequence[str | Path], source: str | None) -> None:
     printer.table(
         ("file", "batch", "latency", "p95", "images/s", "bytes", "session", "peak memory", "MACs"),
         [_cells(row) for row in result.rows],
@@ -98,13 +101,13 @@ def _render(printer: "Printer", result: "BenchResult", files: Sequence[Path], so
     printer.result(result.to_json(), lines, advice=_advice(result, files, source))
 
 
-def _advice(result: "BenchResult", files: Sequence[Path], source: str | None) -> str:
+def _advice(result: "BenchResult", files: Sequence[str | Path], source: str | None) -> str:
     """Return the command that writes what was measured of the first ticket."""
-    tickets = [file for file in files if file.suffix.lower() != ".onnx"]
+    measured = {row.file: row.measured for row in reversed(result.rows)}  # the first of each is the file itself
+    tickets = [file for file in files if measured[str(file)]]
     if not tickets:
         return ""
-    measured = next(row.measured for row in result.rows if row.file == str(tickets[0]))
-    options = ["--weights", "dense"] if measured == "dense export" else []
+    options = ["--weights", "dense"] if measured[str(tickets[0])] == "dense export" else []
     options += ["--source", source] if source else []
     return f"next: {shell('slt-compress', 'export', tickets[0], *options)}"
 

@@ -8,6 +8,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
+from slt_compress.cli.config_file import COMMAS, spelled_out
 from slt_compress.cli.failures import exit_codes, failure_document
 from slt_compress.cli.flags import as_flags
 from slt_compress.cli.streams import shell
@@ -46,12 +47,14 @@ def compare(
             help=f"Of {', '.join(registry.METHODS)}, with commas between; options of a method follow as NAME:OPTION.",
             rich_help_panel="Grid",
         ),
+        COMMAS,
     ] = ",".join(registry.METHODS),
     sparsities: Annotated[
         str,
         typer.Option(
             help="Shares of zero weights, or removed neurons, in [0, 1), with commas between.", rich_help_panel="Grid"
         ),
+        COMMAS,
     ] = "0.5,0.8,0.9,0.95,0.98",
     seeds: Annotated[
         int, typer.Option(help="Runs of each method at each sparsity, with seeds from 0.", rich_help_panel="Grid")
@@ -136,7 +139,7 @@ def compare(
         written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
         files.check_apart(written, places.inputs(dataset, data_dir))
         with shared.printer("compare", json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
-            result = run(plan, output, shell("slt-compress", *sys.argv[1:]), printer)
+            result = run(plan, output, shell("slt-compress", *spelled_out(sys.argv[1:])), printer)
         failure = None
         if result.failed:
             names = ", ".join(result.failed)

@@ -96,6 +96,13 @@ class Printer:
             if advice:
                 self._out.print(f"\n{plain(advice)}")
 
+    def document(self, document: Mapping[str, Any], text: str) -> None:
+        """Print a result that is a text of its own, or with `json` its document."""
+        if self._json:
+            self.result(document, ())
+        else:
+            self.line(text)
+
     def text(self, text: str) -> None:
         """Print a line for people between tables; nothing with JSON."""
         if not self._json:
@@ -285,6 +292,11 @@ def begin(*, json: bool) -> None:
     if _call.results is not None:
         os.close(_call.results)
     _call = _Call(json)
+
+
+def want_json() -> None:
+    """Note that a failure of the running call is to be answered with JSON, as a file of options says."""
+    _call.json = True
 
 
 def keep_stdout(descriptor: int) -> None:

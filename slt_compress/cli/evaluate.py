@@ -8,11 +8,12 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, failure_document, require_file
+from slt_compress.cli.failures import as_word, exit_codes, failure_document, local_file
 from slt_compress.cli.source import user_code
 from slt_compress.cli.streams import shell
 from slt_compress.data.places import inputs
 from slt_compress.errors import UsageError, VerificationError
+from slt_compress.hub.address import path_in
 from slt_compress.prediction.log import suffix_of, write_log
 from slt_compress.tasks.record import TaskRecord
 
@@ -32,7 +33,7 @@ BackendName = Literal["torch", "onnxruntime"]
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(metavar="TICKET_OR_ONNX", help="A ticket, or an exported .onnx.")],
+    file: shared.NetworkFile,
     dataset: Annotated[
         str | None, typer.Option(help=f"Images: {shared.DATASETS}. \\[default: what the file records]")
     ] = None,
@@ -66,18 +67,20 @@ def evaluate(
 ) -> None:
     """Measure a ticket or an exported network on the test images."""
     with exit_codes():
-        is_onnx = file.suffix.lower() == ".onnx"
+        is_onnx = path_in(file).suffix.lower() == ".onnx"
         if backend == "torch" and is_onnx:
             raise UsageError(f"{file} runs under onnxruntime; torch evaluates the ticket it was exported from")
         if backend == "onnxruntime" and not is_onnx:
-            raise UsageError(f"onnxruntime needs an exported file; first run: slt-compress export {shell(file)}")
+            raise UsageError(
+                f"onnxruntime needs an exported file; first run: slt-compress export {shell(as_word(file))}"
+            )
         if is_onnx and device not in ("auto", "cpu"):
             raise UsageError(f"{file} runs on the CPU; `device` is for tickets")
-        require_file(file)
+        path = local_file(file)
         if confusion_matrix and not per_class:
             raise UsageError("`confusion_matrix` needs `per_class`")
-        picture = (confusion_matrix or files.unused(Path(f"{file.stem}-confusion.png"))) if per_class else None
-        _check_outputs(file, save_predictions, picture, data_dir)
+        picture = (confusion_matrix or files.unused(Path(f"{path.stem}-confusion.png"))) if per_class else None
+        _check_outputs(path, save_predictions, picture, data_dir)
         from slt_compress import api
         from slt_compress.cli.console import Printer
         from slt_compress.evaluation.networks import open_network
@@ -86,7 +89,7 @@ def evaluate(
 
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
-            network = open_network(file, device, own)
+            network = open_network(path, device, own)
             metric = network.record.task.metric
             if per_class or save_predictions:
                 check_classifies(network.record)
@@ -105,14 +108,14 @@ def evaluate(
             if min_accuracy is not None and result.accuracy < min_accuracy:
                 missed = VerificationError(f"accuracy {result.accuracy:.4f} is below `min_accuracy` {min_accuracy:g}")
             name = dataset or network.record.dataset
-            document = _document(file, network, result)
+            document = _document(path, network, result)
             lines = _lines(network, result, name)
             if save_predictions and result.details:
                 write_log(save_predictions, logged(result.details, network.record.classes, f"{name}/test"))
                 document["predictions"] = str(save_predictions)
                 lines.append(("predictions", str(save_predictions)))
             if picture and result.details:
-                document |= _per_class(printer, result.details, network.record.classes, picture, f"{file.name}, {name}")
+                document |= _per_class(printer, result.details, network.record.classes, picture, f"{path.name}, {name}")
                 lines.append(("confusion", str(picture)))
             printer.result(document | (failure_document(missed) if missed else {}), lines)
             if missed:

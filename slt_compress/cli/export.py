@@ -7,10 +7,11 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, own_name, require_file
+from slt_compress.cli.failures import exit_codes, local_file, own_name, require_file
 from slt_compress.cli.source import code_file, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.formats.registry import FORMATS, format_of
+from slt_compress.hub.address import is_address
 from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _ONNX, _C, _HTML = "ONNX", "C and HTML", "HTML"  # panels of the help
 
 
 def export(
-    ticket_file: shared.TicketFile,
+    file: shared.TicketFile,
     output: Annotated[
         Path | None, typer.Option(help="File to write. \\[default: the ticket's name with .onnx, .c or .html]")
     ] = None,
@@ -123,7 +124,12 @@ def export(
 ) -> None:
     """Write a ticket as ONNX, as C or as an HTML page, and check that it computes what torch does."""
     kind = format_of(format, output)
-    named, output = output, output or files.named_after(ticket_file, FORMATS[kind].suffix)
+    ticket_file = beside = Path(file)
+    if is_address(file):
+        with exit_codes():
+            ticket_file = local_file(file)
+        beside = Path(ticket_file.name)  # what is made of it lies in the current folder, and never in the cache
+    named, output = output, output or files.named_after(beside, FORMATS[kind].suffix)
     with exit_codes(output=output):
         require_file(ticket_file)
         from slt_compress import api
@@ -139,8 +145,8 @@ def export(
         written = {"`output`": output, "the header of `output`": output.with_suffix(".h") if kind == "c" else None}
         files.check_apart(written, inputs)
         with own_name(output, named):
-            for file in filter(None, written.values()):
-                files.check_writable(file)
+            for path in filter(None, written.values()):
+                files.check_writable(path)
         settings = {
             "weights": weights,
             "opset": opset,

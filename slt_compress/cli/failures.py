@@ -8,10 +8,12 @@ from typing import Any
 import typer
 
 from slt_compress import files
-from slt_compress.cli import interrupts
+from slt_compress.cli import config_file, interrupts
 from slt_compress.cli.flags import as_flags
 from slt_compress.cli.interrupts import INTERRUPTED
 from slt_compress.errors import MissingDatasetError, OutputError, SltError, UnknownModelError, UsageError
+from slt_compress.hub.address import is_address
+from slt_compress.hub.download import located
 
 
 def _advice(failure: SltError) -> str:
@@ -33,13 +35,26 @@ def _advice(failure: SltError) -> str:
 
 
 def message(failure: SltError) -> str:
-    """Return a failure as the command line tells it: with its options, and what to do next."""
-    return as_flags(str(failure)) + _advice(failure)
+    """Return a failure as the command line tells it: with its options, where they come from, and what to do next."""
+    text = as_flags(str(failure))
+    return text + config_file.origin(text) + _advice(failure)
 
 
 def failure_document(failure: SltError) -> dict[str, Any]:
     """Return what a JSON document says of a failure, alone or beside a result."""
     return {"error": message(failure), "exit_code": failure.exit_code}
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """End the call with the message and the exit code of an expected failure."""
+    from slt_compress.cli import console
+
+    try:
+        yield
+    except SltError as failure:
+        console.error(message(failure), failure.exit_code)
+        raise typer.Exit(failure.exit_code) from failure
 
 
 @contextlib.contextmanager
@@ -56,11 +71,8 @@ def exit_codes(
     names = (output, files.unused(output)) if output and output.name else ()  # . and / have none
     before = {path: _identity(path) for path in names}
     try:
-        with interrupts.Raised():
+        with told(), interrupts.Raised():
             yield
-    except SltError as failure:
-        console.error(message(failure), failure.exit_code)
-        raise typer.Exit(failure.exit_code) from failure
     except KeyboardInterrupt as interrupt:
         written = [path for path, identity in before.items() if _identity(path) != identity]
         text = f"interrupted; {written[0]} is written" if written else interrupted()
@@ -87,6 +99,21 @@ def _identity(file: Path) -> tuple[int, int] | None:
     except OSError:  # such as a name that is too long
         return None
     return found.st_ino, found.st_mtime_ns
+
+
+def local_file(named: str | Path) -> Path:
+    """Return the path of a file that a command reads, which is downloaded first if it is on the Hugging Face hub.
+
+    Raises UsageError, with the command that makes a ticket, if there is no such file, and what `hub.download` raises.
+    """
+    path = located(named)
+    require_file(path)
+    return path
+
+
+def as_word(named: str) -> str | Path:
+    """Return how a file is named as commands show it: an address as it is, anything else as a path."""
+    return named if is_address(named) else Path(named)
 
 
 def require_file(path: Path) -> None:

@@ -7,9 +7,15 @@ Messages of the package name arguments as Python callers know them, between back
 import re
 
 # Arguments that the command line knows under another name than Python.
-_OPTIONS = {"learning_rate": "lr", "initialiser": "init", "model_arguments": "model_arg", "dims": "dim"}
+_OPTIONS = {
+    "learning_rate": "lr",
+    "initialiser": "init",
+    "model_arguments": "model_arg",
+    "dims": "dim",
+    "histograms": "merge",
+}
 # Arguments that it does not know, as they are objects of the caller's.
-_PYTHON_ALONE = {"train", "test", "validation", "loss", "metric", "collate_fn", "inputs"}
+_PYTHON_ALONE = {"train", "test", "validation", "loss", "metric", "collate_fn", "inputs", "detailed"}
 
 
 def as_flags(text: str) -> str:

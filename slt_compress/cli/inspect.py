@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING
 
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.failures import as_word, exit_codes, local_file
 from slt_compress.cli.streams import shell
 from slt_compress.models.spec import PYTHON
 
 if TYPE_CHECKING:
     from slt_compress.prng import Freeze
     from slt_compress.tasks.record import TensorRecord
+    from slt_compress.ticket.held_out import Reference
     from slt_compress.ticket.schema import Provenance
     from slt_compress.ticket.ticket import Ticket
 
@@ -17,17 +18,17 @@ _NEURONS = "neuron_sparsity"  # a metric of the search, not of the network
 EXAMPLES = "Example:\n\nslt-compress inspect ticket.safetensors --json"
 
 
-def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
+def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
     """Show what a ticket holds: layers, densities, bytes against the Shannon bound, and where it comes from."""
     with exit_codes():
-        require_file(ticket_file)
+        path = local_file(file)
         from slt_compress.cli.console import Printer, size
         from slt_compress.ticket.ticket import Ticket
         from slt_compress.ticket.version2 import provenance_json
 
-        ticket = Ticket.load(ticket_file)
+        ticket = Ticket.load(path)
         printer = Printer(json=json)
-        total = ticket_file.stat().st_size
+        total = path.stat().st_size
         origin = ticket.provenance
         printer.table(
             ("layer", "shape", "weights", "kept", "density", "codec", "bytes", "bound"),
@@ -53,6 +54,7 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 "statistics_bytes": ticket.statistics_bytes,
                 "parameters_bytes": ticket.parameters_bytes,
                 "values_bytes": ticket.values_bytes,
+                "reference_bytes": ticket.reference_bytes,
                 "sparsity": ticket.sparsity,
                 "seed": ticket.seed,
                 "initialiser": ticket.initialiser,
@@ -63,6 +65,7 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 "tool": ticket.tool,
                 "version": ticket.version,
                 **provenance_json(origin),
+                "held_out": origin.held_out and origin.held_out.to_json(),
                 "model": origin.model.to_json(),
                 "layers": [
                     {
@@ -91,10 +94,11 @@ def inspect(ticket_file: shared.TicketFile, json: shared.Json = False) -> None:
                 *([("fixed", _fixed(ticket.freeze))] if ticket.freeze.ratio else []),
                 *([("rewound", f"to step {origin.rewind_steps:,}")] if origin.rewind_steps else []),
                 *_measured({name: value for name, value in origin.metrics.items() if name != _NEURONS}),
+                *([("reference", _reference(origin.held_out))] if origin.held_out else []),
                 ("size", f"{size(total)}, SHA-256 {ticket.digest}"),
                 *([("format", f"version {ticket.version}")] if ticket.version > 1 else []),
             ],
-            advice=f"next: slt-compress {_next(ticket)} {shell(ticket_file)}{_source(ticket)}",
+            advice=f"next: slt-compress {_next(ticket)} {shell(as_word(file))}{_source(ticket)}",
         )
 
 
@@ -119,7 +123,11 @@ def _parts(ticket: "Ticket", total: int) -> str:
 
 
 def _further(ticket: "Ticket") -> dict[str, int]:
-    return {"parameters": ticket.parameters_bytes, "values": ticket.values_bytes}
+    return {
+        "parameters": ticket.parameters_bytes,
+        "values": ticket.values_bytes,
+        "reference": ticket.reference_bytes,
+    }
 
 
 def _purpose(origin: "Provenance") -> list[tuple[str, str]]:
@@ -139,6 +147,11 @@ def _classes(classes: list[str]) -> str:
     from slt_compress.errors import few
 
     return f", {len(classes)} classes: {few(classes)}" if classes else ""
+
+
+def _reference(reference: "Reference") -> str:
+    """Return what later images are compared with."""
+    return f"{reference.images:,} held-out images, {len(reference.quantities)} quantities, for slt-compress monitor"
 
 
 def _measured(metrics: dict[str, float]) -> list[tuple[str, str]]:

@@ -8,20 +8,24 @@ from slt_compress.cli import (
     assess,
     bench,
     compare,
+    doctor,
     evaluate,
     export,
     inspect,
     interrupts,
     models,
+    monitor,
     predict,
+    push,
     search,
     verify,
 )
+from slt_compress.cli.application import Application
 from slt_compress.cli.group import Group
 from slt_compress.cli.options import with_method_options
 from slt_compress.version import __version__
 
-app = typer.Typer(
+app = Application(
     name="slt-compress",
     cls=Group,
     no_args_is_help=True,
@@ -56,7 +60,10 @@ app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=predict.EXAMPLES)(predict.predict)
+app.command(epilog=monitor.EXAMPLES)(monitor.monitor)
 app.command(epilog=models.EXAMPLES)(models.models)
+app.command(epilog=push.EXAMPLES)(push.push)
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
 def main() -> None:

@@ -49,7 +49,20 @@ Source = Annotated[
     str | None,
     typer.Option(metavar="FILE.py:FUNCTION", help="The function that builds the network, for a ticket of your own."),
 ]
-TicketFile = Annotated[Path, typer.Argument(metavar="TICKET", help="A ticket (.safetensors).", show_default=False)]
+TicketFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="TICKET", help="A ticket (.safetensors), here or as hf://OWNER/NAME on the hub.", show_default=False
+    ),
+]
+NetworkFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="TICKET_OR_ONNX",
+        help="A ticket, or an exported .onnx, here or as hf://OWNER/NAME/FILE on the hub.",
+        show_default=False,
+    ),
+]
 Dataset = Annotated[str, typer.Option(help=f"Images: {DATASETS}.", rich_help_panel="Model")]
 DataDir = Annotated[
     Path | None,

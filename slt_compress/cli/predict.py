@@ -9,7 +9,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, failure_document, require_file
+from slt_compress.cli.failures import exit_codes, failure_document, local_file
 from slt_compress.cli.source import user_code
 from slt_compress.errors import DataError
 
@@ -26,9 +26,7 @@ _NAMED = 5  # unreadable images that a message names
 
 
 def predict(
-    file: Annotated[
-        Path, typer.Argument(metavar="TICKET_OR_ONNX", help="A ticket, or an exported .onnx.", show_default=False)
-    ],
+    file: shared.NetworkFile,
     images: Annotated[
         list[str],
         typer.Argument(metavar="IMAGES...", help="Images, folders of images, and patterns.", show_default=False),
@@ -52,7 +50,7 @@ def predict(
 
         if output:
             log.suffix_of(output)
-        require_file(file)
+        path = local_file(file)
         from slt_compress.cli.console import Printer
         from slt_compress.evaluation.networks import open_network
         from slt_compress.prediction.images import named_images
@@ -62,11 +60,11 @@ def predict(
             printer = Printer(json=json, results=results)
             paths, notes = named_images(images)
             if output:
-                files.check_apart({"`output`": output}, {"the network": file, "the images": paths})
+                files.check_apart({"`output`": output}, {"the network": path, "the images": paths})
                 files.check_writable(output)
             for note in notes:
                 printer.warn(note)
-            network = open_network(file, device, own)
+            network = open_network(path, device, own)
             unreadable: list[dict[str, str]] = []
 
             def leave_out(path: str, error: DataError) -> None:

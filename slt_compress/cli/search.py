@@ -77,6 +77,13 @@ def search(
         StatisticsName,
         typer.Option(help="Form of the BatchNorm statistics; auto takes fp16 if it changes no held-out prediction."),
     ] = "auto",
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference",
+            help="Store how the network sees the held-out images, about 0.5 KB, for slt-compress monitor.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Ticket to write. \\[default: MODEL-DATASET[-METHOD]-SPARSITY-SEED.safetensors]"),
@@ -149,6 +156,7 @@ def search(
             device=device,
             codec=codec,
             statistics=statistics,
+            reference=reference,
         )
         config.refuse_idle(checkpoint_every=checkpoint_every, resume=resume, log=log, tensorboard=tensorboard)
         outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}

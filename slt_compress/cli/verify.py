@@ -1,27 +1,27 @@
 """`slt-compress verify`: recompute every digest of a ticket."""
 
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, require_file
+from slt_compress.cli.failures import exit_codes, local_file
 from slt_compress.cli.source import user_code
 
 EXAMPLES = "Example:\n\nslt-compress verify ticket.safetensors"
 
 
-def verify(ticket_file: shared.TicketFile, source: shared.Source = None, json: shared.Json = False) -> None:
+def verify(file: shared.TicketFile, source: shared.Source = None, json: shared.Json = False) -> None:
     """Recompute every digest of a ticket, decode every mask and rebuild the network; exit with 3 on any mismatch."""
     with exit_codes():
-        require_file(ticket_file)
+        path = local_file(file)
         from slt_compress.cli.console import Printer
         from slt_compress.evaluation.networks import module_of
         from slt_compress.ticket.ticket import Ticket
 
-        ticket = Ticket.load(ticket_file)
+        ticket = Ticket.load(path)
         ticket.check()
         with user_code(source) as (own, results):
             module_of(ticket, own)
             Printer(json=json, results=results).result(
                 {
-                    "ticket": str(ticket_file),
+                    "ticket": file,
                     "verified": True,
                     "digest": ticket.digest,
                     "weights_digest": ticket.weights_digest,

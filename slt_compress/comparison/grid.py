@@ -85,6 +85,8 @@ class Plan:
             raise UsageError(f"`shard` must be I/N with I from 1 to N, such as 1/4, got {shard!r}")
         if self.dense_lr is not None and not (self.dense_lr > 0 and math.isfinite(self.dense_lr)):
             raise UsageError(f"`dense_lr` must be a positive number, got {self.dense_lr:g}")
+        if self.config.reference:
+            raise UsageError("`reference` has no meaning for a comparison: its tickets are not deployed")
         if self.dense_lr is not None and not self.dense:
             raise UsageError("`dense_lr` has no meaning where the dense network is not trained")
 

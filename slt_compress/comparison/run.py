@@ -49,8 +49,9 @@ _PLANNED = {
     "batch_size",
     "precision",
     "device",
+    "reference",  # which no cell has
 }
-"""Fields that are recorded as what came of them."""
+"""Fields that are recorded as what came of them, if anything."""
 _FINGERPRINT_IMAGES = 100
 TABLES = ("results.csv", "results.json", "results.md")
 PLOTS = {"accuracy-sparsity.png": plots.accuracy_against_sparsity, "accuracy-bytes.png": plots.accuracy_against_bytes}

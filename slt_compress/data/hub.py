@@ -6,13 +6,9 @@ no test. Of a single split, named or the only one, every fifth row is drawn for 
 Nothing that comes with a data set is run: since version 4 the library has no loading scripts.
 """
 
-import contextlib
-import io
-import logging
 import os
 import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,7 +19,8 @@ from slt_compress.data.reference import HF, PREFIX, Reference, parse
 from slt_compress.data.splits import Dataset, Part, Reading, Wanted
 from slt_compress.data.table import LabelType, Rows, Table, TableImages, image_column, label_column, read_rows
 from slt_compress.data.walk import is_litter
-from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError, first_line
+from slt_compress.errors import DataError, MissingDatasetError, MissingPackageError, UsageError
+from slt_compress.hub.client import described, of_network, quiet
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _MAJOR = 4  # version of the library: the first that runs no code of a data set
@@ -90,7 +87,7 @@ def _library() -> Any:
         problem = f"; found {datasets.__version__}"
     except ImportError as error:
         if error.name != "datasets":
-            problem = f"; it is there, but cannot be imported ({_described(error)})"
+            problem = f"; it is there, but cannot be imported ({described(error)})"
     except AttributeError:
         pass  # another module or folder of that name
     raise MissingPackageError(
@@ -110,7 +107,7 @@ def _load(library: Any, reference: Reference) -> dict[str, Table]:
         if here and option in options:
             raise UsageError(f"{path} is on this machine, it has no {option}")
     try:
-        with _quiet(library):
+        with quiet(library.utils):
             if saved:
                 loaded = library.load_from_disk(str(path))
             elif path.is_file():
@@ -119,45 +116,16 @@ def _load(library: Any, reference: Reference) -> dict[str, Table]:
                 name = str(path.resolve()) if here else reference.name
                 loaded = library.load_dataset(name, options.get("config"), revision=options.get("revision"))
     except Exception as error:  # of the library, of pyarrow, of the network
-        offline = None if here or isinstance(error, library.exceptions.DatasetNotFoundError) else _of_network(error)
+        offline = None if here or isinstance(error, library.exceptions.DatasetNotFoundError) else of_network(error)
         if offline:
             raise MissingDatasetError(
                 PREFIX + reference.name,
                 f"{reference.name} is no folder here nor in the library's cache, and the Hugging Face hub cannot be "
-                f"reached ({_described(offline)})",
+                f"reached ({described(offline)})",
             ) from error
         homeless = "; HF_HOME names the folder for downloads" if "home directory" in str(error) else ""
-        raise DataError(f"{reference.name} cannot be opened ({_described(error)}){homeless}") from error
+        raise DataError(f"{reference.name} cannot be opened ({described(error)}){homeless}") from error
     return dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or "train"): loaded}
-
-
-@contextlib.contextmanager
-def _quiet(library: Any) -> Iterator[None]:
-    """Keep the library from drawing bars, printing, logging and warning: what goes wrong, it raises as well."""
-    from huggingface_hub import utils as hub
-
-    shown = [bars for bars in (library.utils, hub) if not bars.are_progress_bars_disabled()]
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            for bars in shown:
-                bars.disable_progress_bars()
-            yield
-    finally:
-        for bars in shown:
-            bars.enable_progress_bars()
-        logging.disable(disabled)
-
-
-def _of_network(error: BaseException | None) -> BaseException | None:
-    """Return the network's error that led to an error, None if it came from elsewhere."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    while error and not isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _check_wanted(reference: Reference, rows: Rows, kind: LabelType, wanted: Wanted) -> None:
@@ -203,7 +171,3 @@ def _drawn(reference: Reference, rows: Rows) -> dict[Part, Rows]:
             f"name a split for the test: {PREFIX}{reference.name}#TRAIN,TEST"
         )
     return {"train": rows.take(train), "test": rows.take(test)}
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {first_line(error)}"

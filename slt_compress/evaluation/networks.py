@@ -9,6 +9,7 @@ from torch import nn
 from slt_compress.data.batches import Feed, as_given
 from slt_compress.errors import UsageError
 from slt_compress.evaluation.accuracy import Classifier, torch_classifier
+from slt_compress.hub.download import located
 from slt_compress.models.source import Given, own_source
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -28,6 +29,7 @@ class Network:
         record: what is known of it.
         backend: what runs it, "torch" or "onnxruntime".
         device: where its inputs are to be.
+        module: the network of a ticket; None of an exported file.
     """
 
     classifier: Classifier
@@ -35,33 +37,37 @@ class Network:
     record: NetworkRecord
     backend: str
     device: torch.device
+    module: nn.Module | None = None
 
 
 def open_network(file: Ticket | str | Path, device: str = "auto", source: Given | None = None) -> Network:
     """Open a ticket, the file of one, or an exported `.onnx` file, which always runs on the CPU.
 
     Args:
-        file: what to open.
+        file: what to open, here or on the hub.
         device: where a ticket's network computes.
         source: the user's module, or the function that builds it, for a ticket of one.
 
     Raises TicketError, or VerificationError for an `.onnx` file, if it is not what it should be, and UsageError for a
     device that torch does not find or a source where none is needed.
     """
+    if not isinstance(file, Ticket):
+        file = located(file)
     if not isinstance(file, Ticket) and is_onnx(file):
         if source is not None:
             raise UsageError(f"{file} has its network within it: it needs no `source`")
         from slt_compress.evaluation.onnxruntime_backend import OnnxClassifier
 
-        classifier = OnnxClassifier(Path(file))
+        classifier = OnnxClassifier(file)
         classifier.check_outputs()
         return Network(classifier, classifier.feed, classifier.record, ONNXRUNTIME, torch.device("cpu"))
     target = choose_device(device)
     if target.type == "cpu":
         malloc.keep_freed_memory()
     ticket = file if isinstance(file, Ticket) else Ticket.load(file)
-    module = torch_classifier(module_of(ticket, source), target)
-    return Network(module, ticket.provenance.preprocessing or as_given, NetworkRecord.of(ticket), TORCH, target)
+    module = module_of(ticket, source)
+    feed: Feed = ticket.provenance.preprocessing or as_given
+    return Network(torch_classifier(module, target), feed, NetworkRecord.of(ticket), TORCH, target, module)
 
 
 def module_of(ticket: Ticket, source: Given | None = None) -> nn.Module:

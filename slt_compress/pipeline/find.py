@@ -1,42 +1,40 @@
 """Search a ticket, and measure it once on the test split."""
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
-from slt_compress.data.splits import Split, count
+from slt_compress.data.splits import count
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DataError, OutputError, SltError, TicketError, UnreachableError, UsageError, reason
+from slt_compress.errors import DataError, SltError, TicketError, UnreachableError, UsageError, reason
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
 from slt_compress.methods import registry
 from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
+from slt_compress.monitoring.observe import observe_split
 from slt_compress.pipeline.gates import Searched, put_gates
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
+from slt_compress.pipeline.resume import can_resume, identity
 from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
+from slt_compress.tasks.record import CLASSIFICATION
 from slt_compress.tasks.task import Task
+from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.schema import Provenance, SearchRecord
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.device import BF16
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 from slt_compress.training.search import FoundMask, search
-from slt_compress.version import __version__
-
-_FINGERPRINT_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,8 @@ def find_ticket(
         prepared = prepare(model, config, reporter, context, data=data, task=task)
         if not registry.METHODS[config.method].optimises:
             refuse_idle_batches(prepared, config)
+    if config.reference and (prepared.preprocessing is None or prepared.run.task.record.name != CLASSIFICATION):
+        raise UsageError("`reference` is for networks that give one class an image of a named data set")
     run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
     initialiser = config.initialiser or registry.initialiser(config.method, config.recipe)
     origin = SeedRecipe(config.seed, initialiser, config.freeze)
@@ -161,11 +161,11 @@ def find_ticket(
             if checkpoints.every >= run.budget.steps:
                 steps = f"{run.budget.steps:,} steps"
                 reporter.note(f"`checkpoint_every={checkpoints.every}` keeps nothing of a search of {steps}")
-        checkpoints = replace(checkpoints, identity=_identity(config, prepared, initialiser, module))
+        checkpoints = replace(checkpoints, identity=identity(config, prepared, initialiser, module))
         if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
             text = f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it"
             warn(reporter, text)
-        checkpoints = replace(checkpoints, resume=checkpoints.resume and _can_resume(checkpoints, reporter, context))
+        checkpoints = replace(checkpoints, resume=checkpoints.resume and can_resume(checkpoints, reporter, context))
     history: list[TrainingProgress] = []
     with reporter.training_progress() as report:
 
@@ -184,6 +184,8 @@ def find_ticket(
             raise found.failure
         with lost_workers():
             ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
+            if config.reference:
+                ticket = ticket.with_reference(_reference(ticket, prepared, reporter))
             test = _evaluate("test", ticket, prepared, reporter, context)  # once, after all is decided
     except KeyboardInterrupt as interrupt:
         raise UnmeasuredInterrupt(ticket or pack()) from interrupt
@@ -328,69 +330,25 @@ def _evaluate(
     name: str, ticket: Ticket, prepared: Prepared, reporter: ProgressReporter, context: DistributedContext
 ) -> Evaluation:
     """Evaluate the network that a reader of the ticket's file gets on the "held-out" or the "test" examples."""
-    read, source, run = Ticket.from_bytes(ticket.to_bytes()), prepared.source, prepared.run
-    module = read.restore() if source.is_named else read.apply_to(source.build())
-    classifier = torch_classifier(module, prepared.device)
+    run = prepared.run
+    classifier = torch_classifier(_restored(ticket, prepared), prepared.device)
     split = run.validation if name == "held-out" else prepared.test
     with reporter.counter(f"evaluating on {name} {prepared.examples}") as report:
         return evaluate(classifier, split, run.feed, report, context, task=run.task)
 
 
-def _identity(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:
-    """Return all that decides about the course of a search: only between equal ones may a checkpoint pass."""
-    run = prepared.run
-    return {
-        "version": __version__,
-        "model": prepared.source.spec.to_json(),
-        "data set": prepared.dataset,
-        "classes": list(prepared.classes),
-        "architecture": architecture_digest(module),
-        "number of training images": count(run.train),
-        "held-out data": _fingerprint(run.validation),
-        "preprocessing": prepared.preprocessing.to_json() if prepared.preprocessing else None,
-        "task": vars(run.task.record),
-        "method": config.method,
-        "recipe": config.recipe,
-        "options": dict(config.options),
-        "granularity": config.granularity,
-        "neuron density": config.neuron_density,
-        "learning rate": config.learning_rate,
-        "augmentation": config.augment,
-        "precision": run.precision,
-        "density": config.density,
-        "freezing": vars(config.freeze),
-        "initialiser": initialiser,
-        "seed": config.seed,
-        "number of steps": run.budget.steps,
-        "batch size": run.budget.batch_size,
-        "device": prepared.device.type,
-    }
+def _restored(ticket: Ticket, prepared: Prepared) -> nn.Module:
+    """Return the network that a reader of the ticket's file gets."""
+    read = Ticket.from_bytes(ticket.to_bytes())
+    return read.restore() if prepared.source.is_named else read.apply_to(prepared.source.build())
 
 
-def _can_resume(checkpoints: Checkpoints, reporter: ProgressReporter, context: DistributedContext) -> bool:
-    """Return whether there is a checkpoint to resume from, and say so.
-
-    Raises OutputError if this process finds another one than the main process, or none.
-    """
-    step = checkpoints.find()
-    reached = step or 0
-    if context.broadcast(reached) != reached:
-        raise OutputError(f"the main process's checkpoint is not in {checkpoints.folder} here: share the folder")
-    if step is None:
-        reporter.note(f"no checkpoint in {checkpoints.folder}: the search starts afresh")
-    else:
-        reporter.note(f"resuming from the checkpoint of step {step:,}")
-    return step is not None
-
-
-def _fingerprint(split: Split) -> str:
-    """Return a digest of some examples, so that other data of the same size is known to be other data."""
-    inputs, targets = next(iter(split.batches(_FINGERPRINT_EXAMPLES)))
-    sha = hashlib.sha256()
-    for leaf in tree_leaves((inputs, targets)):
-        sha.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
-        sha.update(leaf.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return sha.hexdigest()
+def _reference(ticket: Ticket, prepared: Prepared, reporter: ProgressReporter) -> Reference:
+    """Return how the network that a reader of the ticket's file gets sees the held-out images."""
+    module = _restored(ticket, prepared)
+    with reporter.counter("looking at held-out images") as report:
+        seen = observe_split(module, prepared.run.validation, prepared.run.feed, prepared.device, report)
+    return Reference.of(seen.quantities, seen.predicted, seen.labels, len(prepared.classes))
 
 
 def _frozen(module: nn.Module) -> str:

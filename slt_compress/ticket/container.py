@@ -3,7 +3,7 @@
     8 bytes        length of the header, u64 little-endian
     header         JSON: {"__metadata__": {"ticket": "<the document>"}, "masks": {…}, "statistics": {…}}
     tensors        version 1: statistics (float32 or float16, little-endian), masks (uint8)
-                   version 2: masks, parameters, statistics, values (uint8)
+                   version 2: held_out, masks, parameters, statistics, values (uint8)
 
 safetensors puts the tensor of the wider type first, and those of one type in the order of their names.
 
@@ -38,9 +38,10 @@ _DIGEST = rb"\"digest\":\""  # as it stands in the header, where the document is
 # Version -> its tensors in file order, and the types that each may have.
 _TENSORS: dict[int, dict[str, dict[str, np.dtype[Any]]]] = {
     1: {"statistics": {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}, "masks": {"U8": np.dtype("u1")}},
-    2: {name: {"U8": np.dtype("u1")} for name in ("masks", "parameters", "statistics", "values")},
+    2: {name: {"U8": np.dtype("u1")} for name in ("held_out", "masks", "parameters", "statistics", "values")},
 }
-_OPTIONAL = {1: set[str](), 2: {"parameters", "statistics", "values"}}  # left out where they are empty
+_OPTIONAL = {1: set[str](), 2: {"held_out", "parameters", "statistics", "values"}}  # left out where they are empty
+_SECTIONS = ("held_out",)  # content of version 2 that releases before it did not know
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -195,8 +196,9 @@ def _check_spelling(document: dict[str, Any], text: str, version: int) -> None:
     if version > 1 and canonical != text:
         raise TicketError("its document is not spelled as canonical JSON")
     sections = document.get("sections") if version > 1 else None
-    if isinstance(sections, list) and sections:
-        names = ", ".join(map(str, sections[:3]))
+    unknown = [name for name in sections if name not in _SECTIONS] if isinstance(sections, list) else []
+    if unknown:
+        names = ", ".join(map(str, unknown[:3]))
         raise TicketError(f"it needs {names}, which this release does not know: upgrade slt-compress")
 
 

@@ -1,5 +1,7 @@
 """What a user of a network must know about it. Exported files carry it, tickets contain it."""
 
+import base64
+import binascii
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from slt_compress.models.spec import MAX_CHANNELS, MAX_INPUT_SIZE
 from slt_compress.prng import MAX_SEED
 from slt_compress.tasks.record import TaskRecord, TensorRecord
 from slt_compress.ticket.fields import whole
+from slt_compress.ticket.held_out import Reference, group_count
 from slt_compress.ticket.purpose import read_task, read_tensors, task_json, tensors_json
 from slt_compress.ticket.schema import IMAGE_TASK, class_outputs, classifies_images, image_inputs
 from slt_compress.ticket.ticket import Ticket
@@ -33,6 +36,7 @@ class NetworkRecord:
         inputs: of the network; if none are given, the images of `preprocessing`.
         outputs: of the network; if none are given, a logit for each class.
         task: what it was searched for.
+        held_out: held-out images as the network sees them, None where nobody asked for it.
     """
 
     dataset: str
@@ -46,6 +50,7 @@ class NetworkRecord:
     inputs: tuple[TensorRecord, ...] = ()
     outputs: tuple[TensorRecord, ...] = ()
     task: TaskRecord = IMAGE_TASK
+    held_out: Reference | None = None
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -68,11 +73,12 @@ class NetworkRecord:
             inputs=origin.inputs,
             outputs=origin.outputs,
             task=origin.task,
+            held_out=origin.held_out,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields; those of inputs, outputs and task only where this is no classifier of images, and how
-        images become squares only where it takes images.
+        """Return the fields; those of inputs, outputs and task only where this is no classifier of images, how images
+        become squares only where it takes images, and the reference, in base64, only where there is one.
         """
         fields = {
             **vars(self),
@@ -81,8 +87,10 @@ class NetworkRecord:
             "outputs": tensors_json(self.outputs),
             "task": task_json(self.task),
             **({"geometry": GEOMETRY} if self.preprocessing else {}),
+            "held_out": self.held_out and base64.b64encode(self.held_out.to_bytes()).decode(),
         }
         understood = {"inputs", "outputs", "task"} if classifies_images(self) else set[str]()
+        understood |= set[str]() if self.held_out else {"held_out"}
         return {name: value for name, value in fields.items() if name not in understood}
 
     @classmethod
@@ -104,6 +112,8 @@ class NetworkRecord:
                 "outputs": read_tensors(fields["outputs"], "outputs"),
                 "task": read_task(fields["task"]),
             }
+        if "held_out" in fields:
+            read["held_out"] = _read_held_out(fields["held_out"], len(fields["classes"]))
         record = cls(**{**fields, **read})
         record._check()
         return record
@@ -133,7 +143,7 @@ class NetworkRecord:
 def _check_fields(fields: Any) -> None:
     """Raise TicketError unless the fields are those that `to_json` writes, and the classes are names.
 
-    `input` and `geometry` may be missing.
+    `input`, `geometry` and `held_out` may be missing.
     """
     if not isinstance(fields, dict):
         raise TicketError(f"it should be an object, found {str(fields)[:40]!r}")
@@ -143,11 +153,21 @@ def _check_fields(fields: Any) -> None:
     needed += sorted(further) if not images or further & set(fields) else []
     if missing := [name for name in needed if name not in fields]:
         raise TicketError(f"it lacks {missing[0]!r}")
-    if unknown := sorted(set(fields) - {*needed, "input", *(["geometry"] if images else [])}):
+    if unknown := sorted(set(fields) - {*needed, "input", "held_out", *(["geometry"] if images else [])}):
         raise TicketError(f"it should not have {unknown[0]!r}")
     classes = fields["classes"]
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise TicketError(f"it should not have {classes!r} as 'classes'")
+
+
+def _read_held_out(text: Any, classes: int) -> Reference:
+    try:
+        found = Reference.from_bytes(base64.b64decode(text, validate=True))
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise TicketError(f"its 'held_out' is not base64: {str(text)[:40]!r}") from error
+    if len(found.classes) != group_count(classes):
+        raise TicketError(f"its reference has {len(found.classes)} groups of classes, the network {classes} classes")
+    return found
 
 
 def _read_preprocessing(fields: Any) -> Preprocessing:

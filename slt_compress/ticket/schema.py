@@ -9,6 +9,7 @@ from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.models.spec import ModelSpec, PythonModel
 from slt_compress.prng import Freeze, SeedRecipe
 from slt_compress.tasks.record import TaskRecord, TensorRecord
+from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.stored import StoredTensor, StoredWeights
 
 IMAGE_TASK = TaskRecord()  # that of version 1
@@ -166,6 +167,7 @@ class Provenance:
         task: what the network was searched for.
         rewind_steps: step of a training that stored weights were rewound to, 0 if there was none.
         reference: the training data in a few histograms.
+        held_out: held-out images as the network sees them, None where nobody asked for it.
     """
 
     model: ModelSpec | PythonModel
@@ -181,6 +183,7 @@ class Provenance:
     task: TaskRecord = IMAGE_TASK
     rewind_steps: int = 0
     reference: tuple[Histogram, ...] = ()
+    held_out: Reference | None = None
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -197,6 +200,7 @@ class Provenance:
             and classifies_images(self)
             and not self.rewind_steps
             and not self.reference
+            and self.held_out is None
         )
 
 

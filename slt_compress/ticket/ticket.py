@@ -18,11 +18,16 @@ import numpy.typing as npt
 from slt_compress import prng
 from slt_compress.errors import TicketError
 from slt_compress.files import write_atomically
+from slt_compress.hub.address import CARD_NAME, TICKET_NAME
+from slt_compress.hub.download import located
+from slt_compress.hub.upload import MESSAGE, push
 from slt_compress.masking import codecs
 from slt_compress.prng import SeedRecipe
-from slt_compress.ticket import assembly, container, masks, version1, version2, weights
+from slt_compress.ticket import assembly, container, masks, pretrained, version1, version2, weights
 from slt_compress.ticket.assembly import LayerParts, Values
+from slt_compress.ticket.card import card
 from slt_compress.ticket.fields import MAX_FILE_BYTES
+from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.masks import Mask
 from slt_compress.ticket.schema import Contents, Layer, Provenance
 from slt_compress.ticket.stored import FP16, StoredTensor
@@ -123,12 +128,12 @@ class Ticket(Contents):
 
     @classmethod
     def load(cls, path: str | Path) -> "Ticket":
-        """Read a ticket and check its digest.
+        """Read a ticket and check its digest; one on the Hugging Face hub, hf://OWNER/NAME, is downloaded first.
 
         Raises TicketError, naming the file, what was expected and what was found, if it is not a whole and undamaged
-        ticket of a version this release reads.
+        ticket of a version this release reads; for one on the hub, as `hub.download.fetch` does.
         """
-        path = Path(path)
+        path = located(path)
         try:
             size = path.stat().st_size
             if size > MAX_FILE_BYTES:
@@ -140,6 +145,58 @@ class Ticket(Contents):
             return cls.from_bytes(content)
         except TicketError as error:
             raise TicketError(f"{path} is not a valid ticket: {error}") from error
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+    ) -> "Ticket":
+        """Read a ticket from a repository OWNER/NAME of the Hugging Face hub, or from a folder or file here, as `load`
+        does. The arguments are those of huggingface_hub's `ModelHubMixin`.
+        """
+        path = pretrained.find(
+            pretrained_model_name_or_path,
+            revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        return cls.load(path)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = MESSAGE,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+        model_card_kwargs: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write the ticket and its model card to a repository OWNER/NAME of the hub, and return the URL of the commit.
+
+        The arguments are those of huggingface_hub's `ModelHubMixin`; `model_card_kwargs` may hold `license`. Raises as
+        `hub.upload.push` does.
+        """
+        text = card(self, repo_id, **(model_card_kwargs or {}))
+        files = {TICKET_NAME: self.to_bytes(), CARD_NAME: text.encode()}
+        made = push(
+            *(repo_id, files),
+            message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=bool(create_pr),
+        )
+        return made.url
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Ticket":
@@ -222,6 +279,10 @@ class Ticket(Contents):
         provenance = replace(self.provenance, metrics={**self.provenance.metrics, **finite})
         return replace(self, provenance=provenance)
 
+    def with_reference(self, reference: Reference) -> "Ticket":
+        """Return the ticket with a reference of held-out images, which makes it one of version 2."""
+        return replace(self, provenance=replace(self.provenance, held_out=reference))
+
     def with_statistics(self, statistics: Mapping[str, Values]) -> "Ticket":
         """Return the ticket with other statistics, as in `assemble`."""
         stored = assembly.as_stored(statistics)
@@ -295,6 +356,11 @@ class Ticket(Contents):
     def values_bytes(self) -> int:
         """Bytes of the stored weights in the file."""
         return sum(len(layer.values.data) for layer in self.layers if layer.values)
+
+    @property
+    def reference_bytes(self) -> int:
+        """Bytes of the reference in the file."""
+        return len(self.provenance.held_out.to_bytes()) if self.provenance.held_out else 0
 
     def _layer(self, name: str) -> Layer:
         return {layer.name: layer for layer in self.layers}[name]

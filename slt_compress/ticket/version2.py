@@ -6,6 +6,7 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,15 @@ from slt_compress.errors import TicketError
 from slt_compress.models.spec import MAX_CHANNELS, MAX_INPUT_SIZE, PYTHON, ModelSpec, read_model
 from slt_compress.prng import SeedRecipe
 from slt_compress.ticket import coats, fields, purpose, version1
+from slt_compress.ticket.held_out import Reference, group_count
 from slt_compress.ticket.schema import Contents, Provenance, SearchRecord
 from slt_compress.ticket.stored import BUFFER_TYPES, FP16, PARAMETER_TYPES, StoredTensor, stored_bytes
 
 RULES = "v1"  # by which parameters that are not listed get their values, see `masking.parameters`
 MAX_ELEMENTS = 2**31  # of a tensor, apart from lengths of 0
 
-_STORED = ("parameters", "statistics", "values")  # tensors, left out of the file where they are empty
+_HELD_OUT = "held_out"  # a section, and the tensor with its content
+_STORED = (_HELD_OUT, "parameters", "statistics", "values")  # tensors, left out of the file where they are empty
 _TYPES: dict[str, fields.Types] = {
     **fields.COMMON,
     "constants": list,
@@ -73,7 +76,7 @@ def read(document: Mapping[str, Any], tensors: Tensors, file_bytes: int) -> Cont
         stored_statistics=dict(statistics),
         parameters=dict(parameters),
         constants=dict(constants),
-        provenance=_read_provenance(document),
+        provenance=replace(_read_provenance(document), held_out=_read_held_out(document, data[_HELD_OUT])),
         weights_digest=document["weights"],
         tool=document["tool"],
         half_statistics=are_half(dict(statistics)),
@@ -90,6 +93,7 @@ def write(contents: Contents) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.
     """
     masks = contents.masks
     places = {id(mask): place for place, mask in enumerate(masks)}
+    held_out = contents.provenance.held_out
     document = {
         **fields.common_json(contents.seed, contents.initialiser, contents.freeze),
         **provenance_json(contents.provenance),
@@ -98,12 +102,13 @@ def write(contents: Contents) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.
         "masks": [coats.mask_row(mask) for mask in masks],
         "parameters": _stored_rows(contents.parameters),
         "rules": RULES,
-        "sections": [],
+        "sections": [_HELD_OUT] if held_out else [],
         "statistics": _stored_rows(contents.stored_statistics),
         "tool": contents.tool,
         "weights": contents.weights_digest,
     }
     data = {
+        _HELD_OUT: [held_out.to_bytes()] if held_out else [],
         "masks": [mask.code for mask in masks],
         "parameters": [stored.data for stored in contents.parameters.values()],
         "statistics": [stored.data for stored in contents.stored_statistics.values()],
@@ -161,6 +166,21 @@ def _read_provenance(document: Mapping[str, Any]) -> Provenance:
         rewind_steps=steps,
         reference=purpose.read_reference(document["reference"]),
     )
+
+
+def _read_held_out(document: Mapping[str, Any], content: bytes) -> Reference | None:
+    """Read the reference, which is there where `sections` names it."""
+    if document["sections"] != ([_HELD_OUT] if content else []):
+        raise TicketError(f"its sections are {document['sections']!r}, its reference has {len(content)} bytes")
+    if not content:
+        return None
+    found = Reference.from_bytes(content)
+    if len(found.classes) != group_count(len(document["classes"])):
+        raise TicketError(
+            f"its reference is of other classes: {len(found.classes)} groups, the network has "
+            f"{len(document['classes'])} classes"
+        )
+    return found
 
 
 def _read_preprocessing(row: Mapping[str, Any]) -> Preprocessing:

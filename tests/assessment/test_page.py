@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from slt_compress.assessment.page import clock, html_page, size
+from slt_compress.assessment.page import html_page
 from slt_compress.assessment.results import Assessment
 
 
@@ -44,8 +44,3 @@ def test_the_page_needs_nothing_else(found: Assessment) -> None:
 def test_a_page_without_choices_can_be_made(found: Assessment) -> None:
     bare = replace(found, choices=(), dense=None, trials=(), fleet=None, years=())
     _Page(html_page(replace(bare, recommendation=replace(found.recommendation, choice=None)), ""))
-
-
-def test_numbers_as_a_person_reads_them() -> None:
-    assert [size(999), size(1_000), size(44_700_000)] == ["999 bytes", "1 KB", "44.7 MB"]
-    assert [clock(5), clock(600), clock(7_200)] == ["5 s", "10 min", "2.0 h"]

@@ -49,7 +49,8 @@ def test_a_plan_keeps_to_its_steps(steps: float, count: int) -> None:
 
 def test_a_run_is_a_whole_search(prepared: Prepared, config: SearchConfig) -> None:
     whole = find_ticket("lenet-300-100", replace(config, max_steps=12, statistics="fp32", sparsity=0.8))
-    trial = Pilot(replace(prepared, test=None), config).search(Kind("crbg"), 0.8, 12)  # type: ignore[arg-type]
+    pilot = Pilot(replace(prepared, test=None), replace(config, statistics="fp32"))  # type: ignore[arg-type]
+    trial = pilot.search(Kind("crbg"), 0.8, 12)
     assert trial.metric == whole.validation.metric
     assert (trial.steps, trial.sparsity, trial.kind) == (12, 0.8, "crbg")
     assert trial.size == pytest.approx(len(whole.ticket.to_bytes()), abs=30)  # digits of the metrics

@@ -47,7 +47,7 @@ def test_the_smallest_within_a_point_of_the_best() -> None:
     [
         (1000, None, 0.8, ""),
         (600, None, 0.9, ""),
-        (399, None, 0.95, "the ticket has about 0.4 KB"),
+        (399, None, 0.95, "the ticket has about 400 bytes"),
         (None, 0.93, 0.9, ""),
         (None, 0.99, 0.8, "the best that fits has 95.0 %"),
         (500, 0.93, 0.95, "the best that fits has 90.0 %"),
@@ -72,4 +72,4 @@ def test_trained_weights_are_named_where_they_are_worth_their_bytes() -> None:
 def test_without_a_search_there_is_no_choice() -> None:
     advice = recommend("x", FACTS, (), None, AssessConfig(), metric="accuracy", input_size=None)
     assert advice.choice is None
-    assert "more with `budget`" in advice.reasons[0]
+    assert "give it more minutes" in advice.reasons[0]

@@ -23,6 +23,7 @@ CODES = {
     "LostProcessError": 1,
     "FailedRunsError": 1,
     "MissingPackageError": 1,
+    "HubError": 1,
     "OutputError": 1,
     "UnreachableError": 1,
     "UsageError": 2,

@@ -12,6 +12,7 @@ from slt_compress.cli.flags import as_flags
 from tests.support.commands import commands, options
 
 PACKAGE = Path(slt_compress.__file__).parent
+PAGES = {"assessment/page.py", "ticket/card.py"}  # written for people: one has style sheets, the other shows commands
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def library() -> Iterator[tuple[str, str]]:
     """Yield the file and the text of every literal outside the command line."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if not name.startswith("cli/"):
+        if not name.startswith("cli/") and name not in PAGES:
             for text in literals(ast.parse(path.read_text())):
                 yield name, text
 

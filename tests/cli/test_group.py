@@ -13,14 +13,21 @@ from slt_compress import files
 from tests.support.commands import Searched, commands, document
 from tests.support.process import Run
 
-GIVEN = {"search": ["lenet-5"], "compare": ["lenet-5", "--output", "grid"], "models": []}
+GIVEN = {
+    "search": ["lenet-5"],
+    "compare": ["lenet-5", "--output", "grid"],
+    "models": [],
+    "doctor": [],
+    "push": ["t", "me/net"],
+    "assess": ["lenet-5"],
+}
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_what_typer_refuses_is_answered(invoke: Run, tmp_path: Path, name: str) -> None:
     words = [name, *GIVEN.get(name, ["t.safetensors"]), "--json"]
     refusals = [("--bad", "No such option: --bad"), ("more", "unexpected extra argument")]
-    for addition, message in refusals[: 1 if name == "bench" else 2]:  # which takes any number of files
+    for addition, message in refusals[: 1 if name in ("bench", "predict") else 2]:  # which take any number of files
         done = invoke(*words, addition, *([] if name != "models" else ["again"]))
         answer = document(done, 2)
         assert set(answer) == {"error", "exit_code"}

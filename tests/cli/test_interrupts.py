@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,7 +94,13 @@ def read_until(stream: IO[str] | None, words: str, more: int = 0) -> None:
 
 def interrupted(process: "subprocess.Popen[str]", folder: Path) -> str:
     """Check how an interrupted command has ended: 130, one message, which is returned, and nothing left behind."""
-    out, err = process.communicate(timeout=120)
+    assert process.stdout
+    assert process.stderr
+    hung = threading.Timer(120, process.kill)
+    hung.start()
+    err, out = process.stderr.read(), process.stdout.read()  # `communicate` would miss what has been read ahead
+    process.wait()
+    hung.cancel()
     assert process.returncode == INTERRUPTED, err
     lines = [line for line in err.splitlines() if not line.startswith("import time:")]
     messages = [line for line in lines if line.startswith("error: interrupted")]

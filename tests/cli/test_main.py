@@ -44,7 +44,10 @@ def test_every_help_works_where_nothing_heavy_can_be_imported() -> None:
 
 def test_help_names_every_command_and_option(invoke: Run) -> None:
     overview = invoke("--help").stdout
-    assert set(commands()) == {"search", "evaluate", "export", "bench", "inspect", "verify", "compare", "models"}
+    assert set(commands()) == {
+        *("search", "evaluate", "export", "bench", "inspect", "verify", "compare", "models", "doctor"),
+        *("push", "predict", "assess", "monitor"),
+    }
     for name, command in commands().items():
         assert command.help.splitlines()[0] in overview
         shown = invoke(name, "-h").stdout

@@ -203,6 +203,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--output": "other.safetensors",
             "--checkpoint-every": 1,
             "--resume": None,
+            "--reference": None,
         },
     ),
     "compare": (
@@ -231,6 +232,9 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--skip-unreadable": None,
             "--backend": "torch",
             "--min-accuracy": 1,
+            "--per-class": None,
+            "--confusion-matrix": "other.png",
+            "--save-predictions": "log.csv",
             "--device": "cpu",
             "--source": "net.py:build",
             "--json": None,

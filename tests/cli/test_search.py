@@ -129,7 +129,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--log": "log.jsonl",
         "--tensorboard": "board",
     }
-    others = {"--epochs", "--neuron-sparsity", "--resume", "--skip-unreadable", "--json", "--quiet"}
+    others = {"--reference", "--epochs", "--neuron-sparsity", "--resume", "--skip-unreadable", "--json", "--quiet"}
     assert set(options("search")) == {*chosen, *others}
     flags = [word for pair in chosen.items() for word in pair]
     refused(

@@ -7,9 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 from hypothesis import strategies as st
 
+from slt_compress.monitoring.reference_file import save_reference
 from tests.support.pictures import write_folder
+from tests.support.references import reference_of, seen
 
 # What there is: of each option, values that are right, wrong, or right with some of the others. None: a flag.
 _DATA: dict[str, tuple[object, ...]] = {
@@ -52,6 +55,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--output": ("new.safetensors", "t.safetensors", "images/train/red/0.png", "list.csv", "net.py", "."),
         "--checkpoint-every": (1, 5, 0),
         "--resume": (None,),
+        "--reference": (None,),
     },
     "compare": {
         **_OF_SEARCHES,
@@ -68,8 +72,19 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         **_DATA,
         "--backend": ("torch", "onnxruntime", "other"),
         "--min-accuracy": (0, 0.5, 1, 2),
+        "--per-class": (None,),
+        "--confusion-matrix": ("new.png", "images/train/red/0.png", "t.onnx", "nowhere/x.png"),
+        "--save-predictions": ("new.csv", "new.jsonl", "list.csv", "t.onnx", "log.csv"),
         "--device": ("cpu", "cuda"),
         "--source": ("net.py:build", "net.py:none", "none.py:build", "net.py"),
+        "--json": (None,),
+    },
+    "predict": {
+        "--output": ("new.csv", "new.jsonl", "t.onnx", "list.csv", "nowhere/x.csv", "images"),
+        "--top": (1, 3, 0, 11),
+        "--features": (None,),
+        "--device": ("cpu", "cuda"),
+        "--source": ("net.py:build", "none.py:build"),
         "--json": (None,),
     },
     "export": {
@@ -87,6 +102,23 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--source": ("net.py:build", "net.py:none"),
         "--json": (None,),
     },
+    "monitor": {
+        "--images": ("images/test", "images", "nowhere", "t.onnx", ""),
+        "--predictions": ("log.csv", "list.csv", "none.jsonl", "t.onnx", "images"),
+        "--merge": (None,),
+        "--reference": ("reference.json", "list.csv", "none.json", "images/train"),
+        "--reference-images": ("images/train", "images", "nowhere", "list.csv"),
+        "--save-reference": ("new.json", "reference.json", "t.onnx", "nowhere/x.json"),
+        "--window": (30, 100, 0, -1, "x"),
+        "--false-alarms": (0.5, 0, 1, "nan"),
+        "--threshold": (0, 0.5, -1, "nan"),
+        "--log": ("monitor.jsonl", "t.onnx", "log.csv", "images/train/red/0.png"),
+        "--textfile": ("monitor.prom", "log.csv", "nowhere/x", "."),
+        "--plot": ("monitor.png", "images/train/red/0.png", ""),
+        "--device": ("cpu", "cuda"),
+        "--source": ("net.py:build", "none.py:build"),
+        "--json": (None,),
+    },
     "verify": {"--source": ("net.py:build", "net.py:none", "net.py"), "--json": (None,)},
     "inspect": {"--json": (None,)},
     "models": {
@@ -98,13 +130,28 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
 }
 _NETWORKS = ("lenet-300-100", "lenet-300-100", "test_vit", "net.py:build", "lenet300-100", "none.py:build", "", "-h")
 _FILES = ("t.safetensors", "t.onnx", "images.safetensors", "broken.safetensors", "none", "images", "list.csv")
-_COMMANDS = ("search", "search", "search", "compare", "evaluate", "export", "verify", "inspect", "models")
+_COMMANDS = (
+    "search",
+    "search",
+    "search",
+    "compare",
+    "evaluate",
+    "evaluate",
+    "predict",
+    "export",
+    "verify",
+    "inspect",
+    "models",
+    "monitor",
+    "monitor",
+)
 _FIRST = {
     "search": _NETWORKS,
     "compare": _NETWORKS,
     "models": ("conv2", "nothing", "lenet*"),
-    **dict.fromkeys(("evaluate", "export", "verify", "inspect"), _FILES),
+    **dict.fromkeys(("evaluate", "predict", "export", "verify", "inspect", "monitor"), _FILES),
 }
+_IMAGES = ("images", "images/test", "images/train/red/0.png", "images/**/*.png", "none.png", "*.gif", "list.csv", "")
 _NEEDED = {"compare": ("--output", "grid", "--methods", "random", "--sparsities", "0.5", "--seeds", "1")}
 
 
@@ -115,6 +162,8 @@ def calls(draw: st.DrawFn) -> list[str]:
     words = [command]
     if draw(st.integers(0, 9)):
         words.append(draw(st.sampled_from(_FIRST[command])))
+    if command == "predict":
+        words += draw(st.lists(st.sampled_from(_IMAGES), max_size=3))
     words += _NEEDED.get(command, ())
     for flag in draw(st.lists(st.sampled_from(sorted(OPTIONS[command])), unique=True, max_size=5)):
         value = draw(st.sampled_from(OPTIONS[command][flag]))
@@ -128,6 +177,8 @@ def prepare(folder: Path, ticket: Path, exported: Path, of_images: Path) -> None
     found = sorted((folder / "images").glob("*/*/*.png"))
     rows = [f"{path.relative_to(folder)},{path.parent.name},{path.parent.parent.name}\n" for path in found]
     (folder / "list.csv").write_text("".join(["path,label,split\n", *rows]))
+    save_reference(folder / "reference.json", reference_of(seen(100, np.random.default_rng(0))), list("0123456789"))
+    (folder / "log.csv").write_text("class,probability\n" + "".join(f"{row % 10},0.5\n" for row in range(70)))
     network = "nn.Sequential(nn.Flatten(), nn.Linear(64, 10))"
     (folder / "net.py").write_text(f"from torch import nn\n\n\ndef build():\n    return {network}\n")
     shutil.copy(ticket, folder / "t.safetensors")

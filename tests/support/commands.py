@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from slt_compress.cli.main import app
 
+OF_ALL = ("--help", "--config", "--print-config")  # options that every command has
 Searched = tuple[Path, dict[str, Any]]
 
 
@@ -39,12 +40,12 @@ def commands() -> dict[str, Any]:
 
 
 def options(command: str) -> dict[str, Any]:
-    """Return the options of a command, by their long flag."""
+    """Return the options of a command by their long flag, without those that every command has."""
     return {
         flag: parameter
         for parameter in commands()[command].params
         for flag in parameter.opts
-        if flag.startswith("--") and flag != "--help"
+        if flag.startswith("--") and flag not in OF_ALL
     }
 
 

@@ -1,11 +1,14 @@
 """What an exported file records of its network: taken from the ticket, and the same again after JSON."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from slt_compress.errors import TicketError
+from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from tests.support.documents import OWN, PROVENANCE, SEED, rich_ticket, small_ticket
@@ -41,6 +44,24 @@ def test_a_classifier_of_images_is_recorded_in_these_words() -> None:
         "input": "normalised",
         "geometry": "scale-shorter-side-crop-centre",
     }
+
+
+def test_a_reference_is_recorded_where_there_is_one() -> None:
+    reference = Reference.of({"probability": np.linspace(0, 1, 50)}, np.arange(50) % 2, None, 2)
+    record = replace(NetworkRecord.of(small_ticket()), held_out=reference)
+    stored = json.loads(json.dumps(record.to_json()))
+    assert len(stored["held_out"]) < 80
+    assert NetworkRecord.from_json(stored) == record
+    for wrong, words in (
+        ("####", "is not base64"),
+        (5, "is not base64"),
+        ("AAAA", "reference is too short"),
+        (stored["held_out"][:-8], "reference is too short"),
+    ):
+        with pytest.raises(TicketError, match=words):
+            NetworkRecord.from_json({**stored, "held_out": wrong})
+    with pytest.raises(TicketError, match="its reference has 2 groups of classes, the network 3 classes"):
+        NetworkRecord.from_json({**stored, "classes": ["a", "b", "c"]})
 
 
 def test_any_other_network_is_recorded_with_its_task_and_tensors() -> None:

@@ -1,0 +1,4 @@
+"""Whether a deployed network still sees what it was made for: counts of its images beside a reference, and alarms.
+
+May import `errors`, `files`, `progress`, `data`, `models`, `plotting`, `ticket`, `evaluation` and `prediction`.
+"""

@@ -1,0 +1,77 @@
+"""Which checkpoint a search may resume from: one of the same search, on the same data."""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from slt_compress.config import SearchConfig
+from slt_compress.data.splits import Split, count
+from slt_compress.errors import OutputError
+from slt_compress.models.registry import architecture_digest
+from slt_compress.pipeline.prepare import Prepared
+from slt_compress.progress import ProgressReporter
+from slt_compress.training.checkpoint import Checkpoints
+from slt_compress.training.distributed import DistributedContext
+from slt_compress.version import __version__
+
+_FINGERPRINT_EXAMPLES = 100
+
+
+def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:
+    """Return all that decides about the course of a search: only between equal ones may a checkpoint pass."""
+    run = prepared.run
+    return {
+        "version": __version__,
+        "model": prepared.source.spec.to_json(),
+        "data set": prepared.dataset,
+        "classes": list(prepared.classes),
+        "architecture": architecture_digest(module),
+        "number of training images": count(run.train),
+        "held-out data": _fingerprint(run.validation),
+        "preprocessing": prepared.preprocessing.to_json() if prepared.preprocessing else None,
+        "task": vars(run.task.record),
+        "method": config.method,
+        "recipe": config.recipe,
+        "options": dict(config.options),
+        "granularity": config.granularity,
+        "neuron density": config.neuron_density,
+        "learning rate": config.learning_rate,
+        "augmentation": config.augment,
+        "precision": run.precision,
+        "density": config.density,
+        "freezing": vars(config.freeze),
+        "initialiser": initialiser,
+        "seed": config.seed,
+        "number of steps": run.budget.steps,
+        "batch size": run.budget.batch_size,
+        "device": prepared.device.type,
+    }
+
+
+def can_resume(checkpoints: Checkpoints, reporter: ProgressReporter, context: DistributedContext) -> bool:
+    """Return whether there is a checkpoint to resume from, and say so.
+
+    Raises OutputError if this process finds another one than the main process, or none.
+    """
+    step = checkpoints.find()
+    reached = step or 0
+    if context.broadcast(reached) != reached:
+        raise OutputError(f"the main process's checkpoint is not in {checkpoints.folder} here: share the folder")
+    if step is None:
+        reporter.note(f"no checkpoint in {checkpoints.folder}: the search starts afresh")
+    else:
+        reporter.note(f"resuming from the checkpoint of step {step:,}")
+    return step is not None
+
+
+def _fingerprint(split: Split) -> str:
+    """Return a digest of some examples, so that other data of the same size is known to be other data."""
+    inputs, targets = next(iter(split.batches(_FINGERPRINT_EXAMPLES)))
+    sha = hashlib.sha256()
+    for leaf in tree_leaves((inputs, targets)):
+        sha.update(f"{leaf.dtype} {tuple(leaf.shape)}".encode())
+        sha.update(leaf.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
