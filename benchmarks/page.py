@@ -137,7 +137,7 @@ _AROUND = [(1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)]
 
 
 def traced(image: Bits) -> list[list[Point]]:
-    """Return the lines of a thinned image as strokes: from ends first, straight on where they meet."""
+    """Return the lines of a thinned image as strokes, of every fourth point: ends first, straight on where they meet."""
     left = {(int(x), int(y)) for y, x in zip(*np.nonzero(image), strict=True)}
     everything, strokes = set(left), []
     near = [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1)]
@@ -155,7 +155,7 @@ def traced(image: Bits) -> list[list[Point]]:
             here = stroke[-1]
             stroke.append(max(options, key=lambda place: (place[0] - here[0]) * way[0] + (place[1] - here[1]) * way[1]))
             left.remove(stroke[-1])
-        strokes.append([(float(x), float(y)) for x, y in stroke])
+        strokes.append([(float(x), float(y)) for x, y in [*stroke[:-1:4], stroke[-1]]])
     return strokes
 
 

@@ -13,7 +13,7 @@ What only some of them need is imported by these: onnx is slow to import.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from slt_compress.config import SearchConfig, search_config, with_settings
 from slt_compress.data import places
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from slt_compress.html_export.export import HtmlExportResult
     from slt_compress.onnx_export.export import ExportResult
 
-    AnyExportResult = ExportResult | CExportResult | HtmlExportResult
+    AnyExportResult: TypeAlias = ExportResult | CExportResult | HtmlExportResult
 
 AnyTicket = Ticket | str | Path  # a ticket, or the file of one
 

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from slt_compress.errors import UsageError
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from slt_compress.html_export.export import HtmlExportConfig
     from slt_compress.onnx_export.export import ExportConfig
 
-    AnyExportConfig = ExportConfig | CExportConfig | HtmlExportConfig
+    AnyExportConfig: TypeAlias = ExportConfig | CExportConfig | HtmlExportConfig
 
 
 class Format(NamedTuple):

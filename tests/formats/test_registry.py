@@ -16,7 +16,7 @@ from slt_compress.onnx_export.export import ExportConfig
     [(None, "t.HTML", "html"), (None, "t.c", "c"), (None, "t.bin", "onnx"), (None, None, "onnx"), ("c", "t.html", "c")],
 )
 def test_a_name_goes_before_the_suffix(name: str | None, output: str | None, expected: str) -> None:
-    assert format_of(name, output and Path(output)) == expected
+    assert format_of(name, Path(output) if output else None) == expected
 
 
 @pytest.mark.parametrize("config", [ExportConfig(), CExportConfig(), HtmlExportConfig()])

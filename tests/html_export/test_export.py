@@ -30,7 +30,8 @@ def probabilities(module: torch.nn.Module, ticket: Ticket, image: Path) -> list[
     prepare = ticket.provenance.preprocessing
     assert prepare
     with torch.no_grad():
-        return (100 * module(prepare(prepare.open(image))).softmax(1)[0]).tolist()
+        shares: list[float] = (100 * module(prepare(prepare.open(image))).softmax(1)[0]).tolist()
+    return shares
 
 
 def photograph(path: Path, channels: int) -> None:
