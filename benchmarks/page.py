@@ -137,7 +137,7 @@ _AROUND = [(1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)]
 
 
 def traced(image: Bits) -> list[list[Point]]:
-    """Return the lines of a thinned image as strokes, of every fourth point: ends first, straight on where they meet."""
+    """Return the lines of a thinned image as strokes of every fourth point; ends first, straight on where they meet."""
     left = {(int(x), int(y)) for y, x in zip(*np.nonzero(image), strict=True)}
     everything, strokes = set(left), []
     near = [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, -1), (-1, 1), (1, 1)]

@@ -4,7 +4,7 @@ The compiler is that of the package `ziglang`, which holds clang and lld for eve
 `wasm-ld` in PATH. The module needs nothing of its host: no import, no library, no heap. It exports
 
     memory                      all that it reads and writes
-    slt_in, slt_out     where in it an image is put, and the outputs appear
+    slt_in, slt_out             where in it an image is put, and the outputs appear
     slt_page()                  computes the outputs of the image
     slt_selftest()              0 if the module computes what it should
 """
@@ -22,7 +22,7 @@ from slt_compress.errors import MissingPackageError, VerificationError
 _PACKAGE = "ziglang"
 _COMPILE = (
     *("--target=wasm32-unknown-unknown", "-std=c99", "-Oz", "-ffreestanding", "-fno-builtin", "-mbulk-memory"),
-    *("-mllvm", "-disable-lsr"),  # which makes loops longer here, and no faster
+    *("-mllvm", "-disable-lsr"),  # loop strength reduction costs bytes here
 )
 _EXPORTS = ("slt_in", "slt_out", "slt_page", "slt_selftest")
 _STACK = 32_768  # bytes, and room for the outputs; below all else in memory, so that an overflow is an error
