@@ -1,11 +1,10 @@
-"""Exported files in other runtimes: whether they compute what torch does, and how long they take.
+"""Exported files in other runtimes: whether they compute what they should, and how long they take.
 
-    python -m benchmarks.runtimes [NAME:SIZE:DENSITY …] [--runtimes NAME,…] [--folder DIR]
+    python -m benchmarks.runtimes [NAME:SIZE:DENSITY …] [--forms NAME,…] [--runtimes NAME,…] [--folder DIR]
 
 Without names: lenet-5 at 28 px and resnet20 at 32 px, densities .05 and .1. pip installs each runtime, without its
-dependencies, into a folder of its own, where it stays. Each file is read in a fresh process by each runtime, and gets
-two images of noise. "right" is within 1e-3 of torch's logits, relative to the largest; anything else is printed as it
-is. Times are medians of five runs on one thread.
+dependencies, into a folder of its own, where it stays. Each file is read in a fresh process by each runtime, and
+examples/edge/check.py runs the file's probes there. Times are medians of five runs of one image on one thread.
 """
 
 import argparse
@@ -16,17 +15,23 @@ import sys
 import tempfile
 import textwrap
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from slt_compress.onnx_export.export import ExportConfig, export
 from slt_compress.ticket.sample import sample_ticket
 
 DEFAULT = ("lenet-5:28:0.05", "resnet20:32:0.1")
-FORMS = ("compact", "int2", "ternary8", "dense")
-TOLERANCE = 1e-3  # of the largest logit
+FORMS = {
+    "compact": ExportConfig(),
+    "portable": ExportConfig(portable=True),
+    "int2": ExportConfig("int2"),
+    "ternary8": ExportConfig("ternary8"),
+    "dense": ExportConfig("dense"),
+}
 RUNS = 5
+EDGE = Path(__file__).parents[1] / "examples" / "edge"
 
 # Runtime -> what pip installs, and the code that turns `path` into `run(images) -> logits`.
 _ONNXRUNTIME = """
@@ -74,7 +79,7 @@ RUNTIMES: dict[str, tuple[tuple[str, ...], str]] = {
         """
         import tract
         model = tract.onnx().load(path)
-        model.set_input_fact(0, f"2,{','.join(map(str, images.shape[1:]))},f32")
+        model.set_input_fact(0, f"1,{','.join(map(str, images.shape[1:]))},f32")
         model = model.into_model().into_runnable()
         run = lambda images: model.run([images])[0].to_numpy()
         """,
@@ -109,14 +114,15 @@ RUNTIMES: dict[str, tuple[tuple[str, ...], str]] = {
 _PROGRAM = """
 import json, os, sys, time
 import numpy
-path, probes = sys.argv[1:]
-with numpy.load(probes) as held:
-    images, wanted = held["images"], held["logits"]
+path, edge = sys.argv[1:]
+sys.path.insert(0, edge)
+import check
+images = next(check.inputs(check.metadata(path)))[0]
 try:
     start = time.perf_counter()
 {load}
     loaded = time.perf_counter() - start
-    found = numpy.asarray(run(images)).reshape(wanted.shape)
+    verdict = str(check.check(lambda inputs: run(inputs[0]), path))
 except Exception as error:
     print(json.dumps(f"{{type(error).__name__}}: {{str(error).strip()}}"))
     sys.exit()
@@ -125,8 +131,7 @@ for _ in range({runs}):
     start = time.perf_counter()
     run(images)
     times.append(time.perf_counter() - start)
-error = float(numpy.abs(found - wanted).max() / numpy.abs(wanted).max())
-print(json.dumps({{"error": error, "load": loaded, "run": sorted(times)[len(times) // 2]}}))
+print(json.dumps({{"verdict": verdict, "load": loaded, "run": sorted(times)[len(times) // 2]}}))
 """
 
 
@@ -143,52 +148,47 @@ def install(name: str, packages: tuple[str, ...], folder: Path) -> Path:
     return place
 
 
-def attempt(load: str, place: Path, path: Path, probes: Path) -> dict[str, float] | str:
-    """Return error, loading time and running time in seconds, or why there are none."""
+def attempt(load: str, place: Path, path: Path) -> dict[str, Any] | str:
+    """Return the verdict, loading time and running time in seconds, or why there are none."""
     program = _PROGRAM.format(load=textwrap.indent(textwrap.dedent(load).strip(), "    "), runs=RUNS)
     environment = os.environ | {"PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", program, str(path), str(probes)]
+    command = [sys.executable, "-c", program, str(path), str(EDGE)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     if done.returncode < 0:
         return f"crashes with signal {-done.returncode}"
     if done.returncode:
         return f"fails: {done.stderr.strip().splitlines()[-1][:120]}"
-    found: dict[str, float] | str = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] | str = json.loads(done.stdout.splitlines()[-1])
     return f"refuses: {' '.join(found.split())[:120]}" if isinstance(found, str) else found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=DEFAULT)
+    parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "slt-compress-runtimes")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    print("network | form | bytes | runtime | result | load, s | two images, ms")
+    print("network | form | bytes | runtime | result | load, s | an image, ms")
     for network in arguments.networks:
         name, size, density = network.split(":")
         channels = 1 if name.startswith("lenet") else 3
         ticket = sample_ticket(name, float(density), input_size=int(size), channels=channels)
-        images = torch.randn(2, channels, int(size), int(size), generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            logits = ticket.restore()(images)
         with tempfile.TemporaryDirectory() as folder:
-            probes = Path(folder, "probes.npz")
-            np.savez(probes, images=images.numpy(), logits=logits.numpy())
-            for form in FORMS:
+            for form in arguments.forms.split(","):
                 path = Path(folder, f"{form}.onnx")
-                size_of_file = export(ticket.restore(), ticket, path, ExportConfig(form)).bytes
+                size_of_file = export(ticket.restore(), ticket, path, FORMS[form]).bytes
                 for runtime in arguments.runtimes.split(","):
                     packages, load = RUNTIMES[runtime]
                     place = install(runtime, packages, arguments.folder)
-                    found = attempt(load, place, path, probes)
+                    found = attempt(load, place, path)
                     start = f"{name} | {form} | {size_of_file:,} | {runtime} |"
                     if isinstance(found, str):
                         print(start, found, "| – | –", flush=True)
                         continue
-                    result = "right" if found["error"] < TOLERANCE else f"differs by {found['error']:.2g}"
-                    print(start, result, f"| {found['load']:.2f} | {1000 * found['run']:.2f}", flush=True)
+                    print(start, f"{found['verdict']} | {found['load']:.2f} | {1000 * found['run']:.2f}", flush=True)
 
 
 if __name__ == "__main__":

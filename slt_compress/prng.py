@@ -89,6 +89,16 @@ def words(seed: int, purpose: Purpose, name: str, count: int) -> npt.NDArray[np.
     return out
 
 
+def mixed(start: int, count: int) -> npt.NDArray[np.uint32]:
+    """Return the mixer's results for the numbers from `start` on, modulo 2**32: uint32 of shape (count,), without keys.
+
+    For what others must be able to make in a few lines.
+    """
+    out = np.arange(count, dtype=np.uint32) + np.uint32(start % 2**32)
+    _mix(out, np.empty_like(out))
+    return out
+
+
 def sign_bits(seed: int, name: str, size: int) -> npt.NDArray[np.uint8]:
     """Return the packed signs of a tensor: uint8 of shape (ceil(size / 8),), little-endian bit order, set = negative.
 

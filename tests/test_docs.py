@@ -70,15 +70,13 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
 
 def test_defaults_in_the_help_are_those_of_the_code() -> None:
     from slt_compress.config import DEFAULT_EPOCHS, MIN_STEPS
-    from slt_compress.onnx_export.forms import FORMS
+    from slt_compress.onnx_export.forms import FORMS, PORTABLE
 
     opsets = {name: form.opset(None) for name, form in FORMS.items()}
-    assert opsets["ternary8"] == opsets["dense"]
+    assert opsets["ternary8"] == opsets["dense"] == PORTABLE["compact"].opset(None)
     assert opsets["int8"] == opsets["compact"]
-    assert (
-        f"[default: {opsets['compact']}, for dense and ternary8 {opsets['dense']}, for int2 {opsets['int2']}]"
-        in options("export")["--opset"].help
-    )
+    others = f"for dense, ternary8 and --portable {opsets['dense']}, for int2 {opsets['int2']}"
+    assert f"[default: {opsets['compact']}, {others}]" in options("export")["--opset"].help
     assert f"[default: {DEFAULT_EPOCHS}, or more for {MIN_STEPS:,} steps]" in options("search")["--epochs"].help
 
 

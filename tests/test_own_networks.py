@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 import slt_compress
+from examples.edge import check as edge
 from examples.five_tasks import EXAMPLES
 from slt_compress.errors import SltError, TicketError, UsageError
 from slt_compress.prng import Freeze
@@ -92,10 +93,11 @@ def test_a_network_with_several_inputs_and_outputs_goes_all_the_way(tmp_path: Pa
     ]
     assert [record.shape for record in result.ticket.provenance.outputs] == [(4,), (2,)]
     measured: dict[str, Any] = {"test": data, "metric": first_right}
-    nothing: dict[str, Any] = {}
-    for how in (measured, nothing):
+    portable: dict[str, Any] = {"portable": True}
+    for how in (measured, portable):
         written = slt_compress.export(result.ticket, tmp_path / "t.onnx", source=TwoInputs, **how)
         assert written.bit_identical_to_dense
+        assert edge.main([str(tmp_path / "t.onnx")]) == 0
     found = slt_compress.evaluate(tmp_path / "t.onnx", test=data, metric=first_right)
     assert found.metric == pytest.approx(result.metric)
     assert (found.metric_name, found.predictions) == ("first_right", None)

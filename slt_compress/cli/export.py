@@ -60,7 +60,8 @@ def export(
     opset: Annotated[
         int | None,
         typer.Option(
-            help="ONNX operator set. \\[default: 20, for dense and ternary8 18, for int2 25]", rich_help_panel=_ONNX
+            help="ONNX operator set. \\[default: 20, for dense, ternary8 and --portable 18, for int2 25]",
+            rich_help_panel=_ONNX,
         ),
     ] = None,
     include_preprocessing: Annotated[
@@ -68,6 +69,14 @@ def export(
         typer.Option(
             "--include-preprocessing",
             help="Let the graph take raw pixels, uint8 (batch, height, width, channels).",
+            rich_help_panel=_ONNX,
+        ),
+    ] = False,
+    portable: Annotated[
+        bool,
+        typer.Option(
+            "--portable",
+            help="compact: for other runtimes too, such as OpenVINO, OpenCV and tract.",
             rich_help_panel=_ONNX,
         ),
     ] = False,
@@ -151,6 +160,7 @@ def export(
             "weights": weights,
             "opset": opset,
             "include_preprocessing": include_preprocessing or None,
+            "portable": portable or None,
             "keep_structure": keep_structure or None,
             "max_accuracy_drop": max_accuracy_drop,
             "layout": layout,

@@ -4,6 +4,8 @@
     forms             the forms that the weights can have in a file: compact, dense, int2, int8
     trace             torch module -> ONNX graph with the generated tensors as inputs
     weight_functions  nodes that regenerate those tensors from the seed and the coded masks
+    stages            in which these are folded one after the other
+    portable          one graph for all weights, without functions, for other runtimes; portable_functions: its parts
     quantise          a dense graph -> a graph that computes in 8 bits
     shrink            a graph -> the same graph in fewer bytes
     parity            an ONNX graph compared with torch and with other graphs

@@ -23,11 +23,12 @@ from slt_compress.errors import UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
-from slt_compress.onnx_export.forms import FORMS, Source
+from slt_compress.onnx_export.forms import FORMS, PORTABLE, Built, Form, Source
 from slt_compress.onnx_export.trace import generated_names, prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
 from slt_compress.structure.removal import Smaller, has_closed_slices
 from slt_compress.tasks.task import CLASSIFY, Task
+from slt_compress.ticket.probes import Probes
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
 from slt_compress.ticket.restore import without_dead
 from slt_compress.ticket.ticket import Ticket
@@ -44,6 +45,8 @@ class ExportConfig:
         weights: how the weights are stored, a key of `forms.FORMS`.
         opset: ONNX operator set, None for the form's default.
         include_preprocessing: whether the graph takes pixels and normalises them itself.
+        portable: whether a compact file is written for more runtimes than onnxruntime: without functions, from
+            operators that others compute right.
         keep_structure: whether dead neurons stay in the graph, see `structure.removal`.
         max_accuracy_drop: how much of the accuracy a form that is not exact may lose, as a fraction; None stands for
             `parity.MAX_ACCURACY_DROP`.
@@ -54,6 +57,7 @@ class ExportConfig:
     weights: str = "compact"
     opset: int | None = None
     include_preprocessing: bool = False
+    portable: bool = False
     keep_structure: bool = False
     max_accuracy_drop: float | None = None
     replace: bool = True
@@ -99,7 +103,12 @@ def check(ticket: Ticket, config: ExportConfig) -> int:
     """
     if config.weights not in FORMS:
         raise UsageError(f"`weights` must be one of {', '.join(FORMS)}, got {config.weights!r}")
-    form = FORMS[config.weights]
+    if config.portable and config.weights not in PORTABLE:
+        raise UsageError(
+            f"`portable` is for `weights={'` or `weights='.join(PORTABLE)}`, got {config.weights!r}; `dense` and "
+            "`ternary8` are for other runtimes as they are"
+        )
+    form = _form(config)
     if config.include_preprocessing and ticket.provenance.preprocessing is None:
         raise UsageError("`include_preprocessing` is for networks for images of a named data set")
     if form.exact and config.max_accuracy_drop is not None:
@@ -124,7 +133,7 @@ def export(
     The graph's input is `images`: float32 (batch, channels, size, size), normalised, or with preprocessing included
     uint8 (batch, size, size, channels), as cameras and image libraries have it. Its output is `logits`: float32 (batch,
     classes). For the names of a user's own network see `trace`. The ticket's `NetworkRecord` is stored in the file as
-    JSON.
+    JSON, with `Probes`, unless the network's outputs on those are not finite.
 
     On `test`, examples that the network was not trained on, predictions and metric are compared with torch's.
     `calibration`, examples that it was trained on, sets the ranges of 8-bit activations. Forms that are not exact need
@@ -133,7 +142,7 @@ def export(
     Raises what `check` raises, UsageError if images are missing, OutputError if `path` cannot be written, and
     VerificationError if the graph does not compute what torch does or loses more than `max_accuracy_drop`.
     """
-    opset, form = check(ticket, config), FORMS[config.weights]
+    opset, form = check(ticket, config), _form(config)
     if not (form.exact or (test and calibration)):
         raise parity.needs_data(f"`weights={form.name}`", ticket)
     check_writable(path)
@@ -151,16 +160,17 @@ def export(
     traced = trace(left, record, opset, names)
     if config.include_preprocessing and preprocessing:
         prepend_preprocessing(traced, preprocessing)
-    _store(traced, record)
     if preprocessing:
         probes = parity.image_probes(preprocessing)
     else:
         probes = parity.real_probes(test) if test else parity.random_probes(record.inputs)
+    recorded = parity.recorded_probes(module, module_feed, record)
     source = Source(ticket, left, traced, feed, calibration, names, smaller.kept if smaller else {})
     built = form.build(source)
+    reference = parity.TorchReference(module, module_feed, feed, [*probes, *recorded], task)
+    found, worst, as_dense = _compare_outputs(built, source.dense, reference, exact=form.exact)
+    _store(built.model, record, parity.probes_of(found, reference, len(recorded), exact=form.exact))
     content = built.model.SerializeToString()
-    reference = parity.TorchReference(module, module_feed, feed, probes, task)
-    worst, as_dense = _compare_outputs(content, built.plain, source.dense, reference, exact=form.exact)
     agreement = None
     if test:
         agreement = parity.compare(content, reference, test, counter)
@@ -186,6 +196,10 @@ def export(
     )
 
 
+def _form(config: ExportConfig) -> Form:
+    return PORTABLE[config.weights] if config.portable else FORMS[config.weights]
+
+
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -204,21 +218,25 @@ def _without_dead(module: nn.Module, ticket: Ticket, config: ExportConfig) -> Sm
     return None
 
 
-def _store(traced: onnx.ModelProto, record: NetworkRecord) -> None:
-    entry = traced.metadata_props.add()
+def _store(model: onnx.ModelProto, record: NetworkRecord, probes: Probes | None) -> None:
+    fields = record.to_json() | ({} if probes is None else {"probes": probes.to_json()})
+    entry = model.metadata_props.add()
     entry.key = METADATA_KEY
-    entry.value = json.dumps(record.to_json(), sort_keys=True)
+    entry.value = json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def _compare_outputs(
-    content: bytes, plain: onnx.ModelProto, dense: onnx.ModelProto, reference: parity.TorchReference, *, exact: bool
-) -> tuple[float, bool]:
-    """Check a file on the probes. Return the largest difference from torch, and whether it equals the dense graph.
+    built: Built, dense: onnx.ModelProto, reference: parity.TorchReference, *, exact: bool
+) -> tuple[parity.ProbeRun, float, bool]:
+    """Check a graph on the probes. Return what it gives, the largest difference from torch, and whether it equals the
+    dense graph.
 
     Raises VerificationError if it does not equal its plain form or, where it should be exact, differs from torch.
     """
+    content = built.model.SerializeToString()
     parity.check_file(content)
     found = parity.run_probes(content, reference)
-    parity.check_same(found, parity.run_probes(plain.SerializeToString(), reference))
+    parity.check_same(found, parity.run_probes(built.plain.SerializeToString(), reference))
     worst = parity.difference(found, reference, tolerance=parity.TOLERANCE if exact else np.inf)
-    return worst, plain is dense or found.equals(parity.run_probes(dense.SerializeToString(), reference))
+    as_dense = built.plain is dense or found.equals(parity.run_probes(dense.SerializeToString(), reference))
+    return found, worst, as_dense

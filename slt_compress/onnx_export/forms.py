@@ -33,7 +33,7 @@ from slt_compress.data.batches import Feed
 from slt_compress.data.splits import IndexedSplit
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError
 from slt_compress.masking.parameters import EMBEDDING_SCALE
-from slt_compress.onnx_export import quantise, shrink, weight_functions
+from slt_compress.onnx_export import portable, quantise, shrink, weight_functions
 from slt_compress.onnx_export.sliced_functions import Kept, Slices
 from slt_compress.onnx_export.trace import OPSETS, generated_names
 from slt_compress.onnx_export.weight_functions import Part
@@ -145,6 +145,33 @@ class Compact(Form):
         return Built(_compacted(source.traced, parts | _ungated(source)), source.dense)
 
 
+class Portable(Compact):
+    """Compact without functions, for more runtimes than onnxruntime: see `portable`."""
+
+    default_opset = OPSETS[0]
+
+    def check(self, ticket: Ticket) -> None:
+        _check_simple(self.name, ticket)
+        if ticket.initialiser != "signed-constant":
+            raise UnreachableError(
+                f"`portable` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; leave it "
+                "out, or use `weights=dense`"
+            )
+
+    def build(self, source: Source) -> Built:
+        ticket = source.ticket
+        layers = {
+            layer.name: portable.Signed(ticket.mask(layer.name), layer.scale, source.kept.get(layer.name, {}))
+            for layer in source.layers
+        }
+        stored = {name: _stored(source.module, name) for name in _ungated_names(source, generated=False)}
+        shapes = {
+            name: tuple(source.module.get_parameter(name).shape) for name in _ungated_names(source, generated=True)
+        }
+        generated = portable.Generated(ticket.seed, layers, shapes, EMBEDDING_SCALE)
+        return Built(portable.portable(assemble(source.traced, stored), generated), source.dense)
+
+
 class Dense(Form):
     name = "dense"
     default_opset = OPSETS[0]
@@ -210,6 +237,7 @@ class Int8(Form):
 
 
 FORMS: dict[str, Form] = {form.name: form for form in (Compact(), Dense(), Int2(), Ternary8(), Int8())}
+PORTABLE: dict[str, Form] = {form.name: form for form in (Portable(),)}
 
 
 def assemble(traced: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelProto:
@@ -305,15 +333,17 @@ def _ternary(source: Source, layer: Layer, dtype: npt.DTypeLike) -> Part:
 
 def _ungated(source: Source) -> dict[str, Part]:
     """Return what else the traced graph takes as inputs: embeddings from the seed, and what the ticket stores."""
-    module, ticket = source.module, source.ticket
-    layers = {layer.name for layer in ticket.layers}
-    parts = {}
-    for name in source.names:
-        if name in layers:
-            continue
-        if name in ticket.parameters or name in ticket.constants or name in source.kept:
-            parts[name] = _stored(module, name)
-        else:
-            shape = tuple(module.get_parameter(name).shape)
-            parts[name] = weight_functions.embedding(name, shape, ticket.seed, name, EMBEDDING_SCALE)
+    module, seed = source.module, source.ticket.seed
+    parts = {name: _stored(module, name) for name in _ungated_names(source, generated=False)}
+    for name in _ungated_names(source, generated=True):
+        shape = tuple(module.get_parameter(name).shape)
+        parts[name] = weight_functions.embedding(name, shape, seed, name, EMBEDDING_SCALE)
     return parts
+
+
+def _ungated_names(source: Source, *, generated: bool) -> list[str]:
+    """Return the names of what else the traced graph takes as inputs, from the seed or as the ticket stores it."""
+    ticket = source.ticket
+    layers = {layer.name for layer in ticket.layers}
+    stored = {*ticket.parameters, *ticket.constants, *source.kept}
+    return [name for name in source.names if name not in layers and (name not in stored) == generated]

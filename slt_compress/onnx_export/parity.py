@@ -6,6 +6,7 @@ with those of torch up to rounding. A test split shows what remains of the metri
 Left out: other runtimes than onnxruntime on the CPU, and speed.
 """
 
+import collections
 import itertools
 import tempfile
 from collections.abc import Sequence
@@ -31,11 +32,14 @@ from slt_compress.evaluation.onnxruntime_backend import open_session, run
 from slt_compress.progress import SILENT, Counter
 from slt_compress.tasks.record import TensorRecord
 from slt_compress.tasks.task import CLASSIFY, Task
+from slt_compress.ticket.probes import Probes, probe_inputs
+from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 
 TOLERANCE = 1e-3  # of the largest output: a runtime may sum in another order, in every layer of a network
 MAX_ACCURACY_DROP = 0.01  # what a form that is not exact may lose, unless another limit is given
 _ON_THE_BORDER = 1e-4  # of the predictions that rounding may change where an example has several
+_LEAST_TOLERANCE = 0.01  # of recorded probes: kernels of 8 bits round in several ways
 _PROBE_BATCHES = (1, 3)  # two sizes, which a graph with a fixed batch size cannot both take
 
 Arrays = list[npt.NDArray[Any]]
@@ -67,10 +71,12 @@ class ProbeRun:
     Attributes:
         outputs: arrays (n, …) for each batch of probes.
         unfolded: operators of the nodes that read only constants and that onnxruntime has left in the graph it runs.
+        operators: of all nodes of that graph.
     """
 
     outputs: list[Arrays]
     unfolded: list[str]
+    operators: collections.Counter[str]
 
     def equals(self, other: "ProbeRun") -> bool:
         """Return whether all outputs are the same bit for bit."""
@@ -171,6 +177,44 @@ def real_probes(split: Split) -> list[Tensors]:
     return [tree_map(lambda leaf, count=count: leaf[:count], inputs) for count in _PROBE_BATCHES]
 
 
+def recorded_probes(module: nn.Module, feed: Feed, record: NetworkRecord) -> list[Tensors]:
+    """Return the inputs of `Probes`, in batches of one; none if the network does not take them, or gives no numbers."""
+    batches: list[Tensors] = []
+    for arrays in probe_inputs(record.seed, record.inputs, record.preprocessing):
+        leaves = tuple(
+            torch.from_numpy(array).to(torch.uint8 if record.preprocessing else getattr(torch, one.dtype))
+            for array, one in zip(arrays, record.inputs, strict=True)
+        )
+        batches.append(leaves if len(leaves) > 1 else leaves[0])
+    try:
+        with torch.no_grad():
+            finite = all(
+                bool(torch.isfinite(leaf).all()) for batch in batches for leaf in tree_leaves(call(module, feed(batch)))
+            )
+    except Exception:  # a user's own network may want something that noise is not
+        return []
+    return batches if finite else []
+
+
+@torch.no_grad()
+def probes_of(found: ProbeRun, reference: TorchReference, count: int, *, exact: bool) -> Probes | None:
+    """Return what a file records of the last `count` probes, None if there are none.
+
+    Where a form is not exact, twice the difference that the file has here is still right elsewhere.
+    """
+    if not count:
+        return None
+    wanted = [_arrays(call(reference.module, reference.module_feed(one))) for one in reference.probes[-count:]]
+    if exact:
+        return Probes.of(wanted)
+    share = max(
+        float(np.abs(array - truth).max(initial=0.0)) / max(float(np.abs(truth).max(initial=0.0)), 1e-30)
+        for arrays, truths in zip(found.outputs[-count:], wanted, strict=True)
+        for array, truth in zip(arrays, truths, strict=True)
+    )
+    return Probes.of(wanted, max(_LEAST_TOLERANCE, round(2 * share, 3)))
+
+
 def check_file(content: bytes) -> None:
     """Raise onnx.checker.ValidationError or onnx.shape_inference.InferenceError if this is no valid model."""
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
@@ -191,7 +235,7 @@ def run_probes(content: bytes, reference: TorchReference) -> ProbeRun:
         if node.op_type == "Constant" or (constants.issuperset(node.input) and node.op_type != "DequantizeLinear"):
             unfolded.append(node.op_type)
             constants.update(node.output)
-    return ProbeRun(outputs, unfolded)
+    return ProbeRun(outputs, unfolded, collections.Counter(node.op_type for node in optimised.node))
 
 
 def check_same(found: ProbeRun, plain: ProbeRun) -> None:
@@ -200,8 +244,9 @@ def check_same(found: ProbeRun, plain: ProbeRun) -> None:
     Raises VerificationError if onnxruntime has not regenerated all weights while it loaded the graph, or if an
     output differs.
     """
-    if found.unfolded:
-        wrong = f"leaves {', '.join(sorted(set(found.unfolded)))} unfolded"
+    unfolded = {*found.unfolded, *(found.operators - plain.operators)}
+    if unfolded:
+        wrong = f"leaves {', '.join(sorted(unfolded))} unfolded"
     elif not found.equals(plain):
         wrong = "computes other outputs"
     else:

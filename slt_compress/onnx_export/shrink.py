@@ -17,8 +17,8 @@ import onnx_ir as ir
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import DeduplicateInitializersPass
 
-from slt_compress.onnx_export import sliced_functions, weight_functions
-from slt_compress.onnx_export.weight_functions import Part
+from slt_compress.onnx_export import sliced_functions, stages, weight_functions
+from slt_compress.onnx_export.weight_functions import Mask, Part
 
 _OPTIONAL_BIAS = {"Conv", "Gemm", "LayerNormalization"}  # operators whose third input is added, and may be missing
 _SHORTENED = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64}
@@ -40,20 +40,26 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.extend(model.graph.node)
     if any(weight_functions.TABLE in node.input for node in graph.node):
         graph.node.insert(0, weight_functions.table())
+        stages.stage(found)
     if any(node.domain == weight_functions.DOMAIN for node in graph.node):
         opset = next(entry.version for entry in model.opset_import if entry.domain == "")
         found.functions.extend(weight_functions.functions(graph.node, opset, sliced_functions.sources()))
         found.opset_import.append(helper.make_opsetid(weight_functions.DOMAIN, 1))
-    share_constants(found)
-    drop_defaults(found)
-    shorten_names(found)
+    tidy(found)
     return found
 
 
-def shortened(tensor: TensorProto) -> Part:
+def tidy(model: onnx.ModelProto) -> None:
+    """Remove what is there twice or has no effect, and shorten names."""
+    share_constants(model)
+    drop_defaults(model)
+    shorten_names(model)
+
+
+def shortened(tensor: TensorProto, *, choices: bool = True) -> Part:
     """Return nodes and initializers that compute a constant exactly from fewer bytes, or the constant itself.
 
-    Shorter are constants of one value, of two values, and those that a narrower type holds exactly.
+    Shorter are constants of one value, of two values if `choices` is set, and those that a narrower type holds exactly.
     """
     if tensor.data_type not in _SHORTENED:
         return [], [tensor]
@@ -64,10 +70,8 @@ def shortened(tensor: TensorProto) -> Part:
         dims = numpy_helper.from_array(np.array(values.shape, np.int64), f"{tensor.name}/shape")
         value = numpy_helper.from_array(values.reshape(-1)[:1])
         return [helper.make_node("ConstantOfShape", [dims.name], [tensor.name], value=value)], [dims]
-    if tensor.data_type == TensorProto.FLOAT and values.size >= _CHOICE:
-        low, high = float(values.min()), float(values.max())
-        if ((values == low) | (values == high)).all():  # such as the attention masks of Swin
-            return weight_functions.choice(tensor.name, values == high, low, high)
+    if choices and (found := two_valued(tensor)):
+        return weight_functions.choice(tensor.name, *found)
     # Not int16: the WebGPU build of onnxruntime-web has no Cast from it.
     for narrower in {"f": (np.float16,), "i": (np.uint8, np.int32)}.get(values.dtype.kind, ()):
         with np.errstate(over="ignore"):
@@ -76,6 +80,20 @@ def shortened(tensor: TensorProto) -> Part:
             short = numpy_helper.from_array(narrow, f"{tensor.name}/narrow")
             return [helper.make_node("Cast", [short.name], [tensor.name], to=tensor.data_type)], [short]
     return [], [tensor]
+
+
+def two_valued(tensor: TensorProto) -> tuple[Mask, float, float] | None:
+    """Return where a large fp32 constant, such as an attention mask of Swin, has the upper of its two values, and the
+    lower and the upper one; None if it has not two.
+    """
+    if tensor.data_type != TensorProto.FLOAT:
+        return None
+    values = numpy_helper.to_array(tensor)
+    if values.size < _CHOICE:
+        return None
+    low, high = float(values.min()), float(values.max())
+    two = low != high and ((values == low) | (values == high)).all()
+    return (values == high, low, high) if two else None
 
 
 def share_constants(model: onnx.ModelProto) -> None:
@@ -224,7 +242,12 @@ def _short_names() -> Iterator[str]:
 
 
 def _rename_values(nodes: Iterable[NodeProto], names: _Names) -> None:
+    """Rename what nodes read and write, in their subgraphs too."""
     for node in nodes:
+        for subgraph in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+            _rename_values(subgraph.node, names)
+            for value in subgraph.output:
+                value.name = names[value.name]
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
         node.ClearField("name")

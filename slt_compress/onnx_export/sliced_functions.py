@@ -185,7 +185,7 @@ def _source(values: str, axes: str, opened: str, fit: str, mask: str = "", mask_
     end = _suffix_of(fit) + (f"Mask{_suffix_of(mask_fit)}" if mask else "")
     attributes = ["shape", "k0", "k1", *(["scale"] if values == "Signs" else [])]
     lines = [
-        "count = slt.WordCount <shape: ints = @shape> ()",
+        "count = slt.WordCount <shape: ints = @shape> (table)",
         f"signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = {_MAGNITUDES[values]}> (count, table)",
         f"whole = slt.{fit} <shape: ints = @shape> (signs)",
     ]
@@ -199,7 +199,7 @@ def _source(values: str, axes: str, opened: str, fit: str, mask: str = "", mask_
     if mask:
         attributes += ["left", *MASK_ATTRIBUTES[mask]]
         lines += [
-            "left_count = slt.WordCount <shape: ints = @left> ()",
+            "left_count = slt.WordCount <shape: ints = @left> (table)",
             MASKS[mask].replace("(code, count,", "(code, left_count,"),
             f"fitted = slt.{mask_fit} <shape: ints = @left> (mask)",
             f"masked = BitwiseAnd ({last}, fitted)",

@@ -1,17 +1,15 @@
 """Weights inside an ONNX graph: functions, stored in the model, that regenerate them from the seed and a coded mask.
 
 All inputs of such a function are constants, and all shapes in it are static. So onnxruntime inlines and folds it while
-it loads a model, and then runs the plain dense graph. Only standard operators are used, with types that onnxruntime's
-CPU kernels have had since release 1.20. The generator's words are uint32. They are multiplied in int64, where no
-product overflows; the cast back keeps the low 32 bits.
+it loads a model, and then runs the plain dense graph. Only standard operators are used. The generator's words are
+uint32. They are multiplied in int64, where no product overflows; the cast back keeps the low 32 bits.
 
 A gated tensor is one node: `RiceSigns`, `RawUniform` and so on, named after how its mask is coded and how its values
 are drawn. What differs from tensor to tensor is an attribute, which takes fewer bytes than a constant. Inside, masks
 and signs are int8 of shape (words, 4, 8), with a byte of packed bits in each row. Only the last step makes floats.
 
-onnxruntime keeps every intermediate result of every tensor until the last one is folded. So the memory to load a model
-is the sum over all of them, in whatever order and pieces they are made. That is why they are few and of narrow types.
-A weight costs about 22 bytes with a raw mask, 30 with a Rice code of density 0.1, and 230 with uniform values.
+onnxruntime keeps every intermediate result until all tensors of a group are folded, see `stages`. So they are few and
+of narrow types: 22 bytes a weight with a raw mask, 30 with a Rice code of density 0.1, and 230 with uniform values.
 Left out: the initialiser kaiming-normal, for which there are no functions.
 """
 
@@ -34,8 +32,8 @@ INT8_MAGNITUDE = 64  # of regenerated int8 weights: two products with a uint8 st
 Mask = npt.NDArray[np.bool_]
 Part = tuple[list[NodeProto], list[TensorProto]]  # nodes and initializers to be added to a graph
 
+MAX_WEIGHTS = 2**29  # of a tensor, as places in a Rice code are int32
 _MAX_REMAINDER_BITS = 8  # of a Rice code, as their powers are uint8; more would pay only at densities below 0.003
-_MAX_WEIGHTS = 2**29  # of a tensor, as places in a Rice code are int32
 
 _PRIMITIVES = """
 Table () => (table) {
@@ -85,13 +83,15 @@ Words <k0, k1> (count) => (words) {
   words = slt.Mix (keyed)
 }
 
-WordCount <shape> () => (count) {
+WordCount <shape> (table) => (count) {
   dims = Constant <value_ints: ints = @shape> ()
-  most = Constant <value_int = 31> ()
   width = Constant <value_int = 32> ()
+  bit = ReduceMax <keepdims = 0> (table)
+  one = Cast <to = 7> (bit)
   size = ReduceProd <keepdims = 0> (dims)
-  up = Add (size, most)
-  count = Div (up, width)
+  last = Sub (size, one)
+  whole = Div (last, width)
+  count = Add (whole, one)
 }
 
 Signs <k0, k1, magnitude> (count, table) => (signs) {
@@ -225,8 +225,8 @@ Cut <shape> (rows) => (tensor) {
 }
 """
 
-# There is one function for each kind of mask, of values and of end: Fit, or Cut if the last word has bits to spare. Its
-# name is that of the mask and the values, followed by Cut or nothing.
+# There is a function for each kind of mask, values and end: Fit, or Cut if the last word has bits to spare. Its name is
+# that of the mask and the values, and Cut or nothing.
 MASKS = {
     "Raw": "mask = slt.RawMask (code, count, table)",
     "Rice": """mask = slt.RiceMask <k: int = @k, unary: ints = @unary, fill: ints = @fill>
@@ -261,13 +261,13 @@ _VALUES = {
 _VALUE_ATTRIBUTES = {"Signs": "k0, k1, scale", "Int8": "k0, k1", "Uniform": "k0, k1, scale", "Choice": "low, high"}
 _TENSOR = """
 {mask}{values}{suffix} <{mask_attributes}, {value_attributes}> (code, table) => (tensor) {{
-  count = slt.WordCount <shape: ints = @shape> ()
+  count = slt.WordCount <shape: ints = @shape> (table)
   {make_mask}
   {make_values}
 }}"""
 _EMBEDDING = """
-Embedding{suffix} <k0, k1, scale, shape> () => (tensor) {{
-  count = slt.WordCount <shape: ints = @shape> ()
+Embedding{suffix} <k0, k1, scale, shape> (table) => (tensor) {{
+  count = slt.WordCount <shape: ints = @shape> (table)
   values = slt.Uniform <k0: int = @k0, k1: int = @k1, scale: float = @scale> (count)
   tensor = slt.{fit} <shape: ints = @shape> (values)
 }}"""
@@ -351,7 +351,7 @@ def choice(name: str, mask: Mask, low: float, high: float) -> Part:
 def embedding(name: str, shape: tuple[int, ...], seed: int, tensor: str, scale: float) -> Part:
     """Return what computes float32 `name` of this shape: the tensor's uniform values times scale."""
     function = f"Embedding{suffix(math.prod(shape))}"
-    return [call(function, [], name, **keys(seed, "values", tensor), scale=scale, shape=list(shape))], []
+    return [call(function, [TABLE], name, **keys(seed, "values", tensor), scale=scale, shape=list(shape))], []
 
 
 def keys(seed: int, purpose: prng.Purpose, tensor: str) -> dict[str, int]:
@@ -364,9 +364,9 @@ def _coded(name: str, values: str, mask: Mask, **attributes: float) -> Part:
 
     Raises UnreachableError if the tensor is too large for the integers that the functions compute with.
     """
-    if mask.size > _MAX_WEIGHTS:
+    if mask.size > MAX_WEIGHTS:
         raise UnreachableError(
-            f"{name} has {mask.size:,} weights, a graph regenerates at most {_MAX_WEIGHTS:,}; use `weights=dense`"
+            f"{name} has {mask.size:,} weights, a graph regenerates at most {MAX_WEIGHTS:,}; use `weights=dense`"
         )
     kind, code, extra = coded_mask(mask)
     inputs = [f"{name}/code", TABLE]

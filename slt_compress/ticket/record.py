@@ -13,6 +13,7 @@ from slt_compress.prng import MAX_SEED
 from slt_compress.tasks.record import TaskRecord, TensorRecord
 from slt_compress.ticket.fields import whole
 from slt_compress.ticket.held_out import Reference, group_count
+from slt_compress.ticket.probes import Probes
 from slt_compress.ticket.purpose import read_task, read_tensors, task_json, tensors_json
 from slt_compress.ticket.schema import IMAGE_TASK, class_outputs, classifies_images, image_inputs
 from slt_compress.ticket.ticket import Ticket
@@ -95,12 +96,14 @@ class NetworkRecord:
 
     @classmethod
     def from_json(cls, fields: Any) -> "NetworkRecord":
-        """Read what `to_json` wrote, now or before it recorded the geometry.
+        """Read what `to_json` wrote, now or before it recorded the geometry; files have `Probes` beside it.
 
         Raises TicketError, naming it, for a field that is missing, for another one, and for other values.
         """
         _check_fields(fields)
         fields = dict(fields)
+        if "probes" in fields:
+            Probes.from_json(fields.pop("probes"))
         preprocessing = fields["preprocessing"]
         geometry = GEOMETRY if preprocessing is None else fields.pop("geometry", GEOMETRY)
         if geometry != GEOMETRY:
@@ -143,7 +146,7 @@ class NetworkRecord:
 def _check_fields(fields: Any) -> None:
     """Raise TicketError unless the fields are those that `to_json` writes, and the classes are names.
 
-    `input`, `geometry` and `held_out` may be missing.
+    `input`, `geometry`, `held_out` and `probes` may be missing.
     """
     if not isinstance(fields, dict):
         raise TicketError(f"it should be an object, found {str(fields)[:40]!r}")
@@ -153,7 +156,8 @@ def _check_fields(fields: Any) -> None:
     needed += sorted(further) if not images or further & set(fields) else []
     if missing := [name for name in needed if name not in fields]:
         raise TicketError(f"it lacks {missing[0]!r}")
-    if unknown := sorted(set(fields) - {*needed, "input", "held_out", *(["geometry"] if images else [])}):
+    optional = {"input", "held_out", "probes", *(["geometry"] if images else [])}
+    if unknown := sorted(set(fields) - {*needed, *optional}):
         raise TicketError(f"it should not have {unknown[0]!r}")
     classes = fields["classes"]
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):

@@ -248,6 +248,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--weights": "dense",
             "--opset": 19,
             "--include-preprocessing": None,
+            "--portable": None,
             "--keep-structure": None,
             "--layout": "gap",
             "--arithmetic": "fixed",

@@ -1,6 +1,7 @@
 """Exported graphs compute what torch does, for any batch size, or are not written."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from examples.edge import check as edge
 from slt_compress.data.splits import TensorSplit
 from slt_compress.errors import OutputError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
@@ -27,6 +29,18 @@ from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.tickets import make_ticket
 
 DENSE = ExportConfig("dense")
+PORTABLE = ExportConfig(portable=True)
+
+
+def checked(path: Path, factor: float = 1.0) -> edge.Verdict:
+    """What examples/edge/check.py says of a file under onnxruntime, if each output is multiplied by this factor."""
+    session = onnxruntime.InferenceSession(path)
+    names = [value.name for value in session.get_inputs()]
+
+    def run(arrays: list[edge.Array]) -> list[edge.Array]:
+        return [factor * output for output in session.run(None, dict(zip(names, arrays, strict=True)))]
+
+    return edge.check(run, path)
 
 
 def noise(ticket: Ticket, count: int) -> TensorSplit:
@@ -38,10 +52,10 @@ def noise(ticket: Ticket, count: int) -> TensorSplit:
     return TensorSplit(images, torch.randint(10, (count,), generator=generator))
 
 
-@pytest.mark.parametrize("weights", ["compact", "dense", "int2", "ternary8"])
-def test_predictions_are_identical_on_every_test_image(ticket: Ticket, tmp_path: Path, weights: str) -> None:
+@pytest.mark.parametrize("config", [PORTABLE, *map(ExportConfig, ("compact", "dense", "int2", "ternary8"))], ids=str)
+def test_predictions_are_identical_on_every_test_image(ticket: Ticket, tmp_path: Path, config: ExportConfig) -> None:
     module = ticket.restore()
-    exported = export(module, ticket, tmp_path / "t.onnx", ExportConfig(weights))
+    exported = export(module, ticket, tmp_path / "t.onnx", config)
     assert exported.bytes == (tmp_path / "t.onnx").stat().st_size
     assert exported.bit_identical_to_dense
     assert exported.bit_identical_to_plain
@@ -113,6 +127,32 @@ def test_an_unsupported_opset_is_refused(ticket: Ticket, tmp_path: Path) -> None
         export(nn.Flatten(), ticket, tmp_path / "m.onnx", ExportConfig("int2", opset=20))
 
 
+@pytest.mark.parametrize("weights", ["dense", "int2", "ternary8", "int8"])
+def test_portable_is_for_compact_files_of_one_magnitude(ticket: Ticket, weights: str) -> None:
+    with pytest.raises(UsageError, match=f"`portable` is for `weights=compact`, got '{weights}'"):
+        check(ticket, ExportConfig(weights, portable=True))
+    assert check(ticket, PORTABLE) == 18
+    uniform = make_ticket("lenet-5", 0.3, size=28, channels=1, initialiser="uniform")
+    with pytest.raises(UnreachableError, match=r"`portable` needs weights of one magnitude, those .* are uniform"):
+        check(uniform, PORTABLE)
+
+
+def test_what_a_runtime_makes_of_a_file_is_judged(ticket: Ticket, tmp_path: Path) -> None:
+    export(ticket.restore(), ticket, tmp_path / "t.onnx", DENSE)
+    said = [str(checked(tmp_path / "t.onnx", factor)) for factor in (1.0001, 1.02, 0.5, float("nan"))]
+    assert said == ["right", "differs by 0.02", "wrong, differs by 0.5", "wrong, differs by inf"]
+    assert edge.main([str(tmp_path / "t.onnx")]) == 0
+    model = onnx.load(tmp_path / "t.onnx")
+    (entry,) = model.metadata_props
+    recorded = json.loads(entry.value)
+    recorded["probes"]["outputs"][0]["values"][1][0] += 1
+    entry.value = json.dumps(recorded)
+    onnx.save(model, tmp_path / "other.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "none.onnx")
+    assert edge.main([str(tmp_path / "other.onnx")]) == edge.main([str(tmp_path / "none.onnx")]) == 1
+
+
 def test_an_unknown_form_is_refused(ticket: Ticket, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`weights` must be one of compact, dense, int2, ternary8, int8, got 'int4'"):
         export(nn.Flatten(), ticket, tmp_path / "m.onnx", ExportConfig("int4"))
@@ -136,6 +176,9 @@ def test_a_graph_that_takes_pixels_normalises_them_itself(ticket: Ticket, tmp_pa
         assert exported.agreement.metric_name == "accuracy"
         assert exported.agreement.metric_torch > 0.9
         assert exported.calibration_images == (len(train) if weights == "int8" else 0)
+        verdict = checked(path)
+        assert verdict.text == "right"
+        assert (verdict.difference > edge.RIGHT) == (weights == "int8")
         classifier = OnnxClassifier(path)
         assert classifier.record == NetworkRecord.of(ticket, "pixels" if included else "normalised")
         found[included] = evaluate(classifier, test, classifier.feed)
@@ -254,19 +297,20 @@ def test_weights_of_another_seed_are_noticed(ticket: Ticket, tmp_path: Path) -> 
 
 
 CUT = [
-    *(("lenet-5", 28, density, form) for density in (None, 0.1) for form in FORMS),
+    *(("lenet-5", 28, density, form) for density in (None, 0.1) for form in (*FORMS, "portable")),
     ("mobilenetv3_small_050", 32, None, "compact"),
     *(("test_vit", 32, 0.1, form) for form in ("compact", "int8")),
 ]
 
 
-@pytest.mark.parametrize(("name", "size", "density", "weights"), CUT)
+@pytest.mark.parametrize(("name", "size", "density", "form"), CUT)
 def test_dead_neurons_are_not_in_the_graph(
-    name: str, size: int, density: float | None, weights: str, tmp_path: Path
+    name: str, size: int, density: float | None, form: str, tmp_path: Path
 ) -> None:
+    weights = "compact" if form == "portable" else form
     ticket = make_neuron_ticket(name, 0.5, size=size, density=density)
     test = noise(ticket, 16)
-    config = ExportConfig(weights, max_accuracy_drop=None if FORMS[weights].exact else 1.0)
+    config = ExportConfig(weights, portable=form == "portable", max_accuracy_drop=None if FORMS[weights].exact else 1.0)
     result = export(ticket.restore(), ticket, tmp_path / "t.onnx", config, test=test, calibration=test)
     assert result.neurons
     assert result.removed_neurons

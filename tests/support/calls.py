@@ -94,6 +94,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--weights": ("compact", "dense", "int2", "ternary8", "int8", "other"),
         "--opset": (20, 9, 25, 99),
         "--include-preprocessing": (None,),
+        "--portable": (None,),
         "--keep-structure": (None,),
         "--layout": ("rice", "gap", "signs", "other"),
         "--arithmetic": ("float", "fixed", "other"),
