@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slt_compress.diagnosis.diagnose import doctor
     from slt_compress.diagnosis.report import Diagnosis
     from slt_compress.evaluation.accuracy import Evaluation
+    from slt_compress.html_export.export import HtmlExportConfig, HtmlExportResult
     from slt_compress.monitoring.run import MonitorResult, monitor
     from slt_compress.onnx_export.export import ExportConfig, ExportResult
     from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt
@@ -48,6 +49,8 @@ __all__ = [
     "ExportResult",
     "Fleet",
     "Freeze",
+    "HtmlExportConfig",
+    "HtmlExportResult",
     "MonitorResult",
     "Prediction",
     "SearchConfig",
@@ -85,6 +88,8 @@ _LAZY = {
     "ExportResult": "slt_compress.onnx_export.export",
     "Fleet": "slt_compress.assessment.fleet",
     "Freeze": "slt_compress.prng",
+    "HtmlExportConfig": "slt_compress.html_export.export",
+    "HtmlExportResult": "slt_compress.html_export.export",
     "MonitorResult": "slt_compress.monitoring.run",
     "Prediction": "slt_compress.prediction.log",
     "SearchConfig": "slt_compress.config",

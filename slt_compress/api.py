@@ -12,9 +12,8 @@ What only some of them need is imported by these: onnx is slow to import.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from slt_compress.config import SearchConfig, search_config, with_settings
 from slt_compress.data import places
@@ -26,6 +25,7 @@ from slt_compress.evaluation.accuracy import BATCH_SIZE, Evaluation
 from slt_compress.evaluation.accuracy import evaluate as measure
 from slt_compress.evaluation.networks import Network, module_of, open_network
 from slt_compress.files import check_apart
+from slt_compress.formats.registry import export_config
 from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.source import Given
 from slt_compress.pipeline.find import SearchResult, find_ticket
@@ -45,9 +45,13 @@ if TYPE_CHECKING:
     from slt_compress.benchmark.candidates import File
     from slt_compress.benchmark.config import BenchConfig
     from slt_compress.benchmark.results import BenchResult
-    from slt_compress.c_export.export import CExportConfig, CExportResult
+    from slt_compress.c_export.export import CExportResult
     from slt_compress.comparison.results import ComparisonResult
-    from slt_compress.onnx_export.export import ExportConfig, ExportResult
+    from slt_compress.formats.registry import AnyExportConfig
+    from slt_compress.html_export.export import HtmlExportResult
+    from slt_compress.onnx_export.export import ExportResult
+
+    AnyExportResult: TypeAlias = ExportResult | CExportResult | HtmlExportResult
 
 AnyTicket = Ticket | str | Path  # a ticket, or the file of one
 
@@ -161,9 +165,11 @@ def export(ticket: AnyTicket, output: str | Path, *, format: Literal["c"], **opt
 @overload
 def export(ticket: AnyTicket, output: str | Path, *, format: Literal["onnx"], **options: Any) -> "ExportResult": ...
 @overload
+def export(ticket: AnyTicket, output: str | Path, *, format: Literal["html"], **options: Any) -> "HtmlExportResult": ...
+@overload
 def export(
     ticket: AnyTicket, output: str | Path, *, format: str | None = None, **options: Any
-) -> "ExportResult | CExportResult": ...
+) -> "AnyExportResult": ...
 @torch_defaults()
 @lost_workers()
 def export(
@@ -171,7 +177,7 @@ def export(
     output: str | Path,
     *,
     format: str | None = None,  # noqa: A002, the name of the option
-    config: "ExportConfig | CExportConfig | None" = None,
+    config: "AnyExportConfig | None" = None,
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     workers: int | None = None,
@@ -183,13 +189,13 @@ def export(
     source: Given | None = None,
     reporter: ProgressReporter = SILENT,
     **settings: Any,
-) -> "ExportResult | CExportResult":
-    """Write a ticket as ONNX or as C, once the file has been shown to compute what torch does.
+) -> "AnyExportResult":
+    """Write a ticket as ONNX, as C or as an HTML page, once the file has been shown to compute what torch does.
 
     Args:
         ticket: a ticket, or the file of one.
         output: file to write; a C file gets a header beside it.
-        format: "onnx" or "c"; if none is given, "c" for an output that ends in .c, or a `CExportConfig`.
+        format: "onnx", "c" or "html"; if none is given, the `config` or the suffix of the output decides.
         config: what kind of file.
         dataset: whose test images the file is checked on; the ticket's own data set if none is given.
         data_dir: folder of these images. Without it, and without `dataset`, only the embedded digits are used: others
@@ -200,17 +206,19 @@ def export(
         loss, metric, source: as in `evaluate`.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
             `portable`, `keep_structure`, `max_accuracy_drop`, `replace`; or of `CExportConfig`: `layout`, `arithmetic`,
-            `main`, `max_accuracy_drop`, `replace`.
+            `main`, `max_accuracy_drop`, `replace`; or of `HtmlExportConfig`: `title` and these but for `main`.
 
-    Raises UsageError for settings out of range, UnreachableError if the network cannot have this form, OutputError if
-    the file cannot be written, and VerificationError if it would not compute what torch does.
+    Raises UsageError for settings out of range, UnreachableError if the network cannot have this form,
+    MissingPackageError without the compiler that it needs, OutputError if the file cannot be written, and
+    VerificationError if it would not compute what torch does.
     """
     from slt_compress.c_export import export as c_export
+    from slt_compress.html_export import export as html_export
     from slt_compress.onnx_export import export as onnx_export
     from slt_compress.onnx_export.forms import FORMS
 
     path = Path(output)
-    chosen = _export_config(format, path, config, settings)
+    chosen = export_config(format, path, config, settings)
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     recorded, _, _ = opened.provenance.dataset.partition(":")  # a ticket leads to no place by itself
     header = path.with_suffix(".h") if isinstance(chosen, c_export.CExportConfig) else None
@@ -219,12 +227,15 @@ def export(
         {"`output`": path, "the header of `output`": header},
         {**inputs, **places.inputs(dataset or recorded, _path(data_dir))},
     )
-    if isinstance(chosen, c_export.CExportConfig):
-        c_export.check(opened, path, chosen)
-        exact, what = chosen.exact, f"`arithmetic={chosen.arithmetic}`"
-    else:
+    if isinstance(chosen, onnx_export.ExportConfig):
         onnx_export.check(opened, chosen)
         exact, what = FORMS[chosen.weights].exact, f"`weights={chosen.weights}`"
+    else:
+        if isinstance(chosen, c_export.CExportConfig):
+            c_export.check(opened, path, chosen)
+        else:
+            html_export.check(opened, chosen)
+        exact, what = chosen.exact, f"`arithmetic={chosen.arithmetic}`"
     if train is not None and exact:
         raise UsageError(f"`train` has no meaning for {what}, which needs no calibration")
     module = module_of(opened, source)
@@ -248,6 +259,16 @@ def export(
         if written.compiler is None:
             reporter.note("no C compiler here (cc, gcc or clang): the file has not been compiled and run")
         return written
+    if isinstance(chosen, html_export.HtmlExportConfig):
+        reporter.note("exporting an HTML page")
+        examples = c_export.Examples(split, calibration, task, reporter.counter)
+        page = html_export.export(module, opened, path, chosen, examples)
+        if not page.module_run:
+            proven = "its C code has been run instead" if page.proven_with else "it has not been run"
+            reporter.note(
+                f"no Node.js here to run the page's module: {proven}; the page tests itself when it is opened"
+            )
+        return page
     reporter.note(f"exporting with {chosen.weights} weights")
     return onnx_export.export(
         module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
@@ -352,35 +373,6 @@ def compare(
     plan = Plan.parse(model, chosen, methods=",".join(methods), sparsities=",".join(map(str, sparsities)), **planned)
     asked = f"{model!r}, {chosen.dataset!r}, methods={list(methods)}, sparsities={list(sparsities)}"
     return run_comparison(plan, Path(output), f"slt_compress.compare({asked})", reporter)
-
-
-def _export_config(
-    format_name: str | None, output: Path, config: "ExportConfig | CExportConfig | None", settings: dict[str, Any]
-) -> "ExportConfig | CExportConfig":
-    """Return the config of the format, with these fields changed.
-
-    Raises UsageError for an unknown format, and for a config or field of another one.
-    """
-    from slt_compress.c_export.export import CExportConfig
-    from slt_compress.onnx_export.export import ExportConfig
-
-    kinds: dict[str, type[ExportConfig] | type[CExportConfig]] = {"onnx": ExportConfig, "c": CExportConfig}
-    if format_name is None:
-        is_c = isinstance(config, CExportConfig) or (config is None and output.suffix.lower() == ".c")
-        format_name = "c" if is_c else "onnx"
-    if format_name not in kinds:
-        raise UsageError(f"`format` must be one of {', '.join(kinds)}, got {format_name!r}")
-    kind = kinds[format_name]
-    if config is not None and not isinstance(config, kind):
-        raise UsageError(f"the config must be a {kind.__name__} for `format={format_name}`")
-    own = {field.name for field in fields(kind)}
-    others = {field.name for one in kinds.values() for field in fields(one)} - own
-    for name in settings:
-        if name in others:
-            raise UsageError(f"`{name}` has no meaning for `format={format_name}`")
-    chosen: Any = config or kind()
-    changed: ExportConfig | CExportConfig = with_settings(chosen, settings)
-    return changed
 
 
 def _reading(workers: int | None, skip_unreadable: bool) -> Reading:

@@ -222,7 +222,7 @@ class Calls:
             size_in = result = (1, size(result))
         channels, rows = layer.source[0] // layer.groups, layer.sums[0] // layer.groups
         if max(channels, rows, *size_in, *result, *window.kernel) > _LONGEST:
-            raise UnreachableError(f"`format=c` counts to {_LONGEST:,}, {layer.weight} is larger; use `format=onnx`")
+            raise UnreachableError(f"C code counts to {_LONGEST:,}, {layer.weight} is larger; use `format=onnx`")
         parts = (size_in, result, window.kernel, window.stride, window.before, window.dilation)
         return self.row("window", f"{{{channels}, {rows}, {', '.join(braces(part) for part in parts)}}}")
 

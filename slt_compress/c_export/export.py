@@ -94,8 +94,24 @@ class CExportResult:
 def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
     """Return the file of the header, before any long work.
 
-    Raises UsageError for an unknown layout or a name that a C file cannot have, UnreachableError if the weights cannot
-    be regenerated so.
+    Raises UsageError for a name that a C file cannot have, and what `check_network` raises.
+    """
+    if not output.name.isprintable() or set(output.name) & set('"\\') or output.suffix in ("", ".h"):
+        raise UsageError(f"`output` must be a name such as ticket.c, got {output.name!r}")
+    check_network(ticket, config, "c")
+    if not config.exact and not proof.compiler():
+        raise MissingPackageError(
+            f"`arithmetic=fixed` needs a C compiler ({', '.join(proof.COMPILERS)}), to measure what is lost; use "
+            "`arithmetic=float`"
+        )
+    return output.with_suffix(".h")
+
+
+def check_network(ticket: Ticket, config: CExportConfig, format_name: str) -> None:
+    """Check, before any long work, whether a ticket's network may become C code with these settings.
+
+    Raises UsageError for an unknown layout or arithmetic, UnreachableError if the weights cannot be regenerated so.
+    `format_name` is what messages call the format.
     """
     if config.layout not in LAYOUTS:
         raise UsageError(f"`layout` must be one of {', '.join(LAYOUTS)}, got {config.layout!r}")
@@ -103,8 +119,6 @@ def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
         raise UsageError(f"`arithmetic` must be one of {', '.join(ARITHMETICS)}, got {config.arithmetic!r}")
     if config.exact and config.max_accuracy_drop is not None:
         raise UsageError("`max_accuracy_drop` has no meaning for `arithmetic=float`, which loses nothing")
-    if not output.name.isprintable() or set(output.name) & set('"\\') or output.suffix in ("", ".h"):
-        raise UsageError(f"`output` must be a name such as ticket.c, got {output.name!r}")
     if config.layout == "signs" and ticket.initialiser != "signed-constant":
         raise UnreachableError(
             f"`layout=signs` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
@@ -115,22 +129,52 @@ def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
             f"`arithmetic=fixed` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
             "`arithmetic=float`"
         )
-    if not config.exact and not proof.compiler():
-        raise MissingPackageError(
-            f"`arithmetic=fixed` needs a C compiler ({', '.join(proof.COMPILERS)}), to measure what is lost; use "
-            "`arithmetic=float`"
-        )
     wrong = [layer.name for layer in ticket.layers if not layer.simple]
     if wrong:
         raise UnreachableError(
-            f"`format=c` regenerates weights of one scale, those of {wrong[0]} have several coats or are stored; use "
-            "`format=onnx` with `weights=dense`"
+            f"`format={format_name}` regenerates weights of one scale, those of {wrong[0]} have several coats or are "
+            "stored; use `format=onnx` with `weights=dense`"
         )
     inputs = ticket.provenance.inputs
     if len(inputs) != 1 or inputs[0].dtype != "float32":
         described = ", ".join(f"{one.dtype} {one.shape}" for one in inputs)
-        raise UnreachableError(f"`format=c` is for networks with one input of float32, this one takes {described}")
-    return output.with_suffix(".h")
+        raise UnreachableError(
+            f"`format={format_name}` is for networks with one input of float32, this one takes {described}"
+        )
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a network is measured on, and how.
+
+    Attributes:
+        test: examples on which all predictions are compared with torch's.
+        calibration: examples that the network was trained on, which set the ranges of 8-bit values.
+        task: what predictions are judged by.
+        counter: what is told how far the comparison is.
+    """
+
+    test: Split | None = None
+    calibration: IndexedSplit | None = None
+    task: Task = CLASSIFY
+    counter: Counter = SILENT.counter
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network as C that has not been written yet.
+
+    Attributes:
+        content: what the text is made of.
+        code: the text.
+        max_abs_difference, agreement, calibration_images: as in `CExportResult`.
+    """
+
+    content: text.Content
+    code: text.Code
+    max_abs_difference: float | None
+    agreement: Agreement | None
+    calibration_images: int
 
 
 def export(
@@ -158,45 +202,12 @@ def export(
     torch does, or loses more than `max_accuracy_drop`.
     """
     header = check(ticket, path, config)
-    if not (config.exact or (test and calibration)):
-        raise needs_data("`arithmetic=fixed`", ticket)
     for file in (path, header):
         check_writable(file)
-    module = module.cpu().eval()
-    record = NetworkRecord.of(ticket, PIXELS)
-    network, grids = _network(module, ticket, record), None
-    if not config.exact:
-        assert calibration
-        network = prepared(network) if not isinstance(network.steps[0], Prepare) else network
-        grids = fixed.grids(network, _unscaled(module, ticket), _batches(calibration, record))
-    inputs = text.probes(ticket, record)
-    expected = _torch_outputs(module, record, inputs)
-    content = text.Content(network, ticket, record, config.layout, config.main, path.stem, expected, grids)
-    code = text.write(content)
     found = proof.compiler()
-    worst = agreement = None
-    if found:
-        kind = "uint8_t" if record.preprocessing else "float"
-        with proof.work_folder() as folder:
-            program = proof.compiled(code, path.stem, kind, network.outputs, Path(folder))
-            outputs = program.run(inputs)
-            worst = float(np.abs(outputs - expected).max(initial=0.0))
-            if not config.exact:  # its own outputs are what it has to compute elsewhere
-                content = replace(content, expected=outputs)
-                code = text.write(content)
-                program = proof.compiled(code, path.stem, kind, network.outputs, Path(folder))
-            elif not worst <= text.TOLERANCE * (largest := max(1.0, float(np.abs(expected).max(initial=0.0)))):
-                raise VerificationError(
-                    f"the C code differs from torch by {worst:.2g} on outputs up to {largest:.2g}: nothing was written"
-                )
-            program.selftest()
-            if test:
-                agreement = _compare(module, program, record, test, task, counter)
-                if config.exact:
-                    agreement.check_exact("the C code")
-                else:
-                    agreement.check_drop(config.max_accuracy_drop, "`arithmetic=fixed`", "`arithmetic=float`")
-    file, code = (path, code) if config.replace else _free(path, content, code)
+    examples = Examples(test, calibration, task, counter)
+    made = make(module, ticket, path.stem, config, proof.compiled if found else None, examples)
+    file, code = (path, made.code) if config.replace else _free(path, made.content, made.code)
     write_atomically(file.with_suffix(header.suffix), code.header.encode())
     write_atomically(file, code.source.encode())
     return CExportResult(
@@ -206,11 +217,58 @@ def export(
         table_bytes=code.table_bytes,
         arena_bytes=code.arena_bytes,
         bound_bytes=code.bound_bytes,
-        max_abs_difference=worst,
-        agreement=agreement,
+        max_abs_difference=made.max_abs_difference,
+        agreement=made.agreement,
         compiler=found,
-        calibration_images=len(calibration) if calibration and grids else 0,
+        calibration_images=made.calibration_images,
     )
+
+
+def make(
+    module: nn.Module, ticket: Ticket, name: str, config: CExportConfig, build: proof.Build | None, examples: Examples
+) -> Made:
+    """Return the module restored from a ticket as the text of a C file that will be called `name`.
+
+    `build` makes of the text what can be run; with it, the code is run and compared with torch. Raises what `export`
+    raises of the network and of the code.
+    """
+    if not (config.exact or (examples.test and examples.calibration)):
+        raise needs_data("`arithmetic=fixed`", ticket)
+    module = module.cpu().eval()
+    record = NetworkRecord.of(ticket, PIXELS)
+    network, grids = _network(module, ticket, record), None
+    if not config.exact:
+        assert examples.calibration
+        network = prepared(network) if not isinstance(network.steps[0], Prepare) else network
+        grids = fixed.grids(network, _unscaled(module, ticket), _batches(examples.calibration, record))
+    inputs = text.probes(ticket, record)
+    expected = _torch_outputs(module, record, inputs)
+    content = text.Content(network, ticket, record, config.layout, config.main, name, expected, grids)
+    code = text.write(content)
+    worst = agreement = None
+    if build:
+        kind = "uint8_t" if record.preprocessing else "float"
+        with proof.work_folder() as folder:
+            program = build(code, name, kind, network.outputs, Path(folder))
+            outputs = program.run(inputs)
+            worst = float(np.abs(outputs - expected).max(initial=0.0))
+            if not config.exact:  # its own outputs are what it has to compute elsewhere
+                content = replace(content, expected=outputs)
+                code = text.write(content)
+                program = build(code, name, kind, network.outputs, Path(folder))
+            elif not worst <= text.TOLERANCE * (largest := max(1.0, float(np.abs(expected).max(initial=0.0)))):
+                raise VerificationError(
+                    f"the C code differs from torch by {worst:.2g} on outputs up to {largest:.2g}: nothing was written"
+                )
+            program.selftest()
+            if examples.test:
+                agreement = _compare(module, program, record, examples)
+                if config.exact:
+                    agreement.check_exact("the C code")
+                else:
+                    agreement.check_drop(config.max_accuracy_drop, "`arithmetic=fixed`", "`arithmetic=float`")
+    calibrated = len(examples.calibration) if examples.calibration and grids else 0
+    return Made(content, code, worst, agreement, calibrated)
 
 
 def _free(path: Path, content: text.Content, code: text.Code) -> tuple[Path, text.Code]:
@@ -257,16 +315,15 @@ def _torch_outputs(module: nn.Module, record: NetworkRecord, inputs: npt.NDArray
     return outputs
 
 
-def _compare(
-    module: nn.Module, program: proof.Program, record: NetworkRecord, test: Split, task: Task, counter: Counter
-) -> Agreement:
+def _compare(module: nn.Module, program: proof.Program, record: NetworkRecord, examples: Examples) -> Agreement:
     """Measure a test split with torch and with the compiled code."""
-    pixels = record.preprocessing
+    pixels, task, test = record.preprocessing, examples.task, examples.test
+    assert test
     feed: Feed = pixels or as_given
     shape = record.outputs[0].shape
-    with counter("running the test split with torch") as report:
+    with examples.counter("running the test split with torch") as report:
         expected = evaluate(torch_classifier(module, torch.device("cpu")), test, feed, report, task=task)
-    with counter("running the test split with the C code") as report:
+    with examples.counter("running the test split with the C code") as report:
         found = evaluate(
             lambda inputs: program(inputs).reshape(-1, *shape),
             test,

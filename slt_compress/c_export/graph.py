@@ -42,7 +42,7 @@ def read(traced: onnx.ModelProto, scales: Mapping[str, float]) -> Network:
     with the name of the first operator or layer that C code has no form for.
     """
     if len(traced.graph.output) != 1:
-        raise UnreachableError(f"`format=c` is for networks with one output, this one has {len(traced.graph.output)}")
+        raise UnreachableError(f"C code is for networks with one output, this one has {len(traced.graph.output)}")
     return _Reader(_for_one_image(traced), scales).read()
 
 
@@ -78,7 +78,7 @@ class _Reader:
         for node in self.nodes:
             if node.op_type not in _READERS:
                 raise UnreachableError(
-                    f"`format=c` has no {node.op_type} ({node.output[0]}); it has {_SUPPORTED}; use `format=onnx`"
+                    f"C code has no {node.op_type} ({node.output[0]}); it has {_SUPPORTED}; use `format=onnx`"
                 )
             _READERS[node.op_type](self, node)
         shape = self.shape(self.source)
@@ -96,14 +96,14 @@ class _Reader:
         dims = self.dims.get(name, [])
         if not 2 <= len(dims) <= 4 or dims[0] != 1 or 0 in dims:
             raise UnreachableError(
-                f"`format=c` computes with images and vectors, {name} has the shape {tuple(dims)}; use `format=onnx`"
+                f"C code computes with images and vectors, {name} has the shape {tuple(dims)}; use `format=onnx`"
             )
         channels, *plane = dims[1:]
         height, width = {0: (1, 1), 1: (1, *plane), 2: tuple(plane)}[len(plane)]
         return channels, height, width
 
     def refuse(self, node: NodeProto, what: str) -> UnreachableError:
-        return UnreachableError(f"`format=c` has no {node.op_type} {what} ({node.output[0]}); use `format=onnx`")
+        return UnreachableError(f"C code has no {node.op_type} {what} ({node.output[0]}); use `format=onnx`")
 
     def constant(self, node: NodeProto, place: int) -> npt.NDArray[Any]:
         """Return a constant input. Raises UnreachableError if it is computed."""

@@ -9,7 +9,7 @@ Left out: other machines than this one; there, `slt_selftest` says whether the f
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,12 @@ class Program:
     """A compiled network.
 
     Attributes:
-        path: of the program.
+        command: that runs it.
         folder: where its inputs and outputs may lie.
         outputs: of the network.
     """
 
-    path: Path
+    command: tuple[str | Path, ...]
     folder: Path
     outputs: int
 
@@ -86,12 +86,16 @@ class Program:
         return torch.from_numpy(self.run(inputs.numpy()))
 
     def _call(self, *arguments: Path) -> None:
-        done = _done([self.path, *arguments])
+        done = called([*self.command, *arguments])
         if done.returncode:
             raise VerificationError(
                 f"the compiled C file {'ended' if arguments else 'fails its own test'} with {done.returncode}: "
                 "nothing was written"
             )
+
+
+# Text, its name, the C type of the inputs, number of outputs, folder -> what can be run.
+Build = Callable[[Code, str, str, int, Path], Program]
 
 
 def compiled(code: Code, name: str, kind: str, outputs: int, folder: Path, flags: Sequence[str] = FLAGS) -> Program:
@@ -105,17 +109,18 @@ def compiled(code: Code, name: str, kind: str, outputs: int, folder: Path, flags
     (folder / f"{name}.h").write_text(code.header)
     (folder / "driver.c").write_text(_DRIVER.format(name=name, kind=kind))
     program = folder / "program"
-    done = _done([found, *flags, "-Dmain=slt_main", "-c", f"{name}.c", "-o", "network.o"], folder)
+    done = called([found, *flags, "-Dmain=slt_main", "-c", f"{name}.c", "-o", "network.o"], folder)
     if not done.returncode:
-        done = _done([found, *flags, "driver.c", "network.o", "-o", program], folder)
+        done = called([found, *flags, "driver.c", "network.o", "-o", program], folder)
     if done.returncode:
         lines = done.stderr.splitlines()
         reason = next((line for line in lines if "error" in line), f"it ended with {done.returncode}")
         raise VerificationError(f"{found} does not compile the C file: {reason}; nothing was written")
-    return Program(program, folder, outputs)
+    return Program((program,), folder, outputs)
 
 
-def _done(command: Sequence[str | Path], folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+def called(command: Sequence[str | Path], folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """Return what became of a command. Raises VerificationError if it cannot be run, or does not end."""
     try:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:

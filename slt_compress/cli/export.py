@@ -1,4 +1,4 @@
-"""`slt-compress export`: write a ticket as ONNX or as C."""
+"""`slt-compress export`: write a ticket as ONNX, as C or as an HTML page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,12 +10,14 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, local_file, own_name, require_file
 from slt_compress.cli.source import code_file, user_code
 from slt_compress.cli.streams import shell
+from slt_compress.formats.registry import FORMATS, format_of
 from slt_compress.hub.address import is_address
 from slt_compress.tasks.record import TaskRecord
 
 if TYPE_CHECKING:
     from slt_compress.c_export.export import CExportResult
     from slt_compress.cli.console import Printer
+    from slt_compress.html_export.export import HtmlExportResult
     from slt_compress.onnx_export.export import ExportResult
     from slt_compress.onnx_export.parity import Agreement
 
@@ -23,24 +25,28 @@ EXAMPLES = (
     "Examples:\n\n"
     "slt-compress export ticket.safetensors --output ticket.onnx\n\n"
     "slt-compress export ticket.safetensors --weights int8 --include-preprocessing --data-dir images\n\n"
-    "slt-compress export ticket.safetensors --output ticket.c --main"
+    "slt-compress export ticket.safetensors --output ticket.c --main\n\n"
+    "slt-compress export ticket.safetensors --output digits.html"
 )
 
-FormatName = Literal["onnx", "c"]
+FormatName = Literal["onnx", "c", "html"]
 FormName = Literal["compact", "dense", "int2", "ternary8", "int8"]
 ArithmeticName = Literal["float", "fixed"]
 LayoutName = Literal["rice", "gap", "signs"]
-_ONNX, _C = "ONNX", "C"  # panels of the help
+_ONNX, _C, _HTML = "ONNX", "C and HTML", "HTML"  # panels of the help
 
 
 def export(
     file: shared.TicketFile,
     output: Annotated[
-        Path | None, typer.Option(help="File to write. \\[default: the ticket's name with .onnx, or .c]")
+        Path | None, typer.Option(help="File to write. \\[default: the ticket's name with .onnx, .c or .html]")
     ] = None,
     format: Annotated[  # noqa: A002, the name of the option
         FormatName | None,
-        typer.Option(help="onnx, or c: a C99 file and its header. \\[default: c if --output ends in .c, else onnx]"),
+        typer.Option(
+            help="onnx; c: a C99 file and its header; html: a page that classifies in a browser, offline. \\[default: "
+            "by the suffix of --output, else onnx]"
+        ),
     ] = None,
     weights: Annotated[
         FormName | None,
@@ -99,8 +105,14 @@ def export(
     ] = None,
     main: Annotated[
         bool,
-        typer.Option("--main", help="Add a program that reads an image from standard input.", rich_help_panel=_C),
+        typer.Option(
+            "--main", help="Add a program that reads an image from standard input; for c alone.", rich_help_panel=_C
+        ),
     ] = False,
+    title: Annotated[
+        str | None,
+        typer.Option(help="Title of the page. \\[default: the network and its data]", rich_help_panel=_HTML),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Images to check the file on and to calibrate with. \\[default: what the ticket records]"),
@@ -119,26 +131,27 @@ def export(
     source: shared.Source = None,
     json: shared.Json = False,
 ) -> None:
-    """Write a ticket as ONNX or as C, and check that it computes what torch does."""
-    is_c = format == "c" if format else output is not None and output.suffix.lower() == ".c"
+    """Write a ticket as ONNX, as C or as an HTML page, and check that it computes what torch does."""
+    kind = format_of(format, output)
     ticket_file = beside = Path(file)
     if is_address(file):
         with exit_codes():
             ticket_file = local_file(file)
         beside = Path(ticket_file.name)  # what is made of it lies in the current folder, and never in the cache
-    named, output = output, output or files.named_after(beside, ".c" if is_c else ".onnx")
+    named, output = output, output or files.named_after(beside, FORMATS[kind].suffix)
     with exit_codes(output=output):
         require_file(ticket_file)
         from slt_compress import api
         from slt_compress.c_export.export import CExportResult
         from slt_compress.cli.console import Printer
+        from slt_compress.html_export.export import HtmlExportResult
         from slt_compress.ticket.ticket import Ticket
 
         inputs = {
             "the ticket": ticket_file,
             "`source`": code_file(source),
         }  # `export` itself checks those of its images
-        written = {"`output`": output, "the header of `output`": output.with_suffix(".h") if is_c else None}
+        written = {"`output`": output, "the header of `output`": output.with_suffix(".h") if kind == "c" else None}
         files.check_apart(written, inputs)
         with own_name(output, named):
             for path in filter(None, written.values()):
@@ -153,6 +166,7 @@ def export(
             "layout": layout,
             "arithmetic": arithmetic,
             "main": main or None,
+            "title": title,
         }
         given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
         with user_code(source) as (own, results):
@@ -161,7 +175,7 @@ def export(
             result = api.export(
                 ticket,
                 output,
-                format="c" if is_c else "onnx",
+                format=kind,
                 dataset=dataset,
                 data_dir=data_dir,
                 workers=workers,
@@ -173,9 +187,12 @@ def export(
             )
             if result.file != output:
                 printer.warn(f"{output} holds something else and stays as it is")
+            code: dict[str, str] = {"layout": layout or "rice", "arithmetic": arithmetic or "float"}
             if isinstance(result, CExportResult):
-                kind: dict[str, str] = {"layout": layout or "rice", "arithmetic": arithmetic or "float"}
-                _render_c(printer, result, kind, main)
+                _render_c(printer, result, code, main)
+                return
+            if isinstance(result, HtmlExportResult):
+                _render_html(printer, result, code)
                 return
             origin = ticket.provenance
             recorded = origin.dataset if origin.preprocessing else ""
@@ -230,13 +247,7 @@ def _render_c(printer: "Printer", result: "CExportResult", kind: dict[str, str],
     agreement = result.agreement
     memory = f"{size(result.arena_bytes)} of static memory, {size(result.table_bytes)} of tables"
     lines = [("c", f"{result.file}, {result.header}"), ("memory", memory)]
-    if result.max_abs_difference is None:
-        lines.append(("parity", "not checked: there is no C compiler here"))
-    else:
-        parity = f"outputs within {result.max_abs_difference:.1e} of torch's{_same_predictions(agreement)}"
-        lines.append(("parity", parity))
-    if agreement and kind["arithmetic"] == "fixed":
-        lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
+    lines += _checked(result.max_abs_difference, agreement, kind["arithmetic"], "there is no C compiler here")
     printer.result(
         {
             "c": str(result.file),
@@ -254,6 +265,42 @@ def _render_c(printer: "Printer", result: "CExportResult", kind: dict[str, str],
         lines,
         advice=f"next: {shell('cc', '-O2', *(('-o', result.file.with_suffix('')) if main else ('-c',)), result.file)}",
     )
+
+
+def _render_html(printer: "Printer", result: "HtmlExportResult", kind: dict[str, str]) -> None:
+    from slt_compress.cli.console import size
+
+    lines = [("html", f"{result.file}, {size(result.bytes)}, with a module of {size(result.module_bytes)}")]
+    why = "there is neither Node.js nor a C compiler here"
+    lines += _checked(result.max_abs_difference, result.agreement, kind["arithmetic"], why)
+    printer.result(
+        {
+            "html": str(result.file),
+            "bytes": result.bytes,
+            "module_bytes": result.module_bytes,
+            **kind,
+            "compiler": result.compiler,
+            "proven_with": result.proven_with,
+            "module_run": result.module_run,
+            "max_abs_difference": result.max_abs_difference,
+            **_measured(result.agreement),
+            "calibration_pictures": result.calibration_images,
+        },
+        lines,
+        advice=f"next: open {shell(result.file)} in a browser",
+    )
+
+
+def _checked(
+    difference: float | None, agreement: "Agreement | None", arithmetic: str, unchecked: str
+) -> list[tuple[str, str]]:
+    """Return the lines on how code compares with torch."""
+    if difference is None:
+        return [("parity", f"not checked: {unchecked}")]
+    lines = [("parity", f"outputs within {difference:.1e} of torch's{_same_predictions(agreement)}")]
+    if agreement and arithmetic == "fixed":
+        lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
+    return lines
 
 
 def _same_predictions(agreement: "Agreement | None") -> str:

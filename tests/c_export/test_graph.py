@@ -84,7 +84,7 @@ class Uses(nn.Module):
 @pytest.mark.parametrize(
     ("operator", "words"),
     [
-        (torch.sigmoid, "`format=c` has no Sigmoid"),
+        (torch.sigmoid, "C code has no Sigmoid"),
         (lambda x: x * 2, "has no Mul"),
         (lambda x: x + 1, "has no Add of a constant"),
         (lambda x: x.mean(1, keepdim=True), "has no ReduceMean but over the planes of an image"),

@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
+from slt_compress.html_export import wasm
 from tests.support.c_code import needs_compiler
 from tests.support.commands import Searched, document, refused
+from tests.support.pages import needs_wasm
 from tests.support.process import Run
 from tests.support.tickets import make_ticket
 
@@ -273,3 +275,58 @@ def test_the_header_replaces_no_ticket(searched: Searched, invoke: Run, tmp_path
     shutil.copy(searched[0], tmp_path / "t.h")
     refused(invoke("export", "t.h", "--output", "t.c"), 2, "are the same file", tmp_path)
     assert (tmp_path / "t.h").read_bytes() == searched[0].read_bytes()
+
+
+@needs_wasm
+def test_a_page_is_proven_and_described(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    shutil.copy(searched[0], tmp_path / "t.safetensors")
+    (tmp_path / "t.html").write_bytes(b"mine")
+    done = invoke("export", "t.safetensors", "--format", "html")
+    assert done.returncode == 0
+    assert "t.html holds something else and stays as it is" in done.stderr
+    assert "next: open t-2.html in a browser" in done.stdout
+    found = document(invoke("export", "t.safetensors", "--output", "t.html", "--title", "<Digits>", "--json"))
+    assert set(found) == PAGE_KEYS
+    assert found["bytes"] == (tmp_path / "t.html").stat().st_size
+    assert "<h1>&lt;Digits&gt;</h1>" in (tmp_path / "t.html").read_text()
+    assert found["predictions_equal"] == (360 if found["proven_with"] else None)
+
+
+PAGE_KEYS = C_KEYS - {"c", "header", "table_bytes", "arena_bytes", "arena_bound_bytes"} | {
+    *("html", "module_bytes", "proven_with", "module_run")
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--main",), 2, "--main has no meaning for --format html"),
+        (("--weights", "dense"), 2, "--weights has no meaning for --format html"),
+        (("--title", " "), 2, "--title must be a line of text, got ' '"),
+        (("--format", "c", "--title", "x"), 2, "--title has no meaning for --format c"),
+    ],
+)
+def test_wrong_ways_to_export_a_page(
+    searched: Searched, invoke: Run, tmp_path: Path, options: tuple[object, ...], code: int, words: str
+) -> None:
+    refused(invoke("export", searched[0], "--output", "t.html", *options), code, words, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_wasm
+def test_a_network_beyond_c_is_no_page(invoke: Run, tmp_path: Path) -> None:
+    make_ticket("vit_tiny_patch16_224", 0.5, channels=1).save(tmp_path / "t.safetensors")
+    done = invoke("export", "t.safetensors", "--output", "t.html")
+    assert done.returncode == 1
+    assert "C code has no " in done.stderr
+    assert "use --format onnx" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+
+
+def test_without_a_compiler_for_webassembly_one_line_says_what_to_install(
+    searched: Searched, invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wasm, "_PACKAGE", "no_such_package")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = "--format html needs a compiler for WebAssembly: pip install ziglang, or put clang and wasm-ld in PATH"
+    refused(invoke("export", searched[0], "--output", "t.html"), 1, words, tmp_path)

@@ -27,7 +27,8 @@ GIVEN = {
 def test_what_typer_refuses_is_answered(invoke: Run, tmp_path: Path, name: str) -> None:
     words = [name, *GIVEN.get(name, ["t.safetensors"]), "--json"]
     refusals = [("--bad", "No such option: --bad"), ("more", "unexpected extra argument")]
-    for addition, message in refusals[: 1 if name in ("bench", "predict") else 2]:  # which take any number of files
+    takes_any = name in ("bench", "monitor", "predict")  # number of files
+    for addition, message in refusals[: 1 if takes_any else 2]:
         done = invoke(*words, addition, *([] if name != "models" else ["again"]))
         answer = document(done, 2)
         assert set(answer) == {"error", "exit_code"}

@@ -253,6 +253,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--layout": "gap",
             "--arithmetic": "fixed",
             "--main": None,
+            "--title": "Digits",
             "--dataset": "mnist",
             "--data-dir": ".",
             "--workers": 1,

@@ -1,0 +1,81 @@
+"""A page holds the module as it is, asks for nothing from elsewhere, and is not changed by what names are in it."""
+
+import base64
+import json
+import re
+import zlib
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from slt_compress.data.preprocessing import Preprocessing
+from slt_compress.html_export import page
+from slt_compress.ticket.record import NetworkRecord
+
+MODULE = b"\0asm" + bytes(range(256)) * 4
+GREY = Preprocessing(28, 1, (0.13,), (0.31,))
+COLOUR = Preprocessing(32, 3, (0.5,) * 3, (0.2,) * 3)
+RECORD = NetworkRecord("mnist", list("0123456789"), GREY, "lenet-5", 0, 0.9, "ab")
+NASTY = "</script><img src=x onerror=alert(1)>&\"'\\\u2028${x}日本語"
+
+
+class Reader(HTMLParser):
+    """Collects what elements a page has, its texts, and what it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.links: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def network(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(re.findall(r"const NET=(\{.*?\}),\{size", text, re.DOTALL)[0])
+    return found
+
+
+def test_the_module_is_in_the_page() -> None:
+    text = page.write(MODULE, RECORD, "Digits", "about")
+    packed = base64.b64decode(network(text)["module"])
+    assert zlib.decompress(packed, -15) == MODULE
+    assert network(text)["classes"] == RECORD.classes
+    assert Reader(text).links == []
+
+
+@pytest.mark.parametrize("pixels", [GREY, COLOUR])
+def test_names_are_only_shown(pixels: Preprocessing) -> None:
+    record = replace(RECORD, preprocessing=pixels)
+    plain = Reader(page.write(MODULE, record, "Digits", "about"))
+    text = page.write(MODULE, replace(record, classes=[NASTY] * 10), NASTY, NASTY)
+    found = Reader(text)
+    assert found.tags == plain.tags
+    assert found.texts.count(NASTY) == 3  # title, heading and foot
+    assert network(text)["classes"] == [NASTY] * 10
+
+
+def test_the_pen_follows_the_data() -> None:
+    light = replace(RECORD, preprocessing=replace(GREY, mean=(0.9,)))
+    assert "dark" not in network(page.write(MODULE, RECORD, "t", "a"))
+    assert network(page.write(MODULE, light, "t", "a"))["dark"]
+    drawn = network(page.write(MODULE, RECORD, "t", "a"))
+    assert (drawn["pen"], round(drawn["fit"] * 28), drawn["mass"]) == (2.4, 20, True)
+    assert "getUserMedia" not in page.write(MODULE, RECORD, "t", "a")
+    assert "getUserMedia" in page.write(MODULE, replace(RECORD, preprocessing=COLOUR), "t", "a")
+
+
+def test_nothing_but_space_is_left_out() -> None:
+    script = 'if (a) {\n  b = [1, "x ; y"];\n}\nfor (const c of d) e();\n'
+    assert page._squeezed(script, page._SCRIPT) == 'if(a){b=[1,"x ; y"]}for(const c of d)e();'
+    style = "a > b, c { margin: 0 auto; color: red; }\n"
+    assert page._squeezed(style, page._STYLE) == "a > b,c{margin:0 auto;color:red}"
+    assert page._part("page.js").count("//") == 0
