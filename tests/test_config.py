@@ -145,7 +145,10 @@ def defaults(command: Callable[..., None]) -> Mapping[str, Any]:
     ("command", "left_out"),
     [
         (search.search, {"options"}),
-        (compare.compare, {"options", "method", "recipe", "sparsity", "seed", "learning_rate", "codec", "statistics"}),
+        (
+            compare.compare,
+            {"options", "method", "recipe", "sparsity", "seed", "learning_rate", "codec", "statistics", "reference"},
+        ),
     ],
 )
 def test_the_command_line_has_the_defaults_of_the_config(command: Callable[..., None], left_out: set[str]) -> None:

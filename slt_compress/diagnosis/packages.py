@@ -32,6 +32,7 @@ OPTIONAL = {  # likewise, and what needs it
     "pyarrow": ("pyarrow", "data sets of Hugging Face"),
     "huggingface_hub": ("huggingface_hub", "tickets on the Hugging Face hub"),
     "tensorboard": ("tensorboard", "logs for TensorBoard"),
+    "ziglang": ("ziglang", "HTML pages"),
 }
 _LOWEST_PYTHON = (3, 11)
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")

@@ -15,15 +15,15 @@ from tests.support.process import Run
 
 KEYS = main.app.keys
 TEXT = 'a "b" \\ é\t\x7f😀 [c] # d'
-FLAGS = {flag for command in commands() for flag in options(command)}
 
 
-def words(values: dict[str, Any]) -> list[str]:
+def words(command: str, values: dict[str, Any]) -> list[str]:
     """Return values as the command line has them; arguments come last."""
+    flags = options(command)
     first, last = [], []
     for name, value in values.items():
         for one in value if isinstance(value, list) else [value]:
-            if f"--{name}" not in FLAGS:
+            if f"--{name}" not in flags:
                 last.append(str(one))
             elif isinstance(one, bool):
                 first += [f"--{name}"] if one else [f"--no-{name}"]
@@ -70,7 +70,7 @@ def test_what_is_printed_runs_the_same(invoke: Run, tmp_path: Path, command: str
     every = {name: sample(key, default[name]) for name, key in keys.items() if name != "json"}  # see below
     for values in (required(command), every):
         given = {keys[each].shown: value for each, value in values.items()}
-        first = printed(invoke(command, "--print-config", *words(given)))
+        first = printed(invoke(command, "--print-config", *words(command, given)))
         shown = tomllib.loads(first)[command]
         assert {key: shown[key] for key in given} == given
         unset = {key.shown for key in keys.values()} - set(shown)
