@@ -12,6 +12,10 @@ from slt_compress.config import BOTH
 from slt_compress.masking import codecs, topk
 
 _SACRIFICE = 0.01  # of the metric, which a smaller file is worth where nothing is asked for
+_NOT_BEGUN = (
+    "The pilot's runs are hardly better than chance: a network that learns late, as transformers do, may get much "
+    "further than forecast. Give the pilot more minutes."
+)
 _BEHIND = 0.03  # behind the dense network: from here on trained weights are worth their bytes
 _LARGE_IMAGES = 64  # px
 _VALUE_BYTES = 1  # of a trained weight in 8 bits
@@ -26,11 +30,18 @@ def recommend(
     *,
     metric: str,
     input_size: int | None,
+    begun: bool = True,
 ) -> Recommendation:
-    """Return what to do; `dense` is the forecast of the dense network after the number of steps asked for."""
+    """Return what to do.
+
+    `dense` is the forecast of the dense network after the number of steps asked for, and `begun` whether the pilot's
+    searches have learnt more than next to nothing.
+    """
     if not choices:
         return Recommendation(None, ("The pilot had no time for a search: give it more minutes.",))
     chosen, reasons, warnings = _choose(choices, wanted, metric)
+    if not begun:
+        warnings.append(_NOT_BEGUN)
     if chosen.granularity == BOTH:
         reasons.append("Gates of neurons too make the restored network and its export smaller and faster.")
     if dense and dense.metric - chosen.asked.metric > _BEHIND:

@@ -28,6 +28,7 @@ from slt_compress.tasks.task import METRICS
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.loop import Budget
 
+_CHANCES = 4.0  # times the accuracy of chance, below which a curve says nothing of where it leads
 _MARGIN = 0.8  # of the time of the pilot that its steps are planned to take; evaluations take the rest
 
 
@@ -64,6 +65,7 @@ def assess(
         wanted,
         metric=task.metric,
         input_size=prepared.preprocessing.size if prepared.preprocessing else None,
+        begun=_begun(trials, len(prepared.classes)),
     )
     best = advice.choice
     files = {"dense, fp32": facts.dense_bytes["fp32"], "dense, int8": facts.dense_bytes["int8"]}
@@ -93,6 +95,11 @@ def assess(
         years=tuple(year(wanted.fleet, files)) if wanted.fleet else (),
         notes=tuple(notes),
     )
+
+
+def _begun(trials: Sequence[Trial], classes: int) -> bool:
+    """Return whether a search of the pilot is clearly better than chance; where chance is not known, it is."""
+    return not classes or any(trial.metric > _CHANCES / classes for trial in trials if trial.kind != DENSE)
 
 
 def _threads() -> str:

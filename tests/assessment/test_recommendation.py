@@ -69,6 +69,12 @@ def test_trained_weights_are_named_where_they_are_worth_their_bytes() -> None:
     assert "resnet20-w2" in " ".join(_advice(dense=0.99).improvements)
 
 
+def test_a_pilot_that_has_hardly_learnt_is_no_forecast() -> None:
+    wanted = AssessConfig()
+    advice = recommend("x", FACTS, CHOICES, None, wanted, metric="accuracy", input_size=None, begun=False)
+    assert "hardly better than chance" in advice.warnings[0]
+
+
 def test_without_a_search_there_is_no_choice() -> None:
     advice = recommend("x", FACTS, (), None, AssessConfig(), metric="accuracy", input_size=None)
     assert advice.choice is None

@@ -10,7 +10,7 @@ def test_an_assessment_has_all_its_parts(found: Assessment) -> None:
     assert document["facts"]["gated_weights"] == 64 * 300 + 300 * 100 + 100 * 10
     assert document["search_seconds"]["asked"]["steps"] == 300
     assert document["search_seconds"]["default"]["steps"] == 1_000
-    assert {run["kind"] for run in document["pilot"]} >= {"dense", "crbg"}
+    assert document["pilot"][0]["kind"] == "crbg"  # how many more there is time for depends on the machine
     choices = document["choices"]
     assert choices
     assert all(0 < choice["ticket_bytes"] < choice["onnx_bytes"] for choice in choices)
