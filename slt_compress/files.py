@@ -34,6 +34,17 @@ def check_writable(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def check_log(path: Path) -> None:
+    """Raise OutputError if a file holds something else than JSON lines, which such lines must not be added to."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(1) not in (b"", b"{"):
+                    raise OutputError(f"{path} holds something else than a log; name another file")
+    except OSError as error:
+        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def check_folder(path: Path) -> None:
     """Raise OutputError if `path` is no folder that can be written into, and none that could be made."""
     try:

@@ -36,7 +36,8 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "prediction": {"data", "errors", "evaluation", "files", "models", "tasks", "ticket"},
     "evaluation": {"data", "errors", "hub", "models", "progress", "tasks", "ticket", "training"},
     "monitoring": {
-        *("data", "errors", "evaluation", "files", "models", "plotting", "prediction", "progress", "ticket"),
+        *("config", "data", "errors", "evaluation", "files", "models", "plotting", "prediction", "progress"),
+        "ticket",
     },
     "onnx_export": {
         *("data", "errors", "evaluation", "files", "masking", "models", "prng", "progress", "structure"),

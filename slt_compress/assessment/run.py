@@ -26,6 +26,7 @@ from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import METRICS
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.device import devices
 from slt_compress.training.loop import Budget
 
 _CHANCES = 4.0  # times the accuracy of chance, below which a curve says nothing of where it leads
@@ -118,9 +119,8 @@ def _default_steps(prepared: Prepared, config: SearchConfig) -> int:
 
 def _others(prepared: Prepared, config: SearchConfig) -> list[Speed]:
     """Return the speeds on the devices of this machine that the search would not take."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     speeds = []
-    for name, present in there.items():
+    for name, present in devices().items():
         train, held_out = prepared.run.train, prepared.run.validation
         if not present or name == prepared.device.type or not isinstance(train, IndexedSplit):
             continue

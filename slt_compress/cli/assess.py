@@ -162,13 +162,17 @@ def _request(model: str, given: dict[str, object], model_arg: Sequence[str]) -> 
 
 def _command(found: "Assessment", words: Sequence[str | Path]) -> str:
     """Return the search that is recommended, for a shell; empty if none is."""
+    from slt_compress.assessment.pilot import KINDS
+
     choice = found.recommendation.choice
     if not choice:
         return ""
     words = [*words, "--sparsity", f"{choice.sparsity:g}"]
     words += ["--method", choice.method] if choice.method != "crbg" else []
     words += ["--granularity", choice.granularity] if choice.granularity != "weight" else []
-    words += ["--scope", "global"] if (choice.method, choice.granularity) == ("edge-popup", "weight") else []
+    kind = next(kind for kind in KINDS if kind.label == choice.kind)
+    for name, value in kind.options.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
     return shell(*words)
 
 

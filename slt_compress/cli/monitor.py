@@ -93,13 +93,12 @@ def monitor(
         for place in filter(None, outputs.values()):
             files.check_writable(place)
         from slt_compress.cli.console import Printer
-        from slt_compress.monitoring import output
         from slt_compress.monitoring.reference_file import save_reference as save
         from slt_compress.monitoring.run import measure_reference
         from slt_compress.monitoring.run import monitor as run
 
         if log:
-            output.check_log(log)
+            files.check_log(log)
         with user_code(source) as (own, results):
             printer = Printer(json=json, results=results)
             config = MonitorConfig(window, false_alarms, threshold, device, own)

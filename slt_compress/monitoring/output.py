@@ -42,17 +42,6 @@ def append_line(path: Path, window: Window) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check_log(path: Path) -> None:
-    """Raise OutputError if a file holds something else than a log, which lines must not be added to."""
-    try:
-        if path.is_file():
-            with path.open("rb") as file:
-                if file.read(1) not in (b"", b"{"):
-                    raise OutputError(f"{path} holds something else than a log; name another file")
-    except OSError as error:
-        raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
 def to_prometheus(window: Window, model: str, alarms: int) -> str:
     """Return a window as text for a collector of Prometheus.
 

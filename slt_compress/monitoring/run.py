@@ -1,13 +1,14 @@
 """Compare what a deployed network sees with its reference, window by window."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import reduce
 from itertools import islice
 from operator import add
 from pathlib import Path
 from typing import Any
 
+from slt_compress.config import with_settings
 from slt_compress.errors import DataError, UsageError
 from slt_compress.evaluation.networks import Network, is_onnx, open_network
 from slt_compress.files import same
@@ -84,7 +85,7 @@ def monitor(
     other classes.
     """
     _check_one(images, predictions, histograms)
-    chosen = _with(config or MonitorConfig(), settings)
+    chosen = with_settings(config or MonitorConfig(), settings)
     if chosen.window is not None and histograms is not None:
         raise UsageError("`window` has no meaning for `histograms`, which are judged together")
     runs = images is not None or _is_folder(reference)
@@ -142,13 +143,6 @@ def _check_one(images: object, predictions: object, histograms: Sequence[AnyPath
     for place, path in enumerate(histograms or ()):
         if any(same(Path(path), Path(other)) for other in (histograms or ())[:place]):
             raise UsageError(f"`histograms` has {path} twice: its images would count twice")
-
-
-def _with(config: MonitorConfig, settings: dict[str, Any]) -> MonitorConfig:
-    known = [field.name for field in fields(config)]
-    if unknown := [name for name in settings if name not in known]:
-        raise UsageError(f"unknown setting {unknown[0]!r}; known: {', '.join(known)}")
-    return replace(config, **settings)
 
 
 def _opened(network: Ticket | AnyPath, config: MonitorConfig, *, runs: bool) -> tuple[NetworkRecord, Network | None]:

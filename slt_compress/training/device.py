@@ -7,12 +7,17 @@ from slt_compress.errors import UsageError
 BF16, FP32 = "bf16", "fp32"
 
 
+def devices() -> dict[str, bool]:
+    """Return whether torch finds each kind of device on this machine, the one to prefer first."""
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device of this name; "auto" takes a GPU if torch finds one. Raises UsageError if it finds none.
 
     On an Nvidia GPU convolutions then have the full precision of fp32, and the same result every time.
     """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = devices()
     if name == "auto":
         name = next(kind for kind, there in present.items() if there)
     if name not in present:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from slt_compress.errors import MissingPackageError, OutputError
-from slt_compress.files import check_folder, check_writable
+from slt_compress.errors import MissingPackageError
+from slt_compress.files import check_folder, check_log, check_writable
 from slt_compress.progress import TrainingProgress
 
 Note = Callable[[str], None]
@@ -28,13 +28,7 @@ class JsonLines:
     def __init__(self, path: Path, note: Note) -> None:
         """Raises OutputError if the file cannot be written. It is made at the first report."""
         check_writable(path)
-        try:
-            if path.is_file():
-                with path.open("rb") as file:
-                    if file.read(1) not in (b"", b"{"):
-                        raise OutputError(f"{path} holds something else than a log; name another file")
-        except OSError as error:
-            raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
+        check_log(path)
         self._path = path
         self._file: TextIO | None = None
         self._note: Note | None = note

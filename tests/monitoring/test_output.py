@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from slt_compress.errors import OutputError
+from slt_compress.files import check_log
 from slt_compress.monitoring.counts import Counts
 from slt_compress.monitoring.judge import judge
-from slt_compress.monitoring.output import append_line, check_log, to_json, to_prometheus
+from slt_compress.monitoring.output import append_line, to_json, to_prometheus
 from tests.support.references import CLASSES, reference_of, seen
 
 GENERATOR = np.random.default_rng(0)
