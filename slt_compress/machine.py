@@ -15,6 +15,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def processor_with(threads: int) -> str:
+    """Return the name of the processor with a number of threads, as tables have it."""
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
 def peak_memory() -> int | None:
     """Return the largest resident memory of this process so far in bytes; None where the system does not tell."""
     try:

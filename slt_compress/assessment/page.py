@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from html import escape
 
 from slt_compress.assessment import charts
+from slt_compress.assessment.extrapolation import Forecast
 from slt_compress.assessment.fleet import KWH_PER_GB, arithmetic_joules
-from slt_compress.assessment.pilot import DENSE
+from slt_compress.assessment.pilot import DENSE, curve
 from slt_compress.assessment.results import Assessment
 from slt_compress.assessment.words import clock, expected, percent, size, year_rows
 from slt_compress.version import __version__
@@ -156,21 +157,19 @@ def _curves(found: Assessment) -> str:
     """Return the plot of the pilot's runs over their steps, and where they are expected to lead."""
     series = []
     for one in found.choices:
-        tried = [trial for trial in found.trials if (trial.sparsity, trial.kind) == (one.sparsity, one.kind)]
-        points = [(trial.steps, max(1 - trial.metric, 1e-4)) for trial in tried]
-        points.append((one.asked.steps, max(1 - one.asked.metric, 1e-4)))
+        points = _errors(curve(found.trials, one.kind, one.sparsity), one.asked)
         series.append(charts.Series(f"{one.kind}, {100 * one.sparsity:.4g} %", points))
-    dense = {trial.steps: 0.0 for trial in found.trials if trial.kind == DENSE}
-    for trial in found.trials:
-        if trial.kind == DENSE:
-            dense[trial.steps] = max(dense[trial.steps], trial.metric)
     if found.dense:
-        dense[found.dense[1].steps] = found.dense[1].metric
-        points = [(steps, max(1 - metric, 1e-4)) for steps, metric in sorted(dense.items())]
-        series.append(charts.Series(DENSE, points, dashed=True))
+        series.append(charts.Series(DENSE, _errors(curve(found.trials, DENSE), found.dense[1]), dashed=True))
     x = charts.Axis("optimiser steps, the last point is the forecast", logarithmic=True)
     y = charts.Axis(f"errors (1 - {found.metric_name})", logarithmic=True, percent=True)
     return charts.lines(series, x, y, "Short runs, and where they lead")
+
+
+def _errors(runs: Sequence[tuple[int, float]], forecast: Forecast) -> list[tuple[float, float]]:
+    """Return the errors of runs, and of what they are expected to lead to, over the steps."""
+    points = sorted((*runs, (forecast.steps, forecast.metric)))
+    return [(steps, max(1 - metric, 1e-4)) for steps, metric in points]
 
 
 def _pilot(found: Assessment) -> str:

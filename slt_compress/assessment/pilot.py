@@ -90,6 +90,15 @@ class Trial:
     content: bytes | None = field(default=None, repr=False)
 
 
+def curve(trials: Sequence[Trial], kind: str, sparsity: float = 0.0) -> list[tuple[int, float]]:
+    """Return the numbers of steps that runs of a kind had, each with the best metric, from the fewest on."""
+    best: dict[int, float] = {}
+    for trial in trials:
+        if (trial.kind, trial.sparsity) == (kind, sparsity):
+            best[trial.steps] = max(trial.metric, best.get(trial.steps, trial.metric))
+    return sorted(best.items())
+
+
 @dataclass(frozen=True)
 class Schedule:
     """What a pilot has time for.

@@ -12,7 +12,7 @@ from slt_compress.assessment.config import AssessConfig
 from slt_compress.assessment.extrapolation import Forecast, extrapolate
 from slt_compress.assessment.facts import facts_of
 from slt_compress.assessment.fleet import year
-from slt_compress.assessment.pilot import DENSE, KINDS, Pilot, Trial, plan
+from slt_compress.assessment.pilot import DENSE, KINDS, Pilot, Trial, curve, plan
 from slt_compress.assessment.recommendation import recommend
 from slt_compress.assessment.results import Assessment, Choice
 from slt_compress.assessment.speed import Speed, duration, measure_speed
@@ -20,7 +20,7 @@ from slt_compress.comparison.dense import recipe_for
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit, count
 from slt_compress.errors import SltError, UsageError
-from slt_compress.machine import processor
+from slt_compress.machine import processor_with
 from slt_compress.onnx_export.export import export
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
@@ -82,7 +82,7 @@ def assess(
             "validation": count(prepared.run.validation) or 0,
             "test": count(prepared.test) or 0,
         },
-        machine=f"{processor()}, {_threads()}",
+        machine=processor_with(torch.get_num_threads()),
         facts=facts,
         speeds=speeds,
         default=duration(speeds[0], prepared, default),
@@ -101,11 +101,6 @@ def assess(
 def _begun(trials: Sequence[Trial], classes: int) -> bool:
     """Return whether a search of the pilot is clearly better than chance; where chance is not known, it is."""
     return not classes or any(trial.metric > _CHANCES / classes for trial in trials if trial.kind != DENSE)
-
-
-def _threads() -> str:
-    count = torch.get_num_threads()
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _default_steps(prepared: Prepared, config: SearchConfig) -> int:
@@ -166,7 +161,7 @@ def _choice(trials: Sequence[Trial], sparsity: float, default: int, asked: int, 
         return None
     best = max(tried, key=lambda trial: (trial.steps, trial.metric))
     kind = next(kind for kind in KINDS if kind.label == best.kind)
-    runs = [(trial.steps, trial.metric) for trial in tried if trial.kind == best.kind]
+    runs = curve(trials, best.kind, sparsity)
     return Choice(
         sparsity=sparsity,
         kind=kind.label,
@@ -181,14 +176,8 @@ def _choice(trials: Sequence[Trial], sparsity: float, default: int, asked: int, 
 
 def _dense(trials: Sequence[Trial], default: int, asked: int) -> tuple[Forecast, Forecast] | None:
     """Return the forecasts of the dense network, from its best rate at each number of steps."""
-    best: dict[int, float] = {}
-    for trial in trials:
-        if trial.kind == DENSE:
-            best[trial.steps] = max(trial.metric, best.get(trial.steps, 0.0))
-    if not best:
-        return None
-    runs = list(best.items())
-    return extrapolate(runs, default), extrapolate(runs, asked)
+    runs = curve(trials, DENSE)
+    return (extrapolate(runs, default), extrapolate(runs, asked)) if runs else None
 
 
 def _onnx_overhead(prepared: Prepared, trials: Sequence[Trial], notes: list[str]) -> int | None:

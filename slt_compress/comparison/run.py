@@ -29,7 +29,7 @@ from slt_compress.config import SearchConfig
 from slt_compress.data import places
 from slt_compress.data.splits import count
 from slt_compress.errors import OutputError, SltError, UsageError, first_line
-from slt_compress.machine import processor
+from slt_compress.machine import processor_with
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
@@ -329,8 +329,7 @@ def _distinct(environments: Sequence[dict[str, str]]) -> tuple[dict[str, str], .
 
 def _environment(prepared: Prepared) -> dict[str, str]:
     """Return what a time and the last digits of a figure depend on; no name of the machine is in it."""
-    threads = torch.get_num_threads()
-    machine = f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
+    machine = processor_with(torch.get_num_threads())
     if prepared.device.type == "cuda":
         machine = f"{torch.cuda.get_device_name(prepared.device)}, {machine}"
     return {
