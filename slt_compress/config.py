@@ -14,6 +14,7 @@ from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
 _Config = TypeVar("_Config")
 
 DEFAULT_EPOCHS = 12
+DEFAULT_SPARSITY = 0.9
 NEURON, BOTH = "neuron", "neuron,weight"  # granularities
 DEFAULT_NEURON_SPARSITY = 0.5
 MAX_WORKERS = 64  # more would only wait for one another
@@ -53,6 +54,8 @@ class SearchConfig:
         options: further options of the method, by name, as its registry entry lists them.
         sparsity: target share of gated weights that are zero, in [0, 1); with the granularity "neuron", of neurons that
             are removed.
+        max_bytes: instead, the largest size of the ticket's file: as many weights are kept as fit into it, at most half
+            of the searchable ones. The statistics are then fp16 unless they are asked for otherwise.
         granularity: what has a gate: each "weight", or each "neuron", which is an output channel, a hidden unit or an
             attention head, or both, "neuron,weight". Neurons are ranked in each group of tied ones, unless the option
             `scope` says otherwise.
@@ -82,7 +85,8 @@ class SearchConfig:
     method: str = "crbg"
     recipe: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
-    sparsity: float = 0.9
+    sparsity: float = DEFAULT_SPARSITY
+    max_bytes: int | None = None
     granularity: str = "weight"
     neuron_sparsity: float | None = None
     freeze: Freeze = Freeze()
@@ -102,6 +106,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity < 1:
             raise UsageError(f"`sparsity` must be at least 0 and below 1, got {self.sparsity:g}")
+        if self.max_bytes is not None:
+            self._check_max_bytes(self.max_bytes)
         if not 0 <= self.freeze.ratio < 1:
             raise UsageError(f"`freeze_ratio` must be at least 0 and below 1, got {self.freeze.ratio:g}")
         if not 0 <= self.freeze.lock <= self.freeze.ratio:
@@ -141,6 +147,14 @@ class SearchConfig:
         if self.neuron_sparsity is not None and not 0 <= self.neuron_sparsity < 1:
             raise UsageError(f"`neuron_sparsity` must be at least 0 and below 1, got {self.neuron_sparsity:g}")
 
+    def _check_max_bytes(self, most: int) -> None:
+        if type(most) is not int or most < 1:
+            raise UsageError(f"`max_bytes` must be a whole number of at least 1, got {most!r}")
+        if self.granularity != SearchConfig.granularity:
+            raise UsageError(f"`max_bytes` is for gates of weights, not for `granularity={self.granularity}`")
+        if self.codec == "raw":
+            raise UsageError("`max_bytes` needs masks whose size follows their sparsity, which `codec=raw` has not")
+
     def refuse_idle(self, **others: object) -> None:
         """Raise UsageError for a setting of optimiser steps if the method makes none; `others` are further arguments.
 
@@ -175,7 +189,12 @@ class SearchConfig:
 
 
 def search_config(config: SearchConfig | None, dataset: str | None, settings: Mapping[str, Any]) -> SearchConfig:
-    """Return the config with these fields changed, and the data set if one is given."""
+    """Return the config with these fields changed, and the data set if one is given.
+
+    Raises UsageError for two targets at once.
+    """
+    if settings.get("max_bytes") is not None and "sparsity" in settings:
+        raise UsageError("give `sparsity` or `max_bytes`, not both")
     return with_settings(config or SearchConfig(), settings if dataset is None else {"dataset": dataset, **settings})
 
 

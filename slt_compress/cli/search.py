@@ -14,7 +14,8 @@ from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.comparison.results import exact, method_label
-from slt_compress.errors import OutputError, SltError
+from slt_compress.config import DEFAULT_SPARSITY
+from slt_compress.errors import OutputError, SltError, UsageError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -47,12 +48,21 @@ def search(
         RecipeName, typer.Option(help="Our settings, or those the method was published with.", rich_help_panel="Gates")
     ] = "default",
     sparsity: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Share of gated weights that is zero, or of neurons that is removed, in [0, 1).",
+            help="Share of gated weights that is zero, or of neurons that is removed, in [0, 1). \\[default: 0.9]",
             rich_help_panel="Gates",
         ),
-    ] = 0.9,
+    ] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Instead of a sparsity, the largest size of the ticket, such as 100KB (100,000 bytes): as many "
+            "weights are kept as fit into it.",
+            rich_help_panel="Gates",
+        ),
+    ] = None,
     granularity: shared.Granularity = "weight",
     neuron_sparsity: shared.NeuronSparsity = None,
     freeze_ratio: shared.FreezeRatio = 0.0,
@@ -118,8 +128,7 @@ def search(
             [model, *(model_arg or ())],
             dataset,
             method_label(method, recipe, options),
-            _gates(granularity, neuron_sparsity),
-            sparsity,
+            [*_gates(granularity, neuron_sparsity), _target_name(sparsity, max_bytes)],
             seed,
         )
     )
@@ -130,6 +139,8 @@ def search(
     with exit_codes(lambda: _rescued(found, model, to, named=named) or _how_to_resume(folder, keeps), output):
         from slt_compress.data import places
 
+        if sparsity is not None and max_bytes is not None:
+            raise UsageError("give `sparsity` or `max_bytes`, not both")
         config = shared.search_config(
             dataset=dataset,
             data_dir=data_dir,
@@ -140,7 +151,8 @@ def search(
             method=method,
             recipe=recipe,
             options=options,
-            sparsity=sparsity,
+            sparsity=DEFAULT_SPARSITY if sparsity is None else sparsity,
+            max_bytes=None if max_bytes is None else shared.byte_count(max_bytes, "max_bytes"),
             granularity=granularity,
             neuron_sparsity=neuron_sparsity,
             freeze_ratio=freeze_ratio,
@@ -250,12 +262,17 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
     )
 
 
-def _default_name(
-    model: Sequence[str], dataset: str, method: str, gates: Sequence[str], sparsity: float, seed: int
-) -> str:
+def _default_name(model: Sequence[str], dataset: str, method: str, target: Sequence[str], seed: int) -> str:
     """Return the name of a ticket that was given none. The default method is left out of it."""
-    words = [*map(_stem, model), _stem(dataset), method.replace(":", "-"), *gates, exact(sparsity), str(seed)]
+    words = [*map(_stem, model), _stem(dataset), method.replace(":", "-"), *target, str(seed)]
     return "-".join(word for word in words if word != "crbg") + ".safetensors"
+
+
+def _target_name(sparsity: float | None, max_bytes: str | None) -> str:
+    """Return what the name of a ticket says of how many weights are kept."""
+    if max_bytes is not None:
+        return max_bytes.replace(" ", "")
+    return exact(DEFAULT_SPARSITY if sparsity is None else sparsity)
 
 
 def _gates(granularity: str, neuron_sparsity: float | None) -> list[str]:

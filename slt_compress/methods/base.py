@@ -6,13 +6,14 @@ with a subclass of `Method`, and an entry in `methods.registry`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from slt_compress.masking.gates import Gates
+from slt_compress.masking.ranking import Ranking
 
 LAYER, GLOBAL = "layer", "global"  # scopes: gates are ranked in each layer, or over the whole network
 LOWEST = -1e6  # a score far below all others, whose gate is 0 at any slope
@@ -57,7 +58,8 @@ class Method(ABC):
         self._network = network
         self._target = target
         self._settings = settings
-        self._ranking = network.ranking(target.density, layered=getattr(settings, "scope", GLOBAL) == LAYER)
+        self._ranking = self._ranked()
+        self._aimed = False
 
     def settings(self) -> dict[str, Any]:
         """Return the hyper-parameters, as a ticket records them."""
@@ -86,6 +88,12 @@ class Method(ABC):
     def hard_gate(self) -> torch.Tensor:
         """Return the present 0/1 gate, flat bool, at whatever density the search has reached; any for fixed gates."""
 
+    def aim(self, density: float) -> None:
+        """Go on towards another density. Raises UnreachableError if the gates that the seed fixes rule it out."""
+        self._target = replace(self._target, density=density)
+        self._ranking = self._ranked()
+        self._aimed = True
+
     def mask(self) -> torch.Tensor:
         """Return the final mask, flat bool, of exactly the target density, with the gates that are fixed open."""
         return self._ranking.mask(self._scores(), self._target.generator)
@@ -96,12 +104,19 @@ class Method(ABC):
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return what a checkpoint must hold, by name, on any device; the tensors are not copied."""
-        return {"parameter": self.parameter.detach()}
+        aimed = {"density": torch.tensor(self._target.density, dtype=torch.float64)} if self._aimed else {}
+        return {"parameter": self.parameter.detach(), **aimed}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what `state_dict` returned. Raises KeyError if something is missing."""
         self.parameter.copy_(state["parameter"])
+        if "density" in state:
+            self.aim(state["density"].item())
+
+    def _ranked(self) -> Ranking:
+        scope = getattr(self._settings, "scope", GLOBAL)
+        return self._network.ranking(self._target.density, layered=scope == LAYER)
 
     def _noise(self) -> torch.Tensor:
         """Draw one standard normal number for each weight, float32 of shape (length,)."""

@@ -83,8 +83,7 @@ class Crbg(Method):
         self._bank = NoiseBank(target.generator, network.weights)
         self._threshold = self._ranking.thresholds(self.parameter.detach(), lambda scope: scope.count)  # τ
         self._unit = torch.zeros(len(network.kinds()), device=device)  # u
-        force = s.force * math.sqrt(s.force_steps / target.steps)
-        self._forces = [force * max(0.0, math.log(0.5 / density)) for density in self._ranking.densities()]  # F
+        self._forces = self._forces_now()  # F
 
     def learning_rate(self, step: int) -> float:
         return float(self._settings.learning_rate * (1 - step / self._target.steps))
@@ -119,6 +118,10 @@ class Crbg(Method):
     def hard_gate(self) -> torch.Tensor:
         return self.parameter.detach() >= self._threshold
 
+    def aim(self, density: float) -> None:
+        super().aim(density)
+        self._forces = self._forces_now()
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {**super().state_dict(), "threshold": self._threshold, "unit": self._unit}
 
@@ -126,6 +129,10 @@ class Crbg(Method):
         super().load_state_dict(state)
         device = self._threshold.device
         self._threshold, self._unit = state["threshold"].to(device), state["unit"].to(device)
+
+    def _forces_now(self) -> list[float]:
+        force = self._settings.force * math.sqrt(self._settings.force_steps / self._target.steps)
+        return [force * max(0.0, math.log(0.5 / density)) for density in self._ranking.densities()]
 
     def _settle(self, step: int) -> None:
         """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""

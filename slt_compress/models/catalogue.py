@@ -17,6 +17,7 @@ from torch import nn
 
 from slt_compress.errors import SltError, UsageError
 from slt_compress.masking import codecs, topk
+from slt_compress.masking.coded_size import filling_share
 from slt_compress.masking.parameters import gated_names, statistic_names
 from slt_compress.models import architectures
 from slt_compress.models.registry import build_model, closest_names, model_names, resolve_model
@@ -56,6 +57,7 @@ class Entry:
     gated_weights: int | None = None
     ticket_bytes: int | None = None
     dense_bytes: int | None = None
+    sparsity: float | None = None
     problem: str | None = None
 
 
@@ -105,5 +107,18 @@ def entries(
 def ticket_bytes(module: nn.Module, gated: list[int], statistics: list[str], density: float = DENSITY) -> int:
     """Return about how many bytes a ticket has that keeps a share `density` of each gated tensor."""
     bound = sum(codecs.shannon_bound(size, topk.kept_count(size, density)) for size in gated)
+    return math.ceil(1.02 * bound) + _around_masks(module, gated, statistics, 4)
+
+
+def fitting_density(module: nn.Module, gated: list[int], statistics: list[str], most: int) -> float | None:
+    """Return the density, at most a half, at which a ticket with fp16 statistics has about `most` bytes; None if one
+    weight a tensor is too much.
+    """
+    room = most - _around_masks(module, gated, statistics, 2)
+    least = sum(codecs.shannon_bound(size, 1) + 1 for size in gated)
+    return filling_share(gated, gated, room / 1.02) if room >= least else None
+
+
+def _around_masks(module: nn.Module, gated: list[int], statistics: list[str], bytes_each: int) -> int:
     values = sum(module.get_buffer(name).numel() for name in statistics)
-    return math.ceil(1.02 * bound) + 4 * values + 1_200 + 75 * len(gated) + 10 * len(statistics)
+    return bytes_each * values + 1_200 + 75 * len(gated) + 10 * len(statistics)

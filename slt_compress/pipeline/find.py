@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from slt_compress.methods import registry
 from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
 from slt_compress.monitoring.observe import observe_split
+from slt_compress.pipeline.byte_limit import ByteLimit, begin
 from slt_compress.pipeline.gates import Searched, put_gates
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.pipeline.resume import can_resume, identity
@@ -144,6 +146,8 @@ def find_ticket(
     origin = SeedRecipe(config.seed, initialiser, config.freeze)
     module = prepared.source.build()
     constants = {} if prepared.source.is_named else slopes(module)
+    if config.max_bytes is not None:
+        config = begin(config, module)
     searched = put_gates(module, prepared, config, origin)
     set_constants(module, constants)
     if not prepared.source.is_named:
@@ -154,6 +158,10 @@ def find_ticket(
     readable = _readable(searched, config, prepared, origin, constants)
     if config.statistics != "auto" and not readable.statistics:
         raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
+    fit = None
+    if config.max_bytes is not None:
+        config = replace(config, statistics="fp16") if config.statistics == "auto" and readable.statistics else config
+        fit = _byte_limit(searched, config, prepared, origin, constants, reporter)
     reporter.note(_announcement(config, searched, prepared, context))
     if checkpoints:
         if checkpoints.every:
@@ -174,7 +182,7 @@ def find_ticket(
             if report:
                 report(progress)
 
-        found = search(searched.gates, run, config, report=record, checkpoints=checkpoints, context=context)
+        found = search(searched.gates, run, config, report=record, checkpoints=checkpoints, context=context, fit=fit)
     pack = partial(pack_ticket, searched, found, config, prepared, origin, constants)
     ticket = None
     try:
@@ -217,8 +225,9 @@ def _announcement(config: SearchConfig, searched: Searched, prepared: Prepared, 
     examples = count(run.train)
     train = f"a stream of {prepared.examples}" if examples is None else f"{examples:,} training {prepared.examples}"
     steps = run.budget.steps if registry.METHODS[config.method].optimises else 0
+    limit = "" if config.max_bytes is None else f" in at most {config.max_bytes:,} bytes"
     return (
-        f"{prepared.source.name} on {prepared.data_name}: {searched.described}, {train}, "
+        f"{prepared.source.name} on {prepared.data_name}: {searched.described}{limit}, {train}, "
         f"{steps:,} steps of {run.budget.batch_size} on {prepared.device}"
         + (" in bf16" if run.precision == BF16 else "")
         + (f", shared by {context.size} processes" if context.size > 1 else "")
@@ -254,12 +263,39 @@ def _readable(
         raise DataError(f"no ticket can hold what the data names: {error}") from error
 
 
+def _byte_limit(
+    searched: Searched,
+    config: SearchConfig,
+    prepared: Prepared,
+    origin: SeedRecipe,
+    constants: Mapping[str, float],
+    reporter: ProgressReporter,
+) -> ByteLimit:
+    """Return what chooses the density of a search for `max_bytes`."""
+    assert config.max_bytes is not None
+
+    def pack(settings: Mapping[str, Any]) -> Ticket:
+        ticket = _pack_open(searched, config, prepared, origin, constants, settings)
+        return ticket.with_half_statistics() if config.statistics == "fp16" else ticket
+
+    return ByteLimit(
+        gates=searched.gates,
+        limit=config.max_bytes,
+        codec=config.codec,
+        pack=pack,
+        metric=prepared.run.task.record.metric,
+        reference=len(prepared.classes) if config.reference else None,
+        reporter=reporter,
+    )
+
+
 def _pack_open(
     searched: Searched,
     config: SearchConfig,
     prepared: Prepared,
     origin: SeedRecipe,
     constants: Mapping[str, float],
+    settings: Mapping[str, Any] | None = None,
 ) -> Ticket:
     """Return a ticket with every gate open but those that the seed closes."""
     masks = {slot.name: torch.ones(slot.shape, dtype=torch.bool) for slot in searched.network.slots}
@@ -267,9 +303,10 @@ def _pack_open(
         for name, mask in masks.items():
             _, closed = fixed_gates(config.seed, name, mask.numel(), config.freeze)
             mask &= ~torch.from_numpy(closed).view(mask.shape)
-    found = FoundMask(masks, {}, 0, 0.0, 0.0)
+    steps = prepared.run.budget.steps if registry.METHODS[config.method].optimises else 0
+    found = FoundMask(masks, dict(settings or {}), steps, 0.0, 0.0)
     return pack_ticket(
-        Searched(searched.network, searched.network), found, replace(config, codec="raw"), prepared, origin, constants
+        Searched(searched.network, searched.network), found, replace(config, codec="raw", max_bytes=None), prepared, origin, constants
     )
 
 

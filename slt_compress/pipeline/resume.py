@@ -42,6 +42,7 @@ def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module:
         "augmentation": config.augment,
         "precision": run.precision,
         "density": config.density,
+        "largest size": config.max_bytes,
         "freezing": vars(config.freeze),
         "initialiser": initialiser,
         "seed": config.seed,

@@ -5,10 +5,10 @@ method's flat tensor. Choices are made on held-out training examples; the test s
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -48,6 +48,24 @@ class FoundMask:
     seconds: float
     images_per_second: float
     failure: BaseException | None = None
+
+
+class Fit(Protocol):
+    """Chooses how many gates a search opens, instead of a target that is given."""
+
+    def refuse_impossible(self, settings: Mapping[str, Any]) -> None:
+        """Raise UnreachableError, before the first step, if no mask is right; settings as a ticket records them."""
+
+    def density(self, mask: torch.Tensor) -> float:
+        """Return the density at which a mask would be right whose gates are spread over the tensors as those of this
+        one are, flat bool.
+        """
+
+    def final(self, mask_at: Callable[[float], torch.Tensor], settings: Mapping[str, Any]) -> torch.Tensor:
+        """Return the final mask, flat bool, of those that the search has at a density."""
+
+
+_MOMENTS = (0.45, 0.65, 0.85)  # of a search, when its target is set anew: between thinning out and the last hardening
 
 
 class KeptInterrupt(KeyboardInterrupt):
@@ -104,17 +122,19 @@ def search(
     report: ReportTraining | None = None,
     checkpoints: Checkpoints | None = None,
     context: DistributedContext = SINGLE_PROCESS,
+    fit: Fit | None = None,
 ) -> FoundMask:
     """Search a mask of the target sparsity, and leave the network hardened to it, with its BatchNorm statistics.
 
     Of `config`, the method, its options and the target are read. The same arguments give the same mask on the same
     machine. `report` as in `loop.optimise`. A search that is resumed from its checkpoint ends as if it had never
     stopped. The processes of a context share each batch, and all find the same mask; the main process alone saves
-    checkpoints.
+    checkpoints. With `fit`, the target is only where the search begins.
 
-    Raises UnreachableError, before any step, if the gates that the seed fixes rule the target out, CheckpointError if
-    the checkpoint is damaged, and VerificationError if the processes of a context have come apart. What is raised after
-    the last step costs nothing of the search: either its state is kept, if there are checkpoints, or `failure` has it.
+    Raises UnreachableError, before any step, if the gates that the seed fixes or `fit` rule the target out,
+    CheckpointError if the checkpoint is damaged, and VerificationError if the processes of a context have come apart.
+    What is raised after the last step costs nothing of the search: either its state is kept, if there are checkpoints,
+    or `failure` has it.
     """
     generator = torch.Generator(network.weights.device).manual_seed(torch_seed(config.seed))
     optimises = registry.METHODS[config.method].optimises
@@ -132,20 +152,25 @@ def search(
     if optimises:
         unusual = {"granularity": config.granularity} if config.granularity != SearchConfig.granularity else {}
         settings = {"recipe": config.recipe, **unusual, **run.unusual_settings(), **method.settings()}
+    if fit:
+        fit.refuse_impossible(settings)
+    if optimises:
         state = State(method, method.optimiser(), generator, network.module)
+        moments = {round(moment * steps) for moment in _MOMENTS}
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
         clock = Clock(spent)
         keeper = _Keeper(checkpoints if context.is_main_process else None, state, clock, first)
         trainer = GateTrainer(network, method, state.optimiser, run.budget.batch_size, run.precision, run.task, context)
         with keeper.rescuing():
             for done in optimise(trainer, run, clock, report, order=order, first=first, shard=context.shard):
+                if fit and done in moments:
+                    with clock.stopped():
+                        method.aim(fit.density(_mask(method, generator)))
                 keeper.keep(done, steps)
             if first == steps:
                 next(run.batches(order, steps - 1, context.shard))  # leaves the order as the last step has left it
         context.check_equal(method.parameter, "the gates")
-    drawn = generator.get_state()
-    mask = method.mask()
-    generator.set_state(drawn)  # whoever resumes from here draws the same mask
+    mask = fit.final(lambda density: _mask(method, generator, density), settings) if fit else _mask(method, generator)
     seconds = clock.seconds()
     network.set_gate(mask)
     with keeper.finishing(), noise(run, steps, network.weights.device):
@@ -161,6 +186,19 @@ def search(
         images_per_second=steps * run.budget.batch_size / seconds,
         failure=keeper.failure,
     )
+
+
+def _mask(method: Method, generator: torch.Generator, density: float | None = None) -> torch.Tensor:
+    """Return the mask that a search would end with now, at another density if one is given.
+
+    What is drawn for it is not drawn from the search: whoever resumes from here draws the same.
+    """
+    if density is not None:
+        method.aim(density)
+    drawn = generator.get_state()
+    mask = method.mask()
+    generator.set_state(drawn)
+    return mask
 
 
 class _Keeper:
