@@ -17,6 +17,7 @@ from slt_compress.methods import registry
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
+    from slt_compress.comparison.frontier import FrontierResult
     from slt_compress.comparison.results import ComparisonResult
 
 EXAMPLES = (
@@ -26,8 +27,17 @@ EXAMPLES = (
 )
 
 
+SPARSITIES = "0.5,0.8,0.9,0.95,0.98"
+
+
 def compare(
-    model: shared.Model,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]", help="resnet20, vit_tiny_patch16_224, … See: slt-compress models.", show_default=False
+        ),
+    ] = None,
+    *,
     output: Annotated[
         Path,
         typer.Option(
@@ -49,13 +59,31 @@ def compare(
         ),
         COMMAS,
     ] = ",".join(registry.METHODS),
-    sparsities: Annotated[
-        str,
+    models: Annotated[
+        str | None,
         typer.Option(
-            help="Shares of zero weights, or removed neurons, in [0, 1), with commas between.", rich_help_panel="Grid"
+            help="Instead of MODEL, several networks with commas between: which is best where.", rich_help_panel="Grid"
         ),
         COMMAS,
-    ] = "0.5,0.8,0.9,0.95,0.98",
+    ] = None,
+    sparsities: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of zero weights, or removed neurons, in [0, 1), with commas between. "
+            f"\\[default: {SPARSITIES}]",
+            rich_help_panel="Grid",
+        ),
+        COMMAS,
+    ] = None,
+    bytes: Annotated[  # noqa: A002, as the option is called
+        str | None,
+        typer.Option(
+            metavar="SIZES",
+            help="Instead of sparsities, largest sizes of a ticket, such as 10KB,30KB.",
+            rich_help_panel="Grid",
+        ),
+        COMMAS,
+    ] = None,
     seeds: Annotated[
         int, typer.Option(help="Runs of each method at each sparsity, with seeds from 0.", rich_help_panel="Grid")
     ] = 3,
@@ -94,7 +122,9 @@ def compare(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Compare methods over sparsities and seeds: tickets, tables of mean ± std, plots. Resumes where it stopped."""
+    """Compare methods over sparsities, or sizes, and seeds: tickets, tables of mean ± std, plots. Resumes where it
+    stopped.
+    """
     with exit_codes(lambda: f"interrupted; finished cells stay in {output}, run the same command again to continue"):
         config = shared.search_config(
             dataset=dataset,
@@ -120,16 +150,20 @@ def compare(
 
         if distributed.started_by_torchrun():
             raise UsageError("compare runs in one process; torchrun is for search")
+        from slt_compress.comparison.frontier import compare_models
         from slt_compress.comparison.grid import Plan
         from slt_compress.comparison.run import compare as run
         from slt_compress.comparison.run import outputs
         from slt_compress.data import places
 
+        networks = _networks(model, models)
+        sizes = tuple(shared.byte_count(size, "max_bytes") for size in bytes.split(",")) if bytes is not None else ()
         plan = Plan.parse(
-            model,
+            networks[0],
             config,
             methods=methods,
-            sparsities=sparsities,
+            sparsities=SPARSITIES if sparsities is None and bytes is None else sparsities,
+            sizes=sizes,
             seeds=seeds,
             dense=dense,
             dense_lr=dense_lr,
@@ -138,8 +172,15 @@ def compare(
         plan.refuse_idle({"log": log, "tensorboard": tensorboard})
         written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
         files.check_apart(written, places.inputs(dataset, data_dir))
+        command = shell("slt-compress", *spelled_out(sys.argv[1:]))
         with shared.printer("compare", json=json, quiet=quiet, log=log, tensorboard=tensorboard) as printer:
-            result = run(plan, output, shell("slt-compress", *spelled_out(sys.argv[1:])), printer)
+            if models is not None:
+                found = compare_models(plan, networks, output, command, printer)
+            else:
+                result = run(plan, output, command, printer)
+        if models is not None:
+            _render_frontier(printer, found, output, tables=shard is None)
+            return
         failure = None
         if result.failed:
             names = ", ".join(result.failed)
@@ -147,6 +188,46 @@ def compare(
         _render(printer, result, output, failure, tables=shard is None)
         if failure:
             raise failure
+
+
+def _networks(model: str | None, models: str | None) -> list[str]:
+    """Return the networks that are named, in one way or the other."""
+    if (model is None) == (models is None):
+        raise UsageError("give a MODEL, or several as `models`" + ("" if model is None else ", not both"))
+    if model is not None:
+        return [model]
+    names = [name.strip() for name in (models or "").split(",")]
+    if not all(names):
+        raise UsageError(f"`models` must be a list with commas between its members, got {models!r}")
+    twice = [name for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise UsageError(f"`models` names {twice[0]} twice")
+    return names
+
+
+def _render_frontier(printer: "Printer", found: "FrontierResult", output: Path, *, tables: bool) -> None:
+    from slt_compress.comparison.frontier import table
+
+    cells = sum(result.cells for result in found.models.values())
+    finished = sum(len(result.rows) for result in found.models.values())
+    failure = None
+    if found.failed:
+        failure = FailedRunsError(f"{len(found.failed)} of {cells} runs failed: {', '.join(found.failed)}; see above")
+    document = found.to_json()
+    document["failed"] = {cell: as_flags(reason) for cell, reason in found.failed.items()}
+    document |= failure_document(failure) if failure else {}
+    lines = [("cells", f"{finished} of {cells} finished")]
+    lines += [("failed", f"{cell}: {reason}") for cell, reason in document["failed"].items()]
+    if tables and found.points:
+        if found.undrawn:
+            printer.warn(f"cannot draw {output / 'frontier.png'} ({found.undrawn}); the tables are complete")
+        printer.table(*table(found))
+        lines.append(("table", f"{output / 'frontier.md'}, {output / 'frontier.json'}"))
+        lines += [] if found.undrawn else [("plot", str(output / "frontier.png"))]
+    advice = "" if tables else "next, once all shards are finished: the same command without --shard"
+    printer.result(document, lines, advice=advice)
+    if failure:
+        raise failure
 
 
 def _render(

@@ -71,7 +71,8 @@ class CellFolder:
             if document is None:
                 raise ValueError("not a JSON document")
             row = Row.from_json(document["row"])
-            if (row.label, row.target_sparsity, row.seed) != (cell.contender.label, cell.sparsity, cell.seed):
+            there = row.label, row.target_sparsity, row.max_bytes, row.seed
+            if there != (cell.contender.label, cell.sparsity, cell.max_bytes, cell.seed):
                 raise ValueError(f"it holds {row.label}, sparsity {row.target_sparsity}, seed {row.seed}")
             if _ENVIRONMENT - set(document["environment"]):
                 raise KeyError("environment")

@@ -58,7 +58,8 @@ class Plan:
         model: name of the network.
         config: what all cells share; its method, recipe, options, sparsity and seed are ignored.
         contenders: the methods.
-        sparsities: the targets.
+        sparsities: the targets, empty where they are sizes.
+        sizes: largest sizes of a file in bytes, as targets.
         seeds: runs of each method at each sparsity, with seeds from 0.
         dense: whether the dense network is trained too.
         dense_lr: its learning rate; None: each run takes the best of a few, see `dense.DenseRecipe`.
@@ -73,10 +74,17 @@ class Plan:
     dense: bool
     dense_lr: float | None = None
     shard: tuple[int, int] | None = None
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise UsageError(f"`seeds` must be at least 1, got {self.seeds}")
+        for size in self.sizes:
+            if type(size) is not int or size < 1:
+                raise UsageError(f"`max_bytes` must be whole numbers of at least 1, got {size!r}")
+        _check_once("max_bytes", self.sizes)
+        if self.sizes and self.sparsities:
+            raise UsageError("give `sparsities` or `max_bytes`, not both")
         for sparsity in self.sparsities:
             if not 0 <= sparsity < 1:
                 raise UsageError(f"`sparsities` must be numbers of at least 0 and below 1, got {sparsity:g}")
@@ -97,20 +105,22 @@ class Plan:
         config: SearchConfig,
         *,
         methods: str,
-        sparsities: str,
+        sparsities: str | None,
         seeds: int,
         dense: bool,
         dense_lr: float | None = None,
         shard: str | None = None,
+        sizes: Sequence[int] = (),
     ) -> "Plan":
         """Read comma-separated lists and a shard I/N.
 
         Raises UsageError naming what is empty, unknown, out of range or given twice.
         """
         contenders = [Contender.parse(word) for word in _words("methods", methods)]
-        shares = read_sparsities(sparsities)
+        shares = [] if sparsities is None else read_sparsities(sparsities)
         _check_once("methods", [one.label for one in contenders])
-        return cls(model, config, tuple(contenders), tuple(shares), seeds, dense, dense_lr, _shard(shard))
+        grid = tuple(contenders), tuple(shares), seeds
+        return cls(model, config, *grid, dense, dense_lr, _shard(shard), tuple(sizes))
 
     @property
     def optimises(self) -> bool:
@@ -132,6 +142,7 @@ class Plan:
         found = []
         for seed in range(self.seeds):
             found += [Cell(one, sparsity, seed) for sparsity in self.sparsities for one in self.contenders]
+            found += [Cell(one, 0.0, seed, max_bytes=size) for size in self.sizes for one in self.contenders]
             if self.dense:
                 found.append(Cell(Contender(DENSE), 0.0, seed, self.dense_lr))
         return found
@@ -152,6 +163,12 @@ class Cell:
     sparsity: float
     seed: int
     learning_rate: float | None = None
+    max_bytes: int | None = None
+
+    @property
+    def target(self) -> tuple[int, float]:
+        """What cells are put in order by."""
+        return self.max_bytes or 0, self.sparsity
 
     @property
     def is_dense(self) -> bool:
@@ -165,7 +182,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The name of its files, without suffix, and its name in a grid."""
-        detail = f"-{self.sparsity}"
+        detail = f"-{self.sparsity}" if self.max_bytes is None else f"-{self.max_bytes}B"
         if self.is_dense:
             detail = "" if self.learning_rate is None else f"-{exact(self.learning_rate)}"
         return f"{self.contender.label.replace(':', '-')}{detail}-{self.seed}"
@@ -178,8 +195,8 @@ class Cell:
             method=one.method,
             recipe=one.recipe,
             options=one.options,
-            sparsity=self.sparsity,
             seed=self.seed,
+            **({"sparsity": self.sparsity} if self.max_bytes is None else {"max_bytes": self.max_bytes}),
         )
 
 

@@ -20,7 +20,8 @@ class Row:
     Attributes:
         method: name, `DENSE` for the dense network.
         recipe, options: of the method, as in `config.SearchConfig`.
-        target_sparsity: the target; in files it is `asked_sparsity`.
+        target_sparsity: the target, 0 where there is none; in files it is `asked_sparsity`.
+        max_bytes: the target, where it is a size of the file; in files it is `asked_bytes`.
         accuracy, loss: on the test split; a loss that is not finite is None.
         bytes: of the ticket file, or of the state dict of a dense run.
         ticket: file name relative to the folder of the results, None for a dense run.
@@ -44,6 +45,7 @@ class Row:
     recipe: str = registry.DEFAULT_RECIPE
     options: Mapping[str, Any] = field(default_factory=dict)
     learning_rate: float | None = None
+    max_bytes: int | None = None
 
     @property
     def label(self) -> str:
@@ -56,7 +58,8 @@ class Row:
             "method": self.method,
             **{name: self.options.get(name) for name in registry.options()},
             "recipe": None if self.recipe == registry.DEFAULT_RECIPE else self.recipe,
-            "asked_sparsity": self.target_sparsity,
+            "asked_sparsity": self.target_sparsity if self.max_bytes is None else None,
+            "asked_bytes": self.max_bytes,
             **{name: getattr(self, name) for name in _SAME_IN_FILES},
             "learning_rate": self.learning_rate,
         }
@@ -68,11 +71,20 @@ class Row:
             method=document["method"],
             recipe=document["recipe"] or registry.DEFAULT_RECIPE,
             options={name: document[name] for name in registry.options() if document.get(name) is not None},
-            target_sparsity=document["asked_sparsity"],
+            target_sparsity=document["asked_sparsity"] if document.get("asked_bytes") is None else 0.0,
+            max_bytes=document.get("asked_bytes"),
             learning_rate=document.get("learning_rate"),
             **{name: document[name] for name in _SAME_IN_FILES},
         )
-        numbers = (row.target_sparsity, row.sparsity, row.seed, row.accuracy, row.validation_accuracy, row.bytes)
+        numbers = (
+            row.target_sparsity,
+            row.max_bytes or 0,
+            row.sparsity,
+            row.seed,
+            row.accuracy,
+            row.validation_accuracy,
+            row.bytes,
+        )
         if not all(type(value) in (int, float) and math.isfinite(value) for value in (*numbers, row.seconds)):
             raise ValueError(f"expected finite numbers, found {numbers}")
         return row
@@ -107,7 +119,10 @@ def exact(number: float) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and sample standard deviation over the seeds of one method at one sparsity; None for a single seed."""
+    """Mean and sample standard deviation over the seeds of one method at one sparsity or size; None for a single seed.
+
+    `sparsity` is the mean of what came out.
+    """
 
     label: str
     target_sparsity: float
@@ -118,17 +133,27 @@ class Summary:
     validation_accuracy_std: float | None
     bytes: float
     seconds: float
+    sparsity: float = math.nan
+    max_bytes: int | None = None
+
+    @property
+    def target(self) -> tuple[int, float]:
+        """What summaries are put in order by."""
+        return self.max_bytes or 0, self.target_sparsity
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary as files hold it, where the target is `asked_sparsity`."""
+        """Return the summary as files hold it, where the target is `asked_sparsity` or `asked_bytes`."""
         fields = asdict(self)
-        return {"label": fields.pop("label"), "asked_sparsity": fields.pop("target_sparsity"), **fields}
+        target, size = fields.pop("target_sparsity"), fields.pop("max_bytes")
+        asked = {"asked_sparsity": target if size is None else None, "asked_bytes": size}
+        return {"label": fields.pop("label"), **asked, **fields}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Summary":
         """Read what `to_json` returned."""
         fields = dict(document)
-        return cls(target_sparsity=fields.pop("asked_sparsity"), **fields)
+        target, size = fields.pop("asked_sparsity"), fields.pop("asked_bytes", None)
+        return cls(target_sparsity=0.0 if target is None else target, max_bytes=size, **fields)
 
 
 @dataclass(frozen=True)
@@ -186,12 +211,12 @@ class ComparisonResult:
 
 
 def summarise(rows: Sequence[Row]) -> list[Summary]:
-    """Return one summary per method and target sparsity, in the order of their first rows."""
-    groups: dict[tuple[str, float], list[Row]] = {}
+    """Return one summary per method and target, in the order of their first rows."""
+    groups: dict[tuple[str, float, int | None], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.label, row.target_sparsity), []).append(row)
+        groups.setdefault((row.label, row.target_sparsity, row.max_bytes), []).append(row)
     summaries = []
-    for (label, sparsity), group in groups.items():
+    for (label, sparsity, size), group in groups.items():
         accuracy, accuracy_std = _spread([row.accuracy for row in group])
         validation, validation_std = _spread([row.validation_accuracy for row in group])
         summaries.append(
@@ -205,6 +230,8 @@ def summarise(rows: Sequence[Row]) -> list[Summary]:
                 validation_accuracy_std=validation_std,
                 bytes=statistics.fmean(row.bytes for row in group),
                 seconds=statistics.fmean(row.seconds for row in group),
+                sparsity=statistics.fmean(row.sparsity for row in group),
+                max_bytes=size,
             )
         )
     return summaries
@@ -225,19 +252,26 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 def accuracy_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Return (headings, rows): sparsities down, methods across, test accuracy in per cent, mean ± std."""
+    """Return (headings, rows): sparsities or sizes down, methods across, test accuracy in per cent, mean ± std."""
     return _table(summaries, lambda summary: percent(summary.accuracy, summary.accuracy_std))
 
 
 def _table(summaries: Sequence[Summary], show: Callable[[Summary], str]) -> tuple[list[str], list[list[str]]]:
     labels = list(dict.fromkeys(summary.label for summary in summaries))
-    sparsities = sorted({summary.target_sparsity for summary in summaries if summary.label != DENSE})
-    found = {(summary.label, summary.target_sparsity): summary for summary in summaries}
+    targets = {summary.target: target_name(summary) for summary in summaries if summary.label != DENSE}
+    found = {(summary.label, *summary.target): summary for summary in summaries}
     rows = []
-    for sparsity in sparsities:
-        cells = (found.get((label, 0.0 if label == DENSE else sparsity)) for label in labels)
-        rows.append([f"{100 * sparsity:.6g} %", *(show(cell) if cell else "–" for cell in cells)])
-    return ["sparsity", *labels], rows
+    for target in sorted(targets):
+        cells = (found.get((label, *((0, 0.0) if label == DENSE else target))) for label in labels)
+        rows.append([targets[target], *(show(cell) if cell else "–" for cell in cells)])
+    return ["at most" if any(size for size, _ in targets) else "sparsity", *labels], rows
+
+
+def target_name(summary: Summary) -> str:
+    """Return the target, for people."""
+    if summary.max_bytes is not None:
+        return f"{summary.max_bytes / 1000:,.6g} KB"
+    return f"{100 * summary.target_sparsity:.6g} %"
 
 
 def percent(mean: float, std: float | None = None) -> str:
@@ -273,15 +307,15 @@ def markdown(result: ComparisonResult) -> str:
             *_missing(result),
             "Test accuracy in per cent, mean ± sample standard deviation over the seeds:",
             "",
-            *_markdown_table(heading, rows),
+            *markdown_table(heading, rows),
             "",
             "File in KB, mean (dense: fp32 weights):",
             "",
-            *_markdown_table(heading, sizes),
+            *markdown_table(heading, sizes),
             "",
             "Time of the optimisation in seconds, mean:",
             "",
-            *_markdown_table(heading, seconds),
+            *markdown_table(heading, seconds),
             "",
             "![accuracy against sparsity](accuracy-sparsity.png)",
             "![accuracy against bytes](accuracy-bytes.png)",
@@ -306,7 +340,8 @@ def _missing(result: ComparisonResult) -> list[str]:
     return [f"**Incomplete: {len(result.rows)} of {result.cells} runs are finished, {len(result.failed)} failed.**", ""]
 
 
-def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
     return ["| " + " | ".join(line) + " |" for line in (heading, ["---"] * len(heading), *rows)]
 
 

@@ -38,7 +38,14 @@ from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.tasks.task import CLASSIFY
 from slt_compress.version import __version__
 
-_OF_A_CELL = {"method", "options", "recipe", "sparsity", "seed"}  # fields of a config that differ within a grid
+_OF_A_CELL = {
+    "method",
+    "options",
+    "recipe",
+    "sparsity",
+    "max_bytes",
+    "seed",
+}  # fields of a config that differ within a grid
 _PLANNED = {
     "data_dir",
     "workers",
@@ -109,7 +116,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
                 work.run(cell, wait=True)
     finished |= work.finished
     labels = [*(one.label for one in plan.contenders), DENSE]
-    order = sorted(cells, key=lambda cell: (labels.index(cell.contender.label), cell.sparsity, cell.seed))
+    order = sorted(cells, key=lambda cell: (labels.index(cell.contender.label), *cell.target, cell.seed))
     done = [finished[cell.name] for cell in order if cell.name in finished]
     result = ComparisonResult(
         command=command,
@@ -205,6 +212,7 @@ class _Work:
             recipe=cell.contender.recipe,
             options=cell.contender.options,
             target_sparsity=cell.sparsity,
+            max_bytes=cell.max_bytes,
             sparsity=result.ticket.sparsity,
             seed=cell.seed,
             accuracy=result.test.accuracy,
@@ -243,7 +251,7 @@ class _Work:
 
 def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Prepared) -> None:
     """Raise UnreachableError, before any cell is run, if the gates that a seed fixes rule a sparsity out."""
-    targets = {(cell.seed, cell.sparsity) for cell in cells if not cell.is_dense}
+    targets = {(cell.seed, cell.sparsity) for cell in cells if not (cell.is_dense or cell.max_bytes)}
     if config.freeze.ratio:
         for seed in {seed for seed, _ in targets}:
             network = FlatNetwork(prepared.source.build(), seed, 1.0, torch.device("cpu"), freeze=config.freeze)

@@ -9,6 +9,7 @@ from slt_compress.masking import codecs
 from slt_compress.masking.gates import Gates
 
 FULLEST = 0.5  # the share of open gates at which a mask takes the most bytes: beyond it, it gets shorter again
+_CLOSE = 2e-4  # of a density: a difference that is not worth another try
 _HALVINGS = 40  # of a density, by bisection: far more than a float32 tells apart
 
 
@@ -28,14 +29,14 @@ def open_counts(gates: Gates, mask: torch.Tensor) -> tuple[list[int], list[int]]
 def filling_share(sizes: Sequence[int], counts: Sequence[int], room: float) -> float:
     """Return the share of all gates that masks open whose Shannon bounds add up to `room` bytes.
 
-    The open gates are spread over the tensors, of these sizes, in proportion to the counts, as far as each has room.
-    At most `FULLEST`, at least one gate.
+    The open gates are spread over the tensors, of these sizes, in proportion to the counts. A tensor of which more than
+    a half is open counts as if it was half, so that a larger share never takes less. At most `FULLEST`.
     """
     total, opened = sum(sizes), sum(counts)
 
     def kept(share: float) -> list[float]:
         factor = share * total / opened
-        return [min(size, count * factor) for size, count in zip(sizes, counts, strict=True)]
+        return [min(size / 2, count * factor) for size, count in zip(sizes, counts, strict=True)]
 
     def takes(share: float) -> float:
         return sum(map(_entropy_bytes, sizes, kept(share)))
@@ -46,28 +47,32 @@ def filling_share(sizes: Sequence[int], counts: Sequence[int], room: float) -> f
     return _largest(lambda share: takes(share) <= room, least, FULLEST)
 
 
-def largest_density(fits: Callable[[float], bool], guess: float, least: float, most: float, tries: int = 14) -> float:
+def largest_density(fits: Callable[[float], bool], guess: float, least: float, most: float) -> float:
     """Return about the largest density from `least` to `most` that fits, where all smaller ones do; `least` if none.
 
-    The search begins around a guess: few densities are tried.
+    The search begins at a guess, and steps away from it, each time twice as far, until it has passed the end.
     """
-    low, high = least, most
-    reach = 1.01
-    for _ in range(tries):
-        if low == least and high == most:
-            tried = guess
-        elif low == least:
-            tried, reach = max(least, high / reach), reach**2
-        elif high == most:
-            tried, reach = min(most, low * reach), reach**2
+    reach = 1.005
+    tried = low = high = guess
+    if fits(guess):
+        while low < most:
+            tried = min(most, low * reach)
+            if not fits(tried):
+                high = tried
+                break
+            low, reach = tried, reach**2
+    else:
+        while high > least:
+            tried = max(least, high / reach)
+            if fits(tried):
+                low = tried
+                break
+            high, reach = tried, reach**2
         else:
-            tried = math.sqrt(low * high)
-        if fits(tried):
-            low = tried
-        else:
-            high = tried
-        if low >= high * (1 - 2e-4) or low == most or high == least:
-            break
+            return least
+    while low < high * (1 - _CLOSE):
+        tried = math.sqrt(low * high)
+        low, high = (tried, high) if fits(tried) else (low, tried)
     return low
 
 

@@ -23,6 +23,7 @@ from slt_compress.models import architectures
 from slt_compress.models.registry import build_model, closest_names, model_names, resolve_model
 
 DENSITY = 0.1
+_ABOVE_BOUND = 1.02  # what the codes of masks take, by their Shannon bounds
 _SELECTION = (  # shown without a filter, beside the own architectures
     "resnet18",
     "resnet50",
@@ -48,9 +49,9 @@ SELECTION = (*architectures.NAMES, *_SELECTION)
 
 @dataclass(frozen=True)
 class Entry:
-    """A network's size: gated weights, bytes of a ticket at `DENSITY`, bytes of all its tensors in fp32.
+    """A network's size: gated weights, bytes of a ticket of a sparsity, bytes of all its tensors in fp32.
 
-    They are None where it cannot be built as asked, and `problem` says why.
+    They are None where it cannot be built, or not be made as small, as asked, and `problem` says why.
     """
 
     name: str
@@ -86,9 +87,13 @@ def entries(
     classes: int,
     channels: int,
     input_size: int,
+    max_bytes: int | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Iterator[Entry]:
-    """Yield the size of each network for images of `channels` planes and `input_size` px, without weights made."""
+    """Yield the size of each network for images of `channels` planes and `input_size` px, without weights made.
+
+    The ticket has the density `DENSITY`, or the largest up to a half at which it has at most `max_bytes`.
+    """
     for done, name in enumerate(names):
         if report:
             report(done, len(names))
@@ -101,13 +106,26 @@ def entries(
         statistics = statistic_names(module)
         gated = [module.get_parameter(gated).numel() for gated in gated_names(module)]
         dense = sum(tensor.nbytes for tensor in module.state_dict().values())
-        yield Entry(name, sum(gated), ticket_bytes(module, gated, statistics), dense)
+        if max_bytes is None:
+            yield Entry(name, sum(gated), ticket_bytes(module, gated, statistics), dense, 1 - DENSITY)
+            continue
+        density = fitting_density(module, gated, statistics, max_bytes)
+        if density is None:
+            least = ticket_bytes(module, gated, statistics, 0.0, half=True)
+            yield Entry(name, problem=f"{name}: its smallest ticket has about {least:,} bytes")
+        else:
+            size = ticket_bytes(module, gated, statistics, density, half=True)
+            yield Entry(name, sum(gated), size, dense, 1 - density)
 
 
-def ticket_bytes(module: nn.Module, gated: list[int], statistics: list[str], density: float = DENSITY) -> int:
-    """Return about how many bytes a ticket has that keeps a share `density` of each gated tensor."""
+def ticket_bytes(
+    module: nn.Module, gated: list[int], statistics: list[str], density: float = DENSITY, *, half: bool = False
+) -> int:
+    """Return about how many bytes a ticket has that keeps a share `density` of each gated tensor, one weight at least;
+    with `half`, of fp16 statistics.
+    """
     bound = sum(codecs.shannon_bound(size, topk.kept_count(size, density)) for size in gated)
-    return math.ceil(1.02 * bound) + _around_masks(module, gated, statistics, 4)
+    return math.ceil(_ABOVE_BOUND * bound) + _around_masks(module, gated, statistics, 2 if half else 4)
 
 
 def fitting_density(module: nn.Module, gated: list[int], statistics: list[str], most: int) -> float | None:
@@ -115,8 +133,8 @@ def fitting_density(module: nn.Module, gated: list[int], statistics: list[str], 
     weight a tensor is too much.
     """
     room = most - _around_masks(module, gated, statistics, 2)
-    least = sum(codecs.shannon_bound(size, 1) + 1 for size in gated)
-    return filling_share(gated, gated, room / 1.02) if room >= least else None
+    least = sum(codecs.shannon_bound(size, 1) for size in gated) * _ABOVE_BOUND
+    return filling_share(gated, gated, room / _ABOVE_BOUND) if room >= least else None
 
 
 def _around_masks(module: nn.Module, gated: list[int], statistics: list[str], bytes_each: int) -> int:

@@ -20,6 +20,7 @@ from slt_compress.ticket.held_out import QUANTITIES, Reference
 from slt_compress.ticket.ticket import Ticket
 
 _LONGEST = -1.2345678901234567e-05  # no metric has more digits
+_GUESSES = 2  # of the final density, before masks are coded again and again
 _SPARE = 2  # bytes for each tensor: its scale may get another digit, and the name of its codec a letter
 
 Pack = Callable[[Mapping[str, Any]], Ticket]  # settings -> a ticket of a mask that is not coded, without metrics
@@ -85,13 +86,15 @@ class ByteLimit:
         """Return the mask of the most weights whose file is small enough."""
         self._room = self.limit - self._around(settings)
         sizes, _ = open_counts(self.gates, self.gates.searchable)
-        even = mask_at(self._of_all(filling_share(sizes, sizes, self._room)))
+        guess = self._of_all(filling_share(sizes, sizes, self._room))
+        for _ in range(_GUESSES):
+            guess = self.density(mask_at(guess))
 
         def fits(density: float) -> bool:
             return coded_bytes(self.gates, mask_at(density), self.codec) <= self._room
 
         ends = self._of_all(1 / self.gates.searchable_count), self._of_all(FULLEST)
-        return mask_at(largest_density(fits, self.density(even), *ends))
+        return mask_at(largest_density(fits, guess, *ends))
 
     def _of_all(self, share: float) -> float:
         """Return the density of all gates where this share of the searchable ones is open."""

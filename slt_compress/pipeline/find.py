@@ -306,7 +306,12 @@ def _pack_open(
     steps = prepared.run.budget.steps if registry.METHODS[config.method].optimises else 0
     found = FoundMask(masks, dict(settings or {}), steps, 0.0, 0.0)
     return pack_ticket(
-        Searched(searched.network, searched.network), found, replace(config, codec="raw", max_bytes=None), prepared, origin, constants
+        Searched(searched.network, searched.network),
+        found,
+        replace(config, codec="raw", max_bytes=None),
+        prepared,
+        origin,
+        constants,
     )
 
 
