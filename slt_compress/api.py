@@ -12,6 +12,7 @@ What only some of them need is imported by these: onnx is slow to import.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -340,7 +341,8 @@ def compare(
     *,
     output: str | Path,
     methods: Sequence[str],
-    sparsities: Sequence[float],
+    sparsities: Sequence[float] = (),
+    bytes: Sequence[int] = (),  # noqa: A002, as the option is called
     config: SearchConfig | None = None,
     reporter: GridReporter = SILENT_GRID,
     **settings: Any,
@@ -352,6 +354,7 @@ def compare(
         output: folder for tickets, tables and plots.
         methods: as the command line has them: NAME[:OPTION…].
         sparsities: targets, in [0, 1).
+        bytes: instead, largest sizes of a ticket's file.
         config: what all searches share; its method, recipe, options, sparsity and seed are ignored.
         settings: fields of `comparison.grid.Plan` (`seeds`, `dense`, `dense_lr`, `shard`) and of `SearchConfig`.
 
@@ -370,8 +373,11 @@ def compare(
     of_plan = {"seeds": 3, "dense": True, "dense_lr": None, "shard": None}
     planned = {name: settings.pop(name, default) for name, default in of_plan.items()}
     chosen = search_config(config, dataset, settings)
-    plan = Plan.parse(model, chosen, methods=",".join(methods), sparsities=",".join(map(str, sparsities)), **planned)
-    asked = f"{model!r}, {chosen.dataset!r}, methods={list(methods)}, sparsities={list(sparsities)}"
+    shares = None if bytes else ",".join(map(str, sparsities))
+    plan = Plan.parse(model, chosen, methods=",".join(methods), sparsities=shares, **planned)
+    plan = replace(plan, sizes=tuple(bytes))
+    targets = f"bytes={list(bytes)}" if bytes else f"sparsities={list(sparsities)}"
+    asked = f"{model!r}, {chosen.dataset!r}, methods={list(methods)}, {targets}"
     return run_comparison(plan, Path(output), f"slt_compress.compare({asked})", reporter)
 
 

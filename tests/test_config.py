@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from slt_compress.cli import compare, options, search
-from slt_compress.config import CHOICES, DEFAULT_EPOCHS, MIN_STEPS, SearchConfig
+from slt_compress.config import CHOICES, DEFAULT_EPOCHS, DEFAULT_SPARSITY, MIN_STEPS, SearchConfig
 from slt_compress.errors import UsageError
 from slt_compress.masking.codecs import CODECS
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
@@ -20,7 +20,7 @@ FLAGS = {
     "model_arg": "model_arguments",
 }  # options under another name than the field of the config
 OF_THE_COMMAND = {"model", "output", "checkpoint_every", "resume", "log", "tensorboard", "json", "quiet", "options"}
-OF_THE_GRID = {"methods", "sparsities", "seeds", "dense", "dense_lr", "shard"}
+OF_THE_GRID = {"methods", "models", "sparsities", "bytes", "seeds", "dense", "dense_lr", "shard"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,10 @@ def defaults(command: Callable[..., None]) -> Mapping[str, Any]:
         (search.search, {"options"}),
         (
             compare.compare,
-            {"options", "method", "recipe", "sparsity", "seed", "learning_rate", "codec", "statistics", "reference"},
+            {
+                *("options", "method", "recipe", "sparsity", "max_bytes", "seed", "learning_rate"),
+                *("codec", "statistics", "reference"),
+            },
         ),
     ],
 )
@@ -156,6 +159,8 @@ def test_the_command_line_has_the_defaults_of_the_config(command: Callable[..., 
     config = SearchConfig()
     given = {FLAGS.get(name, name): value for name, value in defaults(command).items()}
     assert given.pop("model_arguments") is None
+    if "sparsity" in given:  # None, so that it can be told from one that is given
+        given["sparsity"] = {None: DEFAULT_SPARSITY}[given["sparsity"]]
     assert (given.pop("freeze_ratio"), given.pop("lock_ratio")) == (config.freeze.ratio, config.freeze.lock)
     of_the_config = {name: value for name, value in given.items() if name not in OF_THE_COMMAND | OF_THE_GRID}
     assert of_the_config == {

@@ -1,6 +1,7 @@
 """`slt-compress compare`: run methods over sparsities and seeds."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,18 +158,18 @@ def compare(
         from slt_compress.data import places
 
         networks = _networks(model, models)
-        sizes = tuple(shared.byte_count(size, "max_bytes") for size in bytes.split(",")) if bytes is not None else ()
+        sizes = tuple(shared.byte_count(size, "bytes") for size in bytes.split(",")) if bytes is not None else ()
         plan = Plan.parse(
             networks[0],
             config,
             methods=methods,
             sparsities=SPARSITIES if sparsities is None and bytes is None else sparsities,
-            sizes=sizes,
             seeds=seeds,
             dense=dense,
             dense_lr=dense_lr,
             shard=shard,
         )
+        plan = replace(plan, sizes=sizes)
         plan.refuse_idle({"log": log, "tensorboard": tensorboard})
         written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
         files.check_apart(written, places.inputs(dataset, data_dir))

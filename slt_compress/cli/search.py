@@ -14,7 +14,6 @@ from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.comparison.results import exact, method_label
-from slt_compress.config import DEFAULT_SPARSITY
 from slt_compress.errors import OutputError, SltError, UsageError
 
 if TYPE_CHECKING:
@@ -137,6 +136,7 @@ def search(
     found: list[tuple[Ticket, SearchConfig]] = []  # what an interrupt must not lose
     to = output
     with exit_codes(lambda: _rescued(found, model, to, named=named) or _how_to_resume(folder, keeps), output):
+        from slt_compress.config import DEFAULT_SPARSITY
         from slt_compress.data import places
 
         if sparsity is not None and max_bytes is not None:
@@ -270,6 +270,8 @@ def _default_name(model: Sequence[str], dataset: str, method: str, target: Seque
 
 def _target_name(sparsity: float | None, max_bytes: str | None) -> str:
     """Return what the name of a ticket says of how many weights are kept."""
+    from slt_compress.config import DEFAULT_SPARSITY
+
     if max_bytes is not None:
         return max_bytes.replace(" ", "")
     return exact(DEFAULT_SPARSITY if sparsity is None else sparsity)

@@ -81,10 +81,10 @@ class Plan:
             raise UsageError(f"`seeds` must be at least 1, got {self.seeds}")
         for size in self.sizes:
             if type(size) is not int or size < 1:
-                raise UsageError(f"`max_bytes` must be whole numbers of at least 1, got {size!r}")
-        _check_once("max_bytes", self.sizes)
+                raise UsageError(f"`bytes` must be whole numbers of at least 1, got {size!r}")
+        _check_once("bytes", self.sizes)
         if self.sizes and self.sparsities:
-            raise UsageError("give `sparsities` or `max_bytes`, not both")
+            raise UsageError("give `sparsities` or `bytes`, not both")
         for sparsity in self.sparsities:
             if not 0 <= sparsity < 1:
                 raise UsageError(f"`sparsities` must be numbers of at least 0 and below 1, got {sparsity:g}")
@@ -110,17 +110,15 @@ class Plan:
         dense: bool,
         dense_lr: float | None = None,
         shard: str | None = None,
-        sizes: Sequence[int] = (),
     ) -> "Plan":
-        """Read comma-separated lists and a shard I/N.
+        """Read comma-separated lists and a shard I/N; without sparsities, sizes are to be added.
 
         Raises UsageError naming what is empty, unknown, out of range or given twice.
         """
         contenders = [Contender.parse(word) for word in _words("methods", methods)]
         shares = [] if sparsities is None else read_sparsities(sparsities)
         _check_once("methods", [one.label for one in contenders])
-        grid = tuple(contenders), tuple(shares), seeds
-        return cls(model, config, *grid, dense, dense_lr, _shard(shard), tuple(sizes))
+        return cls(model, config, tuple(contenders), tuple(shares), seeds, dense, dense_lr, _shard(shard))
 
     @property
     def optimises(self) -> bool:

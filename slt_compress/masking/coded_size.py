@@ -30,7 +30,8 @@ def filling_share(sizes: Sequence[int], counts: Sequence[int], room: float) -> f
     """Return the share of all gates that masks open whose Shannon bounds add up to `room` bytes.
 
     The open gates are spread over the tensors, of these sizes, in proportion to the counts. A tensor of which more than
-    a half is open counts as if it was half, so that a larger share never takes less. At most `FULLEST`.
+    a half is open counts as if it was half, so that a larger share never takes less. At most `FULLEST`, at
+    least one gate.
     """
     total, opened = sum(sizes), sum(counts)
 

@@ -75,6 +75,8 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--dense-lr",
         "--epochs",
         "--neuron-sparsity",
+        "--bytes",
+        "--models",
         "--json",
         "--quiet",
     }

@@ -17,7 +17,7 @@ def test_a_person_gets_a_table_and_what_cannot_be_built(invoke: Run) -> None:
     done = invoke("models", "conv?", "--input-size", 64, "--classes", 7, "--channels", 1)
     assert done.returncode == 0
     heading, *rows = done.stdout.splitlines()
-    assert heading.split() == ["model", "gated", "weights", "ticket", "dense"]
+    assert heading.split() == ["model", "gated", "weights", "sparsity", "ticket", "dense"]
     assert [row.split()[0] for row in rows[:4]] == ["conv2", "conv4", "conv6", "conv8"]
     assert "4, for 7 classes and images of 1×64×64" in done.stdout
     assert done.stdout.endswith("next: slt-compress search conv2\n")

@@ -196,6 +196,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--recipe": "paper",
             "--scope": "layer",
             "--sparsity": 0.5,
+            "--max-bytes": "5KB",
             "--seed": 1,
             "--lr": 0.5,
             "--codec": "raw",
@@ -216,6 +217,8 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             **_OF_BOTH,
             "--methods": "edge-popup",
             "--sparsities": 0.5,
+            "--bytes": "5KB",
+            "--models": "lenet-5",
             "--seeds": 2,
             "--dense": None,
             "--dense-lr": 0.01,
@@ -265,7 +268,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "verify": (["t.safetensors"], {"--source": "net.py:build", "--json": None}),
     "inspect": (["t.safetensors"], {"--json": None}),
-    "models": (["conv4"], {"--classes": 3, "--channels": 1, "--input-size": 16, "--json": None}),
+    "models": (["conv4"], {"--classes": 3, "--channels": 1, "--input-size": 16, "--max-bytes": "10KB", "--json": None}),
 }
 # What these ask for would have happened anyway.
 SATISFIED = {

@@ -124,14 +124,14 @@ def test_files_hold_a_column_for_every_option_and_the_target_under_its_old_name(
         ("scope", "global"),
         ("recipe", "paper"),
         ("asked_sparsity", 0.9),
-        ("sparsity", 0.9001),
+        ("asked_bytes", None),
     ]
     assert (ROW.to_json()["scope"], ROW.to_json()["recipe"]) == (None, None)
     (summary,) = results.summarise([row])
     assert list(summary.to_json().items())[:3] == [
         ("label", "edge-popup:global:paper"),
         ("asked_sparsity", 0.9),
-        ("runs", 1),
+        ("asked_bytes", None),
     ]
 
 
