@@ -22,7 +22,7 @@ MIN_STEPS = 1_000  # default budgets give every data set at least so many optimi
 
 CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
     "initialiser": tuple(INITIALISERS),
-    "augment": ("none", "crop", "crop-flip"),
+    "augment": ("none", "flip", "crop", "crop-flip", "shift-flip"),
     "precision": ("auto", "fp32", "bf16"),
     "codec": ("auto", "raw", "rice"),
     "statistics": ("auto", "fp32", "fp16"),
@@ -66,7 +66,8 @@ class SearchConfig:
         epochs, max_steps: length of the search, in passes over the training images or in optimiser steps; at most one.
         batch_size: images a step.
         learning_rate: of the gates; None: the method's.
-        augment: random changes of training images, "none", "crop" or "crop-flip", see `data.augment`.
+        augment: random changes of training images, "none", "flip", "crop", "crop-flip" or "shift-flip", see
+            `data.augment`.
         precision: arithmetic of the search: "fp32", "bf16", or "auto": bf16 on a GPU that has it.
         device: "auto", "cpu", "cuda" or "mps".
         codec: code of the masks, "raw", "rice", or "auto": whichever is shorter.

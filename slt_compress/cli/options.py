@@ -25,7 +25,7 @@ else:
     RecipeName = Literal[tuple(registry.recipes())]
 InitialiserName = Literal["signed-constant", "kaiming-uniform", "uniform", "kaiming-normal"]
 GranularityName = Literal["weight", "neuron", "neuron,weight"]
-AugmentName = Literal["none", "crop", "crop-flip"]
+AugmentName = Literal["none", "flip", "crop", "crop-flip", "shift-flip"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -139,7 +139,8 @@ BatchSize = Annotated[int, typer.Option(min=2, help="Images a step.", rich_help_
 Augment = Annotated[
     AugmentName,
     typer.Option(
-        help="Random changes of training images: moved by up to an eighth, mirrored. Costs accuracy in few epochs.",
+        help="Random changes of training images: crop moves them by up to an eighth, shift by a sixteenth. Costs "
+        "accuracy in few epochs.",
         rich_help_panel="Training",
     ),
 ]

@@ -6,7 +6,7 @@ import torch
 from slt_compress.config import CHOICES
 from slt_compress.data.augment import Augmentation
 
-SIZE, BORDER = 16, 2
+SIZE = 16
 
 
 def distinct_images(count: int = 300) -> torch.Tensor:
@@ -14,24 +14,24 @@ def distinct_images(count: int = 300) -> torch.Tensor:
     return torch.arange(1, SIZE * SIZE + 1).view(1, 1, SIZE, SIZE).repeat(count, 2, 1, 1)
 
 
-def variants(image: torch.Tensor, *, flip: bool) -> list[torch.Tensor]:
-    """Return all that may become of an image: every move by up to two pixels, and its mirror image."""
+def variants(image: torch.Tensor, border: int, *, flip: bool) -> list[torch.Tensor]:
+    """Return all that may become of an image: every move by so many pixels, and its mirror image."""
     found = []
     for mirrored in (image, image.flip(2))[: 2 if flip else 1]:
-        canvas = torch.zeros(2, SIZE + 2 * BORDER, SIZE + 2 * BORDER, dtype=image.dtype)
-        canvas[:, BORDER:-BORDER, BORDER:-BORDER] = mirrored
+        canvas = torch.zeros(2, SIZE + 2 * border, SIZE + 2 * border, dtype=image.dtype)
+        canvas[:, border : border + SIZE, border : border + SIZE] = mirrored
         found += [
             canvas[:, top : top + SIZE, left : left + SIZE]
-            for top in range(2 * BORDER + 1)
-            for left in range(2 * BORDER + 1)
+            for top in range(2 * border + 1)
+            for left in range(2 * border + 1)
         ]
     return found
 
 
-@pytest.mark.parametrize("name", ["crop", "crop-flip"])
-def test_every_move_comes_up_and_nothing_else(name: str) -> None:
+@pytest.mark.parametrize(("name", "border"), [("flip", 0), ("crop", 2), ("crop-flip", 2), ("shift-flip", 1)])
+def test_every_move_comes_up_and_nothing_else(name: str, border: int) -> None:
     images = distinct_images()
-    possible = variants(images[0], flip=name == "crop-flip")
+    possible = variants(images[0], border, flip=name != "crop")
     changed = Augmentation(name, 3)(images, 7, len(images))
     assert (changed.dtype, changed.shape) == (images.dtype, images.shape)
     seen = {index for image in changed for index, variant in enumerate(possible) if torch.equal(image, variant)}

@@ -34,6 +34,7 @@ def test_they_take_every_data_set(name: str, channels: int, size: int) -> None:
         ("resnet56", 848_944),
         ("wide_resnet16_4", 2_745_264),
         ("wide_resnet28_10", 36_461_232),
+        ("fastnet", 1_970_464),
     ],
 )
 def test_they_have_the_published_sizes(name: str, weights: int) -> None:

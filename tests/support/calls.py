@@ -33,7 +33,7 @@ _OF_SEARCHES: dict[str, tuple[object, ...]] = {
     "--epochs": (1, 0),
     "--max-steps": (1, 2, 0, 3),
     "--batch-size": (2, 16, 1, 100_000),
-    "--augment": ("none", "crop", "crop-flip", "other"),
+    "--augment": ("none", "flip", "crop", "crop-flip", "shift-flip", "other"),
     "--precision": ("auto", "fp32", "bf16"),
     "--device": ("auto", "cpu", "cuda", "mps"),
     "--log": ("log.jsonl", "t.onnx", "images/train/red/0.png", "nowhere/log", "x" * 300),
