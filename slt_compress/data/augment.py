@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from slt_compress import prng
 from slt_compress.errors import UsageError
 
-# The side of an image is so many times the most that it is moved: 4 px for 32, as in He et al. (2016) for CIFAR-10, or 2,
-# as in Jordan (2024, arXiv:2404.00498) for runs of few epochs.
+# The side of an image is so many times the most that it is moved: 4 px for 32, as in He et al. (2016) for CIFAR-10,
+# or 2, as in Jordan (2024, arXiv:2404.00498) for runs of few epochs.
 _PARTS = {"crop": 8, "crop-flip": 8, "shift-flip": 16}
 
 
