@@ -31,7 +31,13 @@ CHOICES: dict[str, tuple[str, ...]] = {  # field -> the values it may have
 
 
 # Settings of optimiser steps, with the values that ask for nothing.
-OF_STEPS: dict[str, Any] = {"epochs": None, "max_steps": None, "augment": "none", "precision": "auto"}
+OF_STEPS: dict[str, Any] = {
+    "epochs": None,
+    "max_steps": None,
+    "augment": "none",
+    "precision": "auto",
+    "init_from": None,
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class SearchConfig:
         epochs, max_steps: length of the search, in passes over the training images or in optimiser steps; at most one.
         batch_size: images a step.
         learning_rate: of the gates; None: the method's.
+        init_from: file of a ticket of the same network, seed and initialiser, whose kept weights begin ahead of others.
         augment: random changes of training images, "none", "flip", "crop", "crop-flip" or "shift-flip", see
             `data.augment`.
         precision: arithmetic of the search: "fp32", "bf16", or "auto": bf16 on a GPU that has it.
@@ -97,6 +104,7 @@ class SearchConfig:
     max_steps: int | None = None
     batch_size: int = 256
     learning_rate: float | None = None
+    init_from: Path | None = None
     augment: str = "none"
     precision: str = "auto"
     device: str = "auto"
@@ -147,6 +155,9 @@ class SearchConfig:
             )
         if self.neuron_sparsity is not None and not 0 <= self.neuron_sparsity < 1:
             raise UsageError(f"`neuron_sparsity` must be at least 0 and below 1, got {self.neuron_sparsity:g}")
+
+        if self.init_from is not None and self.granularity != SearchConfig.granularity:
+            raise UsageError(f"`init_from` is for gates of weights, not for `granularity={self.granularity}`")
 
     def _check_max_bytes(self, most: int) -> None:
         if type(most) is not int or most < 1:
@@ -205,6 +216,6 @@ def with_settings(config: _Config, settings: Mapping[str, Any]) -> _Config:
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise UsageError(f"unknown setting {unknown[0]!r}; known: {', '.join(known)}")
-    if settings.get("data_dir") is not None:
-        settings = {**settings, "data_dir": Path(settings["data_dir"])}
+    paths = {name: Path(settings[name]) for name in ("data_dir", "init_from") if settings.get(name) is not None}
+    settings = {**settings, **paths}
     return replace(config, **settings)  # type: ignore[type-var]

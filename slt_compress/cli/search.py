@@ -9,7 +9,7 @@ import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
-from slt_compress.cli.failures import exit_codes, own_name
+from slt_compress.cli.failures import exit_codes, local_file, own_name
 from slt_compress.cli.options import MethodName, RecipeName
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
@@ -77,6 +77,15 @@ def search(
     lr: Annotated[
         float | None,
         typer.Option(help="Learning rate of the gates. \\[default: the method's]", rich_help_panel="Training"),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TICKET",
+            help="Begin with the weights that this ticket of the same network and seed keeps ahead of all others.",
+            rich_help_panel="Training",
+            show_default=False,
+        ),
     ] = None,
     augment: shared.Augment = "none",
     precision: shared.Precision = "auto",
@@ -170,9 +179,11 @@ def search(
             statistics=statistics,
             reference=reference,
         )
+        start = None if init_from is None else local_file(init_from)
+        config = replace(config, init_from=start)
         config.refuse_idle(checkpoint_every=checkpoint_every, resume=resume, log=log, tensorboard=tensorboard)
         outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
-        inputs = {**places.inputs(dataset, data_dir), "the network": code_file(model)}
+        inputs = {**places.inputs(dataset, data_dir), "the network": code_file(model), "`init_from`": start}
         files.check_apart({**outputs, "`output`": output}, inputs)
         with own_name(output, named):
             files.check_writable(output)

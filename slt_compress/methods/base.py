@@ -47,11 +47,13 @@ class Method(ABC):
             a field `scope`, gates are ranked as it says.
         ADDED: fields of the settings that are recorded only where they differ from these values, so that a search from
             before there were such fields still gives the same bytes.
+        LEAD: how far the parameters of open gates are ahead of those of closed ones, at a start from a mask.
         parameter: flat, float32 of shape (length,): the only thing that is optimised.
     """
 
     Settings: ClassVar[type]
     ADDED: ClassVar[Mapping[str, Any]] = {}
+    LEAD: ClassVar[float] = 0.5
     parameter: nn.Parameter
 
     def __init__(self, network: Gates, target: Target, settings: Any) -> None:
@@ -69,6 +71,12 @@ class Method(ABC):
     def optimiser(self) -> torch.optim.Optimizer:
         """Return what moves `parameter`; called once."""
         return torch.optim.Adam([self.parameter], fused=True)
+
+    @torch.no_grad()
+    def start_from(self, mask: torch.Tensor) -> None:
+        """Begin with the gates that a mask opens, flat bool, ahead of all others; called before the first step."""
+        lead = torch.where(mask, self.LEAD / 2, -self.LEAD / 2)
+        self.parameter.add_(lead.masked_fill_(~self._network.searchable, 0))
 
     @abstractmethod
     def learning_rate(self, step: int) -> float: ...

@@ -38,6 +38,7 @@ class EdgePopup(Method):
     """
 
     Settings = EdgePopupSettings
+    LEAD = 0.1  # a magnitude, and more than any score has at first, but in the smallest layers
 
     def __init__(self, network: Gates, target: Target, settings: EdgePopupSettings) -> None:
         if settings.learning_rate is None:
@@ -50,6 +51,10 @@ class EdgePopup(Method):
             part /= (slot.size // slot.shape[0]) ** 0.5
         # Padding and fixed gates rank last and, without gradient, stay there.
         self.parameter: nn.Parameter = nn.Parameter(scores * network.searchable)
+
+    @torch.no_grad()
+    def start_from(self, mask: torch.Tensor) -> None:
+        self.parameter.add_(self.parameter.sign().mul_(self.LEAD).masked_fill_(~(mask & self._network.searchable), 0))
 
     def optimiser(self) -> torch.optim.Optimizer:
         s = self._settings

@@ -26,6 +26,7 @@ from slt_compress.pipeline.byte_limit import ByteLimit, begin
 from slt_compress.pipeline.gates import Searched, put_gates
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.pipeline.resume import can_resume, identity
+from slt_compress.pipeline.start import start_mask
 from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
 from slt_compress.tasks.record import CLASSIFICATION
@@ -162,6 +163,7 @@ def find_ticket(
     if config.max_bytes is not None:
         config = replace(config, statistics="fp16") if config.statistics == "auto" and readable.statistics else config
         fit = _byte_limit(searched, config, prepared, origin, constants, reporter)
+    start = None if config.init_from is None else start_mask(config.init_from, searched.network, origin)
     reporter.note(_announcement(config, searched, prepared, context))
     if checkpoints:
         if checkpoints.every:
@@ -182,7 +184,14 @@ def find_ticket(
             if report:
                 report(progress)
 
-        found = search(searched.gates, run, config, report=record, checkpoints=checkpoints, context=context, fit=fit)
+        found = search(
+            *(searched.gates, run, config),
+            report=record,
+            checkpoints=checkpoints,
+            context=context,
+            fit=fit,
+            start=start,
+        )
     pack = partial(pack_ticket, searched, found, config, prepared, origin, constants)
     ticket = None
     try:

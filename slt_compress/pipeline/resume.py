@@ -13,6 +13,7 @@ from slt_compress.errors import OutputError
 from slt_compress.models.registry import architecture_digest
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import ProgressReporter
+from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distributed import DistributedContext
 from slt_compress.version import __version__
@@ -45,6 +46,7 @@ def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module:
         "largest size": config.max_bytes,
         "freezing": vars(config.freeze),
         "initialiser": initialiser,
+        "start": None if config.init_from is None else Ticket.load(config.init_from).digest,
         "seed": config.seed,
         "number of steps": run.budget.steps,
         "batch size": run.budget.batch_size,

@@ -123,13 +123,15 @@ def search(
     checkpoints: Checkpoints | None = None,
     context: DistributedContext = SINGLE_PROCESS,
     fit: Fit | None = None,
+    start: torch.Tensor | None = None,
 ) -> FoundMask:
     """Search a mask of the target sparsity, and leave the network hardened to it, with its BatchNorm statistics.
 
     Of `config`, the method, its options and the target are read. The same arguments give the same mask on the same
     machine. `report` as in `loop.optimise`. A search that is resumed from its checkpoint ends as if it had never
     stopped. The processes of a context share each batch, and all find the same mask; the main process alone saves
-    checkpoints. With `fit`, the target is only where the search begins.
+    checkpoints. With `fit`, the target is only where the search begins. With `start`, a mask, flat
+    bool, its open gates begin ahead of the others.
 
     Raises UnreachableError, before any step, if the gates that the seed fixes or `fit` rule the target out,
     CheckpointError if the checkpoint is damaged, and VerificationError if the processes of a context have come apart.
@@ -155,6 +157,8 @@ def search(
     if fit:
         fit.refuse_impossible(settings)
     if optimises:
+        if start is not None:
+            method.start_from(start.to(network.weights.device))
         state = State(method, method.optimiser(), generator, network.module)
         moments = {round(moment * steps) for moment in _MOMENTS}
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)

@@ -197,6 +197,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--scope": "layer",
             "--sparsity": 0.5,
             "--max-bytes": "5KB",
+            "--init-from": "t.safetensors",
             "--seed": 1,
             "--lr": 0.5,
             "--codec": "raw",
