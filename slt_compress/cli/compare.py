@@ -118,6 +118,7 @@ def compare(
     augment: shared.Augment = "none",
     precision: shared.Precision = "auto",
     device: shared.Device = "auto",
+    checkpoint_every: shared.CheckpointEvery = None,
     log: shared.Log = None,
     tensorboard: shared.TensorBoard = None,
     json: shared.Json = False,
@@ -169,8 +170,8 @@ def compare(
             dense_lr=dense_lr,
             shard=shard,
         )
-        plan = replace(plan, sizes=sizes)
-        plan.refuse_idle({"log": log, "tensorboard": tensorboard})
+        plan = replace(plan, sizes=sizes, checkpoint_every=checkpoint_every)
+        plan.refuse_idle({"log": log, "tensorboard": tensorboard, "checkpoint_every": checkpoint_every})
         written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
         files.check_apart(written, places.inputs(dataset, data_dir))
         command = shell("slt-compress", *spelled_out(sys.argv[1:]))

@@ -149,6 +149,15 @@ Precision = Annotated[
     typer.Option(help="Arithmetic of the search; auto takes bf16 on a GPU that has it.", rich_help_panel="Training"),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="STEPS",
+        help="Save the state of a search after every so many steps, beside OUTPUT or in it, until the search ends.",
+        rich_help_panel="Long runs",
+    ),
+]
 Log = Annotated[
     Path | None,
     typer.Option(

@@ -106,15 +106,7 @@ def search(
         Path | None,
         typer.Option(help="Ticket to write. \\[default: MODEL-DATASET[-METHOD]-SPARSITY-SEED.safetensors]"),
     ] = None,
-    checkpoint_every: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="STEPS",
-            help="Save the state of the search after every so many steps, in OUTPUT.ckpt/ until the search ends.",
-            rich_help_panel="Long runs",
-        ),
-    ] = None,
+    checkpoint_every: shared.CheckpointEvery = None,
     resume: Annotated[
         bool,
         typer.Option(

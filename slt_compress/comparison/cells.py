@@ -4,6 +4,7 @@
     DIR/cells/CELL.json             its row, written after the ticket: a run with a row is finished
     DIR/cells/CELL.error.txt        traceback of an unexpected failure of it
     DIR/locks/CELL.lock             held by the process that is busy with it
+    DIR/checkpoints/CELL/           the state of a run that has not ended, where that is kept
 
 A lock is the operating system's, so it goes with its process, however that ends. Several machines can share a folder if
 its file system has locks, as NFS has.
@@ -56,6 +57,9 @@ class CellFolder:
 
     def ticket(self, cell: Cell) -> Path:
         return self._folder / "tickets" / f"{cell.name}.safetensors"
+
+    def checkpoints(self, cell: Cell) -> Path:
+        return self._folder / "checkpoints" / cell.name
 
     def names(self) -> set[str]:
         """Return the names of all cells that are finished."""
@@ -119,8 +123,9 @@ class CellFolder:
         for cell in cells:
             with contextlib.suppress(OSError):
                 self._lock(cell).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            (self._folder / "locks").rmdir()
+        for name in ("locks", "checkpoints"):
+            with contextlib.suppress(OSError):
+                (self._folder / name).rmdir()
 
     def _lock(self, cell: Cell) -> Path:
         return self._folder / "locks" / f"{cell.name}.lock"

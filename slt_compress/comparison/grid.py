@@ -60,6 +60,7 @@ class Plan:
         contenders: the methods.
         sparsities: the targets, empty where they are sizes.
         sizes: largest sizes of a file in bytes, as targets.
+        checkpoint_every: steps after which the state of a search is saved, None for never.
         seeds: runs of each method at each sparsity, with seeds from 0.
         dense: whether the dense network is trained too.
         dense_lr: its learning rate; None: each run takes the best of a few, see `dense.DenseRecipe`.
@@ -75,6 +76,7 @@ class Plan:
     dense_lr: float | None = None
     shard: tuple[int, int] | None = None
     sizes: tuple[int, ...] = ()
+    checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:

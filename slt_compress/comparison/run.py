@@ -36,6 +36,7 @@ from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, fin
 from slt_compress.pipeline.prepare import Prepared, prepare, refuse_idle_batches
 from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.tasks.task import CLASSIFY
+from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.version import __version__
 
 _OF_A_CELL = {
@@ -198,8 +199,10 @@ class _Work:
 
     def _search(self, cell: Cell) -> Row:
         plan, path = self._plan, self._store.ticket(cell)
+        checkpoints = self._checkpoints(cell)
         try:
-            result = find_ticket(plan.model, cell.config(plan.config), self._progress, prepared=self._prepared)
+            config = cell.config(plan.config)
+            result = find_ticket(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
         except UnmeasuredError as failure:
             files.write_or_rescue(path, failure.ticket.to_bytes())
             raise SltError(f"found {path}, but measuring it has failed: {failure.reason}") from failure
@@ -207,6 +210,8 @@ class _Work:
             interrupt.ticket.save(path)
             raise
         files.write_or_rescue(path, result.ticket.to_bytes())
+        if checkpoints:
+            checkpoints.remove()
         return Row(
             method=cell.contender.method,
             recipe=cell.contender.recipe,
@@ -225,6 +230,13 @@ class _Work:
             ticket=f"tickets/{path.name}",
             digest=result.ticket.digest,
         )
+
+    def _checkpoints(self, cell: Cell) -> Checkpoints | None:
+        """Return where the state of a cell's search is kept, None where it is not."""
+        every = self._plan.checkpoint_every
+        if every is None or not cell.optimises:
+            return None
+        return Checkpoints(self._store.checkpoints(cell), every, resume=True)
 
     def _train(self, cell: Cell) -> Row:
         plan = self._plan

@@ -77,6 +77,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--neuron-sparsity",
         "--bytes",
         "--models",
+        "--checkpoint-every",
         "--json",
         "--quiet",
     }

@@ -64,7 +64,7 @@ def test_search_and_compare_say_the_same_about_every_option_they_share() -> None
             "--epochs",
         ),
         *("--max-steps", "--batch-size", "--augment", "--precision", "--device", "--json", "--quiet"),
-        *("--log", "--tensorboard", "--workers", "--skip-unreadable"),
+        *("--log", "--tensorboard", "--workers", "--skip-unreadable", "--checkpoint-every"),
     }
     for flag in common:
         for attribute in ("help", "rich_help_panel", "default", "metavar"):
@@ -218,6 +218,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             **_OF_BOTH,
             "--methods": "edge-popup",
             "--sparsities": 0.5,
+            "--checkpoint-every": 1,
             "--bytes": "5KB",
             "--models": "lenet-5",
             "--seeds": 2,

@@ -1,5 +1,6 @@
 """A comparison as a user runs it: finished cells are kept, an interrupted grid ends as an uninterrupted one would."""
 
+import contextlib
 import csv
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,9 @@ from slt_compress.errors import OutputError, UnreachableError, UsageError
 from slt_compress.pipeline import find
 from slt_compress.pipeline.find import SearchResult
 from slt_compress.prng import Freeze
-from slt_compress.progress import ProgressReporter
+from slt_compress.progress import ProgressReporter, ReportTraining, TrainingProgress
 from tests.support.process import run_here
+from tests.support.reporters import RecordingReporter
 
 GRID = ("compare", "lenet-300-100", "--methods", "random,crbg", "--sparsities", "0.95,0.5", "--seeds", "2")
 BUDGET = ("--max-steps", "60")
@@ -614,3 +617,43 @@ def test_a_ticket_that_is_found_outlives_an_interrupt(tmp_path: Path, monkeypatc
         )
     assert Ticket.load(tmp_path / "grid" / "tickets" / "random-0.5-0.safetensors").sparsity == 0.5
     assert not list((tmp_path / "grid" / "cells").iterdir())
+
+
+class Impatient(RecordingReporter):
+    """Somebody who interrupts a search after a number of steps."""
+
+    def __init__(self, last: int | None) -> None:
+        super().__init__()
+        self._last = last
+
+    @contextlib.contextmanager
+    def training_progress(self) -> Iterator[ReportTraining]:
+        def report(progress: TrainingProgress) -> None:
+            if progress.step == self._last:
+                raise KeyboardInterrupt
+
+        yield report
+
+    @contextlib.contextmanager
+    def grid_progress(self, cells: int, finished: int, steps: int) -> Iterator["Impatient"]:  # noqa: ARG002
+        yield self
+
+    def begin(self, cell: str) -> None:
+        pass
+
+    def finish(self, result: str, steps: int) -> None:
+        pass
+
+
+def test_a_search_that_was_interrupted_goes_on_where_it_was(compared: Compared, tmp_path: Path) -> None:
+    plan = replace(plan_of("crbg", "0.95", 1), checkpoint_every=20)
+    with pytest.raises(KeyboardInterrupt):
+        run.compare(plan, tmp_path / "grid", "command", Impatient(45))
+    assert list(tmp_path.glob("grid/checkpoints/crbg-0.95-0/*.safetensors"))
+    assert not list(tmp_path.glob("grid/cells/*.json"))
+    second = Impatient(None)
+    run.compare(plan, tmp_path / "grid", "command", second)
+    assert "resuming from the checkpoint of step 40" in second.notes
+    ticket = "tickets/crbg-0.95-0.safetensors"
+    assert (tmp_path / "grid" / ticket).read_bytes() == (compared[0] / ticket).read_bytes()
+    assert not (tmp_path / "grid" / "checkpoints").exists()

@@ -63,6 +63,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         **_OF_SEARCHES,
         "--methods": ("random", "crbg,random", "edge-popup:layer", "random,random", "", "other"),
         "--sparsities": ("0.5", "0.5,0.9", "0.5,0.5", "1", ""),
+        "--checkpoint-every": (1, 0),
         "--bytes": ("4KB", "4KB,6KB", "4KB,4KB", "1", "x", ""),
         "--models": ("lenet-5", "lenet-5,lenet-300-100", "lenet-5,lenet-5", "none", ""),
         "--seeds": (1, 0),
