@@ -53,7 +53,7 @@ OF_THE_GRID = {"methods", "models", "sparsities", "bytes", "seeds", "dense", "de
             ({name: "other"}, f"`{name}` must be one of {', '.join(choices)}, got 'other'")
             for name, choices in CHOICES.items()
         ),
-        ({"augment": None}, "`augment` must be one of none, crop, crop-flip, got None"),
+        ({"augment": None}, "`augment` must be one of none, flip, crop, crop-flip, shift-flip, got None"),
         (
             {"method": "crgb"},
             "unknown `method` 'crgb', known: crbg, edge-popup, continuous-sparsification, random",
