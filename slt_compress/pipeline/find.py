@@ -144,7 +144,7 @@ def find_ticket(
     searched = put_gates(module, prepared, config, origin)
     set_constants(module, constants)
     if not prepared.source.is_named:
-        _rehearse(prepared)
+        rehearse(prepared)
         if frozen := _frozen(module):
             reporter.note(frozen)
     searched.gates.ranking(config.density, layered=False)  # raises if fixed gates rule the sparsity out
@@ -222,7 +222,7 @@ def _announcement(config: SearchConfig, searched: Searched, prepared: Prepared, 
     )
 
 
-def _rehearse(prepared: Prepared) -> None:
+def rehearse(prepared: Prepared) -> None:
     """Train a user's network for a step. Raises UsageError, with the name, for a buffer that no ticket can hold."""
     trained = prepared.source.build().train()
     inputs, _ = next(iter(prepared.run.train.batches(2)))
