@@ -48,14 +48,12 @@ class FoundTicket:
         ticket: seed and mask, with its metrics in its provenance.
         sparsity: that was asked for.
         test, validation: of the network that a reader of the file gets, which is not yet trained.
-        searched: of the network as the search had trained it under this mask, on held-out examples.
     """
 
     ticket: Ticket
     sparsity: float
     test: Evaluation
     validation: Evaluation
-    searched: Evaluation
 
 
 @dataclass(frozen=True)
