@@ -10,29 +10,27 @@ from slt_compress.pruning.finish import Job, evaluate_held_out, measure_statisti
 from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import Control
-from slt_compress.pruning.retrain import Start, trainer_of
-from slt_compress.pruning.rewind import Rewinding, dense_start
+from slt_compress.pruning.rewind import dense_start
 from slt_compress.pruning.teacher import Teacher
+from slt_compress.pruning.under_mask import Start, trainer_of
 
 RANDOM_MASK, OTHER_WEIGHTS = "random-mask", "other-weights"
 
 
-def train_controls(
-    mask: torch.Tensor, job: Job, config: TrainConfig, rewinding: Rewinding, teacher: Teacher | None = None
-) -> tuple[Control, ...]:
-    """Train two networks as a ticket of this mask, flat bool, was trained, and measure them on the test examples.
+def train_controls(ticket: Start, job: Job, config: TrainConfig, teacher: Teacher | None = None) -> tuple[Control, ...]:
+    """Train two networks as a ticket was trained, and measure them on the test examples.
 
     "random-mask" has the same weights, and in each tensor as many of them, drawn from the seed. "other-weights" has the
     same mask on weights of another seed. Both begin where dense training from their seed is after the steps of the
     rewinding.
     """
-    seed = job.run.seed
+    seed, mask, rewinding = job.run.seed, ticket.network.mask, ticket.rewinding
     found = []
     for name, chosen in ((RANDOM_MASK, seed), (OTHER_WEIGHTS, (seed + 1) % 2**64)):
-        network = dense_start(job, chosen, rewinding, job.origin.initialiser)
+        network = dense_start(job, chosen, rewinding, ticket.factors)
         network.mask = random_like(network, mask, seed) if name == RANDOM_MASK else mask
         job.reporter.note(f"the same training of {name.replace('-', ' ')}")
-        start = Start(network, rewinding.steps, False, {})
+        start = Start(network, rewinding, False, ticket.factors, {})
         recipe = weight_recipe(network.module, "default", config.learning_rate)
         train_through(job, trainer_of(start, job, recipe, teacher))
         measure_statistics(job, network)

@@ -72,7 +72,9 @@ class Trained:
     history: tuple[TrainingProgress, ...]
 
 
-def train_through(job: Job, trainer: WeightTrainer, after: Callable[[int, WeightTrainer], None]) -> Trained:
+def train_through(
+    job: Job, trainer: WeightTrainer, after: Callable[[int, WeightTrainer], None] | None = None
+) -> Trained:
     """Make all steps of a run; `after` is called with the number of those that are done."""
     history: list[TrainingProgress] = []
     clock = Clock()
@@ -84,7 +86,8 @@ def train_through(job: Job, trainer: WeightTrainer, after: Callable[[int, Weight
                 report(progress)
 
         for done in optimise(trainer, job.run, clock, record):
-            after(done, trainer)
+            if after:
+                after(done, trainer)
         trainer.network.weights.sum().item()  # waits for a GPU
         seconds = clock.seconds()
     return Trained(seconds, tuple(history))

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 
+from slt_compress.masking.gates import Gates
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
-from slt_compress.pruning.config import DEFAULT_SPARSITY, PruneConfig
+from slt_compress.pruning.config import CONTINUOUS_SPARSIFICATION, DEFAULT_SPARSITY, PruneConfig
+from slt_compress.pruning.priced import PricedContinuousSparsification, PricedSettings
 from slt_compress.pruning.trainer import WeightTrainer
 
 FINISH = 0.25  # share of the steps under the final mask
@@ -50,7 +52,7 @@ class GatedPruning:
         if config.penalty is not None:
             options["penalty"] = config.penalty
         target = Target(density, self._soft_steps, config.run.seed, self._generator)
-        self._method = registry.make(config.method, trainer.network, target, recipe=config.recipe, options=options)
+        self._method = make(config.method, trainer.network, target, config.recipe, options)
         trainer.soften(self._method)
 
     def after(self, done: int, trainer: WeightTrainer) -> None:
@@ -61,6 +63,13 @@ class GatedPruning:
         natural = self._config.asked_sparsity is None
         mask = self._method.hard_gate().clone() if natural else self._method.mask()
         trainer.harden(keep_one(trainer, mask) if natural else mask)
+
+
+def make(name: str, network: Gates, target: Target, recipe: str, options: dict[str, Any]) -> Method:
+    """Return the gates of a method in one of its recipes; the default of continuous sparsification is `priced`."""
+    if (name, recipe) == (CONTINUOUS_SPARSIFICATION, "default"):
+        return PricedContinuousSparsification(network, target, PricedSettings(**options))
+    return registry.make(name, network, target, recipe=recipe, options=options)
 
 
 def keep_one(trainer: WeightTrainer, mask: torch.Tensor) -> torch.Tensor:

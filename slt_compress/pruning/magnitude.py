@@ -4,6 +4,7 @@ Han et al. (arXiv:1506.02626); with weights rewound after each round, see `round
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,8 +22,9 @@ PAPER_RATIO = 0.2  # of the kept weights, a round: Frankle & Carbin, section 2
 class Magnitude:
     """Removes weights in rounds of equal ratios, the smallest of the whole network or of each layer.
 
-    By default all rounds lie between 20 % and 60 % of one training with one schedule of the learning rate. In the
-    published recipe there is a training of equal length before each round and after the last, each with its own.
+    By default all rounds lie between 20 % and 60 % of one training with one schedule of the learning rate, and weights
+    are compared by `adaptive_magnitudes`. In the published recipe there is a training of equal length before each round
+    and after the last, each with its own schedule, and the magnitudes themselves are compared.
     """
 
     def __init__(self, config: PruneConfig, steps: int, generator: torch.Generator, *, trained: bool = False) -> None:
@@ -59,21 +61,43 @@ class Magnitude:
         """Do what is due when so many steps are done."""
         if done not in self._densities:
             return
-        mask = smallest_removed(trainer.network, self._densities[done], self._generator, layered=self._layered)
-        trainer.harden(mask)
+        scores = magnitudes if self._separate else adaptive_magnitudes
+        trainer.harden(highest_kept(trainer.network, scores, self._densities[done], self._generator, self._layered))
         if self._separate:
             ends = [*(step for step in self._densities if step > done), self._steps]
             trainer.restart(done, min(ends) - done)
 
 
-def smallest_removed(
-    network: TrainedNetwork, density: float, generator: torch.Generator, *, layered: bool = False
-) -> torch.Tensor:
-    """Return the mask of the largest weights among those that are kept, flat bool, of exactly this density.
+def magnitudes(network: TrainedNetwork) -> torch.Tensor:
+    """Return |w|, flat."""
+    return network.weights.abs()
 
-    Every tensor keeps one at least. Equal weights are drawn from.
+
+def adaptive_magnitudes(network: TrainedNetwork) -> torch.Tensor:
+    """Return w² over the sum of w² of all kept weights of the tensor that are not larger, flat: LAMP scores.
+
+    Lee et al. (arXiv:2010.07611): what removing a weight, after all larger ones would stay, does to a layer's output.
+    Scales of layers, and which layers are wide, do not count then; the largest weight of each has the score 1.
     """
-    scores = network.weights.abs().masked_fill(~network.mask, -1.0)
+    scores = torch.zeros_like(network.weights)
+    parts = zip(network.split(scores), network.split(network.weights * network.mask), strict=True)
+    for part, weights in parts:
+        squares, order = weights.square().sort(descending=True)
+        part[order] = squares / squares.cumsum(0).clamp_min(torch.finfo(squares.dtype).tiny)
+    return scores
+
+
+def highest_kept(
+    network: TrainedNetwork,
+    score: Callable[[TrainedNetwork], torch.Tensor],
+    density: float,
+    generator: torch.Generator,
+    layered: bool = False,
+) -> torch.Tensor:
+    """Return the mask of the weights with the highest scores among those that are kept, flat bool, of exactly this
+    density. Every tensor keeps one at least; a draw decides among equals.
+    """
+    scores = score(network).masked_fill(~network.mask, -1.0)
     return Ranking(network, density, layered=layered).mask(scores, generator)
 
 

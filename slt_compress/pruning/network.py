@@ -6,6 +6,8 @@
 It is `masking.flat_network` with weights that move, so that the methods of a search can be used as they are.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -73,16 +75,19 @@ class TrainedNetwork(FlatNetwork):
         return {slot.name: part.view(slot.shape).cpu().numpy().copy() for slot, part in parts}
 
 
-def initialise(module: nn.Module, seed: int, initialiser: str) -> dict[str, float]:
+def initialise(
+    module: nn.Module, seed: int, initialiser: str, factors: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Give a module on the CPU the values that training starts from, and return the scale of each gated tensor.
 
     They are those that a ticket of this seed with all gates open restores to: generated weights times a scale, biases
-    0, norms 1, embeddings as in `masking.parameters`. Slopes of PReLUs stay.
+    0, norms 1, embeddings as in `masking.parameters`. Slopes of PReLUs stay. `factors` are other scales, by name.
     """
     constants = slopes(module)
     freeze_ungated(module, seed)
     set_constants(module, constants)
-    found = {name: scale.value for name, scale in scales(module, initialiser, 1.0).items()}
+    usual = {name: scale.value for name, scale in scales(module, initialiser, 1.0).items()}
+    found = {**usual, **(factors or {})}
     with torch.no_grad():
         for name, scale in found.items():
             parameter = module.get_parameter(name)

@@ -1,11 +1,12 @@
 """The early iterate that a ticket is rewound to: the dense network after the first steps of its training.
 
 A ticket names the seed, the step and the recipe, and the iterate is made again by training the dense network for these
-steps. That is exact where the arithmetic is: on the same machine, with the same number of threads and the same releases.
-Elsewhere sums may round in another order, and the iterate is one of the same kind, not the same. At step 0 it is the
-generated network, which is the same everywhere.
+steps. That is exact where the arithmetic is: on the same machine, with the same number of threads and the same
+releases. Elsewhere sums may round in another order, and the iterate is one of the same kind, not the same. At step 0 it
+is the generated network, which is the same everywhere.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,11 +44,15 @@ class Rewinding:
         }
 
 
+NOT_REWOUND = Rewinding(0, 1, WeightRecipe(1.0))
+
+
 def recorded(ticket: Ticket) -> Rewinding:
     """Return how the iterate of a ticket comes about. Raises TicketError if it does not say so."""
-    steps, said = ticket.provenance.rewind_steps, ticket.provenance.method.settings.get("rewinding")
+    steps = ticket.provenance.rewind_steps
+    said: Any = ticket.provenance.method.settings.get("rewinding")
     if not steps:
-        return Rewinding(0, 1, WeightRecipe(1.0))
+        return NOT_REWOUND
     try:
         recipe = dict(said["recipe"])
         drops = tuple(float(one) for one in recipe.pop("drops"))
@@ -94,11 +99,15 @@ def early_iterate(job: Job, network: TrainedNetwork, rewinding: Rewinding) -> St
     return network.state()
 
 
-def dense_start(job: Job, seed: int, rewinding: Rewinding, initialiser: str) -> TrainedNetwork:
-    """Return the dense network that training starts from: that of a seed, after the steps of a rewinding."""
+def dense_start(
+    job: Job, seed: int, rewinding: Rewinding, factors: Mapping[str, float] | None = None
+) -> TrainedNetwork:
+    """Return the dense network that training starts from: that of a seed, after the steps of a rewinding.
+
+    `factors` as in `network.initialise`.
+    """
     module = job.prepared.source.build()
-    initialise(module, seed, initialiser)
+    initialise(module, seed, job.origin.initialiser, factors)
     network = TrainedNetwork(module, job.prepared.device)
-    seeded = replace(job, run=replace(job.run, seed=seed)) if seed != job.run.seed else job
-    early_iterate(seeded, network, rewinding)
+    early_iterate(replace(job, run=replace(job.run, seed=seed)), network, rewinding)
     return network

@@ -14,7 +14,6 @@ import torch
 
 from slt_compress.errors import UsageError
 from slt_compress.masking.ranking import Ranking
-from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
 from slt_compress.models.source import Given
 from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
@@ -22,6 +21,7 @@ from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import CONTINUOUS_SPARSIFICATION, FindConfig
 from slt_compress.pruning.finish import Job, measure_statistics, train_through
+from slt_compress.pruning.gated import make
 from slt_compress.pruning.network import State, TrainedNetwork, initialise
 from slt_compress.pruning.pack import pack_seed, pack_values, round_weights
 from slt_compress.pruning.recipes import weight_recipe
@@ -72,14 +72,14 @@ class Rounds:
         trainer.restart(0, self._rewinding.schedule)
         if not self._rewinding.steps:
             self.early = trainer.network.state()
-            self._soften(trainer, 0)
+            self._soften(trainer)
 
     def after(self, done: int, trainer: WeightTrainer) -> None:
         """Do what is due when so many steps are done."""
         k, length = self._rewinding.steps, self._rewinding.schedule
         if self._round == 1 and done == k > 0:
             self.early = trainer.network.state()
-            self._soften(trainer, k)
+            self._soften(trainer)
         if done != self._end():
             return
         self._note(trainer)
@@ -91,7 +91,7 @@ class Rounds:
         network.load(self.early)
         trainer.restart(done - k, length)
         self._round += 1
-        self._soften(trainer, k)
+        self._soften(trainer)
 
     def _end(self) -> int:
         """Return at which step the present round ends: rounds after the first have no dense steps."""
@@ -116,15 +116,14 @@ class Rounds:
         scores = scores.masked_fill(~network.mask, -1e9)
         return Ranking(network, density, layered=layered).mask(scores, self._generator)
 
-    def _soften(self, trainer: WeightTrainer, first: int) -> None:
+    def _soften(self, trainer: WeightTrainer) -> None:
         """Put gates on the network, with the scores that the last round has left, if there was one."""
         if not self._is_gated:
             return
         config, before = self._config, self._method
         steps = self._rewinding.schedule
         target = Target(self._density(self._round), steps, config.run.seed, self._generator)
-        options: dict[str, Any] = {"scope": config.scope}
-        method = registry.make(config.method, trainer.network, target, recipe=config.recipe, options=options)
+        method = make(config.method, trainer.network, target, config.recipe, {"scope": config.scope})
         if before is not None:
             reset_scores(method, before)
         self._method = method

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from slt_compress.errors import DataError, UsageError, few, first_line
+from slt_compress.ticket.container import KEY
 
 _COUNTER = "num_batches_tracked"
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys that training scripts keep a state dict under
@@ -40,6 +41,17 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if all(name.startswith(_PREFIX) for name in found):
         found = {name.removeprefix(_PREFIX): tensor for name, tensor in found.items()}
     return dict(found)
+
+
+def holds_ticket(path: Path) -> bool:
+    """Return whether a file is a ticket, by what its header says. A file that cannot be read is none."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "np") as file:
+            return set(file.metadata() or {}) == {KEY}
+    except (SafetensorError, OSError):
+        return False
 
 
 def set_values(module: nn.Module, values: Mapping[str, torch.Tensor], name: str) -> None:
