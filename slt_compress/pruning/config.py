@@ -1,19 +1,23 @@
 """The settings of pruning, of a ticket search with rewinding, and of training under a mask. Needs no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from slt_compress.config import SearchConfig, with_settings
 from slt_compress.errors import UsageError
+from slt_compress.pruning.names import (
+    CONTINUOUS_SPARSIFICATION,
+    CRBG,
+    FINDERS,
+    MAGNITUDE,
+    METHODS,
+    RECIPES,
+    SCOPES,
+    VALUES,
+)
 
-CONTINUOUS_SPARSIFICATION, MAGNITUDE, CRBG = "continuous-sparsification", "magnitude", "crbg"
-METHODS = (CONTINUOUS_SPARSIFICATION, MAGNITUDE, CRBG)
-FINDERS = (CONTINUOUS_SPARSIFICATION, MAGNITUDE)
-RECIPES = ("default", "paper")
-VALUES = ("fp32", "fp16", "int8", "int4")
-SCOPES = ("global", "layer")
 DEFAULT_SPARSITY = 0.9
 MAX_ROUNDS = 100
 
@@ -50,7 +54,7 @@ class PruneConfig:
     """
 
     run: SearchConfig = TRAINED
-    method: str = MAGNITUDE
+    method: str = CONTINUOUS_SPARSIFICATION
     recipe: str = "default"
     sparsity: float | None = None
     learning_rate: float | None = None
@@ -83,7 +87,7 @@ class PruneConfig:
         if self.method != MAGNITUDE:
             _refuse(of_magnitude, f"`method={self.method}`: it is an option of {MAGNITUDE}")
         if self.method == MAGNITUDE:
-            _refuse({**of_prices, **of_scores}, f"`method={MAGNITUDE}`, which has no gates")
+            _refuse({**of_prices, **of_scores, "finish": self.finish}, f"`method={MAGNITUDE}`, which has no gates")
         if self.recipe != "paper":
             _refuse(of_prices, "`recipe=default`, which reaches the sparsity by a constraint: give `recipe=paper`")
             _refuse(of_scores, "`recipe=default`, whose gates are ranked: give `recipe=paper`")
@@ -107,7 +111,7 @@ class FindConfig:
         run: as in `PruneConfig`.
         method: a name in `FINDERS`.
         recipe: as in `PruneConfig`.
-        sparsities: of the tickets, one each, all of one run.
+        sparsity: of the ticket, or of several, all of one run.
         rewind_steps: k: the step of dense training whose weights a ticket starts from; 0: the weights of the seed.
         rounds: how many times the network is trained, each time from these weights.
         learning_rate: of the weights.
@@ -116,9 +120,9 @@ class FindConfig:
     """
 
     run: SearchConfig = TRAINED
-    method: str = MAGNITUDE
+    method: str = CONTINUOUS_SPARSIFICATION
     recipe: str = "default"
-    sparsities: tuple[float, ...] = (DEFAULT_SPARSITY,)
+    sparsity: float | Sequence[float] = DEFAULT_SPARSITY
     rewind_steps: int = 0
     rounds: int | None = None
     learning_rate: float | None = None
@@ -130,15 +134,20 @@ class FindConfig:
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("scope", self.scope, SCOPES)
         if not self.sparsities:
-            raise UsageError("`sparsities` is empty: give one at least, such as 0.9")
+            raise UsageError("`sparsity` is empty: give one at least, such as 0.9")
         for one in self.sparsities:
-            check_share("sparsities", one)
+            check_share("sparsity", one)
         if len(set(self.sparsities)) != len(self.sparsities):
-            raise UsageError(f"`sparsities` has one twice: {', '.join(f'{one:g}' for one in self.sparsities)}")
+            raise UsageError(f"`sparsity` has one twice: {', '.join(f'{one:g}' for one in self.sparsities)}")
         if type(self.rewind_steps) is not int or self.rewind_steps < 0:
             raise UsageError(f"`rewind_steps` must be a whole number of at least 0, got {self.rewind_steps!r}")
         check_rounds(self.rounds, None)
         check_learning_rate(self.learning_rate)
+
+    @property
+    def sparsities(self) -> tuple[float, ...]:
+        """All that were asked for."""
+        return (self.sparsity,) if isinstance(self.sparsity, int | float) else tuple(self.sparsity)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The front door for Python: prune, find_ticket and train.
 
 >>> pruned = slt_compress.prune("lenet-300-100", "digits", method="magnitude", sparsity=0.9, values="int8")
->>> found = slt_compress.find_ticket("lenet-300-100", "digits", rewind_steps=20, sparsities=(0.8, 0.9))
+>>> found = slt_compress.find_ticket("lenet-300-100", "digits", rewind_steps=20, sparsity=(0.8, 0.9))
 >>> trained = slt_compress.train(found.tickets[0].ticket, controls=True)
 >>> trained.accuracy, [(control.name, control.test.accuracy) for control in trained.controls]
 
@@ -85,7 +85,7 @@ def find_ticket(
 ) -> FindResult:
     """Search tickets that train well: masks on the weights of a seed, or on those of an early step of training.
 
-    `settings` are fields of `FindConfig`, such as `sparsities` or `rewind_steps`; otherwise as `prune`.
+    `settings` are fields of `FindConfig`, such as `sparsity` or `rewind_steps`; otherwise as `prune`.
     """
     chosen = with_shared(config or FindConfig(), _named(dataset, settings))
     data, task = own_data(dataset, train, test, validation), _task(loss, metric)

@@ -17,7 +17,8 @@ import torch
 from slt_compress.masking.gates import Gates
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
-from slt_compress.pruning.config import CONTINUOUS_SPARSIFICATION, DEFAULT_SPARSITY, PruneConfig
+from slt_compress.pruning.config import DEFAULT_SPARSITY, PruneConfig
+from slt_compress.pruning.names import CONTINUOUS_SPARSIFICATION
 from slt_compress.pruning.priced import PricedContinuousSparsification, PricedSettings
 from slt_compress.pruning.trainer import WeightTrainer
 

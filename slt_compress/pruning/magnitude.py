@@ -74,7 +74,7 @@ def magnitudes(network: TrainedNetwork) -> torch.Tensor:
 
 
 def adaptive_magnitudes(network: TrainedNetwork) -> torch.Tensor:
-    """Return w² over the sum of w² of all kept weights of the tensor that are not larger, flat: LAMP scores.
+    """Return w² over the sum of the squares of all weights of the tensor that are not smaller, flat: LAMP scores.
 
     Lee et al. (arXiv:2010.07611): what removing a weight, after all larger ones would stay, does to a layer's output.
     Scales of layers, and which layers are wide, do not count then; the largest weight of each has the score 1.

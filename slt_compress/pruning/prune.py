@@ -7,10 +7,11 @@ import torch
 from slt_compress.models.source import Given
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
-from slt_compress.pruning.config import MAGNITUDE, PruneConfig
+from slt_compress.pruning.config import PruneConfig
 from slt_compress.pruning.finish import Job, finish, train_through
 from slt_compress.pruning.gated import GatedPruning
 from slt_compress.pruning.magnitude import Magnitude
+from slt_compress.pruning.names import MAGNITUDE
 from slt_compress.pruning.network import TrainedNetwork, initialise
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from slt_compress.training.recipes import recipe_for
+from slt_compress.training.recipes import PLAIN, recipe_for
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,16 @@ PAPER = WeightRecipe(0.1, "sgd", 1e-4, 0.9, drops=(56 / 85, 71 / 85))
 def weight_recipe(module: nn.Module, name: str, learning_rate: float | None, *, trained: bool = False) -> WeightRecipe:
     """Return the recipe of a network's kind, "default" or "paper", with a learning rate if one is given.
 
-    `trained` says that its weights are trained already.
+    That of dense training, at its highest rate, for transformers at the middle one; at the lowest if the weights are
+    `trained` already.
     """
     if name == "paper":
         chosen = PAPER
     else:
         dense = recipe_for(module)
-        chosen = WeightRecipe(
-            dense.learning_rates[0 if trained else 1], weight_decay=dense.weight_decay, warmup=dense.warmup
-        )
+        low, middle, high = dense.learning_rates
+        rate = low if trained else high if dense is PLAIN else middle
+        chosen = WeightRecipe(rate, weight_decay=dense.weight_decay, warmup=dense.warmup)
     if learning_rate is None:
         return chosen
     return WeightRecipe(**{**asdict(chosen), "learning_rate": learning_rate})

@@ -19,9 +19,10 @@ from slt_compress.models.source import Given
 from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
-from slt_compress.pruning.config import CONTINUOUS_SPARSIFICATION, FindConfig
+from slt_compress.pruning.config import FindConfig
 from slt_compress.pruning.finish import Job, measure_statistics, train_through
 from slt_compress.pruning.gated import make
+from slt_compress.pruning.names import CONTINUOUS_SPARSIFICATION
 from slt_compress.pruning.network import State, TrainedNetwork, initialise
 from slt_compress.pruning.pack import pack_seed, pack_values, round_weights
 from slt_compress.pruning.recipes import weight_recipe
