@@ -55,7 +55,9 @@ def prune(
         set_values(module, weights, job.prepared.source.name)
     network = TrainedNetwork(module, job.prepared.device)
     steps = job.run.budget.steps
-    recipe = weight_recipe(module, config.recipe, config.learning_rate, trained=weights is not None)
+    recipe = weight_recipe(
+        module, config.recipe, config.learning_rate, method=config.method, trained=weights is not None
+    )
     generator = torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed))
     pruner = (
         Magnitude(config, steps, generator, trained=weights is not None)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from slt_compress.pruning.names import CRBG, MAGNITUDE
 from slt_compress.training.recipes import PLAIN, recipe_for
 
 
@@ -55,24 +56,28 @@ class WeightRecipe:
         return {**found, "drops": list(self.drops)}
 
 
+DECAY_OF_MAGNITUDE = 1.0  # without it, weights that nothing moves stay as large as they were drawn
+
 # SGD with momentum 0.9, learning rate 0.1 and weight decay 1e-4, divided by 10 after 56 and 71 of 85 epochs: section 4
 # of Savarese et al. (arXiv:1912.04427), for ResNets on CIFAR-10.
 PAPER = WeightRecipe(0.1, "sgd", 1e-4, 0.9, drops=(56 / 85, 71 / 85))
 
 
-def weight_recipe(module: nn.Module, name: str, learning_rate: float | None, *, trained: bool = False) -> WeightRecipe:
-    """Return the recipe of a network's kind, "default" or "paper", with a learning rate if one is given.
+def weight_recipe(
+    module: nn.Module, name: str, learning_rate: float | None, *, method: str = "", trained: bool = False
+) -> WeightRecipe:
+    """Return the recipe, "default" or "paper", of a network's kind and a method, with a learning rate if one is given.
 
-    That of dense training, at its highest rate, for transformers at the middle one; at the lowest if the weights are
-    `trained` already.
+    By default that of dense training, at its highest rate; at the middle one for transformers and for noisy gates, and
+    at the lowest if the weights are `trained` already. Magnitudes are compared, so what is not needed must decay.
     """
     if name == "paper":
         chosen = PAPER
     else:
         dense = recipe_for(module)
         low, middle, high = dense.learning_rates
-        rate = low if trained else high if dense is PLAIN else middle
-        chosen = WeightRecipe(rate, weight_decay=dense.weight_decay, warmup=dense.warmup)
-    if learning_rate is None:
-        return chosen
-    return WeightRecipe(**{**asdict(chosen), "learning_rate": learning_rate})
+        plain = dense is PLAIN
+        rate = low if trained else high if plain and method != CRBG else middle
+        decay = DECAY_OF_MAGNITUDE if plain and method == MAGNITUDE else dense.weight_decay
+        chosen = WeightRecipe(rate, weight_decay=decay, warmup=dense.warmup)
+    return chosen if learning_rate is None else replace(chosen, learning_rate=learning_rate)

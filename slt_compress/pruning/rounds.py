@@ -167,7 +167,7 @@ def find(
         raise UsageError(
             f"`rewind_steps={k}` leaves no step for each of {count} rounds: all steps together are {steps}"
         )
-    recipe = weight_recipe(module, config.recipe, config.learning_rate)
+    recipe = weight_recipe(module, config.recipe, config.learning_rate, method=config.method)
     rewinding = Rewinding(k, length, recipe)
     generator = torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed))
     rounds = Rounds(config, job, rewinding, generator)
