@@ -20,8 +20,8 @@ RANDOM_MASK, OTHER_WEIGHTS = "random-mask", "other-weights"
 def train_controls(ticket: Start, job: Job, config: TrainConfig, teacher: Teacher | None = None) -> tuple[Control, ...]:
     """Train two networks as a ticket was trained, and measure them on the test examples.
 
-    "random-mask" has the same weights, and in each tensor as many of them, drawn from the next seed. "other-weights" has the
-    same mask on weights of that seed. Both begin where dense training from their seed is after the steps of the
+    "random-mask" has the same weights, and in each tensor as many of them, drawn from the next seed. "other-weights"
+    has the same mask on weights of that seed. Both begin where dense training from their seed is after the steps of the
     rewinding.
     """
     seed, mask, rewinding = job.run.seed, ticket.network.mask, ticket.rewinding

@@ -368,7 +368,7 @@ def test_an_interrupt_after_the_search_leaves_its_ticket(
     found = document(invoke(*search))
     whole = Ticket.load(tmp_path / name)
     (tmp_path / name).unlink()
-    module, attribute = (find, "evaluate") if when == "measuring" else (files, "write_or_rescue")
+    module, attribute = (measure, "evaluate") if when == "measuring" else (files, "write_or_rescue")
     real, calls = getattr(module, attribute), itertools.count()
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
