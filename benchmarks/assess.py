@@ -35,9 +35,9 @@ import torch
 
 from slt_compress.assessment.extrapolation import extrapolate
 from slt_compress.assessment.pilot import DENSE, KINDS, Pilot, Trial
-from slt_compress.comparison.dense import recipe_for
 from slt_compress.config import BOTH, SearchConfig
 from slt_compress.pipeline.prepare import prepare
+from slt_compress.training.recipes import recipe_for
 
 FIRST_STEPS = 25
 RUNS = 3  # of a pilot

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from slt_compress.prediction.predict import predict
     from slt_compress.prng import Freeze
     from slt_compress.progress import TrainingProgress
+    from slt_compress.pruning.config import FindConfig, PruneConfig, TrainConfig
+    from slt_compress.pruning.front import find_ticket, prune, train
+    from slt_compress.pruning.results import FindResult, FoundTicket, TrainedResult
     from slt_compress.ticket.ticket import Ticket
 
 __all__ = [
@@ -47,16 +50,22 @@ __all__ = [
     "Evaluation",
     "ExportConfig",
     "ExportResult",
+    "FindConfig",
+    "FindResult",
     "Fleet",
+    "FoundTicket",
     "Freeze",
     "HtmlExportConfig",
     "HtmlExportResult",
     "MonitorResult",
     "Prediction",
+    "PruneConfig",
     "SearchConfig",
     "SearchResult",
     "SltError",
     "Ticket",
+    "TrainConfig",
+    "TrainedResult",
     "TrainingProgress",
     "UnmeasuredError",
     "UnmeasuredInterrupt",
@@ -67,9 +76,12 @@ __all__ = [
     "doctor",
     "evaluate",
     "export",
+    "find_ticket",
     "monitor",
     "predict",
+    "prune",
     "search",
+    "train",
 ]
 
 # Name -> module that it lies in. `slt-compress --help` imports this package, so torch, numpy and safetensors wait until
@@ -86,15 +98,21 @@ _LAZY = {
     "Evaluation": "slt_compress.evaluation.accuracy",
     "ExportConfig": "slt_compress.onnx_export.export",
     "ExportResult": "slt_compress.onnx_export.export",
+    "FindConfig": "slt_compress.pruning.config",
+    "FindResult": "slt_compress.pruning.results",
     "Fleet": "slt_compress.assessment.fleet",
+    "FoundTicket": "slt_compress.pruning.results",
     "Freeze": "slt_compress.prng",
     "HtmlExportConfig": "slt_compress.html_export.export",
     "HtmlExportResult": "slt_compress.html_export.export",
     "MonitorResult": "slt_compress.monitoring.run",
     "Prediction": "slt_compress.prediction.log",
+    "PruneConfig": "slt_compress.pruning.config",
     "SearchConfig": "slt_compress.config",
     "SearchResult": "slt_compress.pipeline.find",
     "Ticket": "slt_compress.ticket.ticket",
+    "TrainConfig": "slt_compress.pruning.config",
+    "TrainedResult": "slt_compress.pruning.results",
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
     "UnmeasuredInterrupt": "slt_compress.pipeline.find",
@@ -104,9 +122,12 @@ _LAZY = {
     "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",
+    "find_ticket": "slt_compress.pruning.front",
     "monitor": "slt_compress.monitoring.run",
     "predict": "slt_compress.prediction.predict",
+    "prune": "slt_compress.pruning.front",
     "search": "slt_compress.api",
+    "train": "slt_compress.pruning.front",
 }
 
 

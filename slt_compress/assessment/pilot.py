@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from slt_compress.comparison.dense import recipe_for, train_at_rate
+from slt_compress.comparison.dense import train_at_rate
 from slt_compress.config import BOTH, SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.splits import IndexedSplit, Split
@@ -29,6 +29,7 @@ from slt_compress.pipeline.gates import put_gates
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.prng import SeedRecipe
 from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.training.recipes import recipe_for
 from slt_compress.training.search import search
 
 FEWEST_STEPS = 20  # of a run that says anything

@@ -16,7 +16,6 @@ from slt_compress.assessment.pilot import DENSE, KINDS, Pilot, Trial, curve, pla
 from slt_compress.assessment.recommendation import recommend
 from slt_compress.assessment.results import Assessment, Choice
 from slt_compress.assessment.speed import Speed, duration, measure_speed
-from slt_compress.comparison.dense import recipe_for
 from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit, count
 from slt_compress.errors import SltError, UsageError
@@ -28,6 +27,7 @@ from slt_compress.tasks.task import METRICS
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.device import devices
 from slt_compress.training.loop import Budget
+from slt_compress.training.recipes import recipe_for
 
 _CHANCES = 4.0  # times the accuracy of chance, below which a curve says nothing of where it leads
 _MARGIN = 0.8  # of the time of the pilot that its steps are planned to take; evaluations take the rest

@@ -11,13 +11,16 @@ from slt_compress.cli import (
     doctor,
     evaluate,
     export,
+    find_ticket,
     inspect,
     interrupts,
     models,
     monitor,
     predict,
+    prune,
     push,
     search,
+    train,
     verify,
 )
 from slt_compress.cli.application import Application
@@ -53,6 +56,9 @@ def _main(
 
 app.command(epilog=assess.EXAMPLES)(assess.assess)
 app.command(epilog=search.EXAMPLES)(with_method_options(search.search))
+app.command(epilog=prune.EXAMPLES)(prune.prune)
+app.command(epilog=find_ticket.EXAMPLES)(find_ticket.find_ticket)
+app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)

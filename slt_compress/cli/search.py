@@ -1,6 +1,5 @@
 """`slt-compress search`: find a ticket and write it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,10 +10,12 @@ from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, local_file, own_name
 from slt_compress.cli.options import MethodName, RecipeName
+from slt_compress.cli.output import default_name, how_to_measure, save
+from slt_compress.cli.output import rescued as _rescued
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.comparison.results import exact, method_label
-from slt_compress.errors import OutputError, SltError, UsageError
+from slt_compress.errors import SltError, UsageError
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -123,15 +124,10 @@ def search(
 ) -> None:
     """Find a ticket: a sparse part of a random network that classifies well without any weight being trained."""
     named = output is not None
-    output = output or Path(
-        _default_name(
-            [model, *(model_arg or ())],
-            dataset,
-            method_label(method, recipe, options),
-            [*_gates(granularity, neuron_sparsity), _target_name(sparsity, max_bytes)],
-            seed,
-        )
-    )
+    label = method_label(method, recipe, options).replace(":", "-")
+    target = [*_gates(granularity, neuron_sparsity), _target_name(sparsity, max_bytes)]
+    words = [*([] if label == "crbg" else [label]), *target]
+    output = output or Path(default_name([model, *(model_arg or ())], dataset, "-".join(words), seed))
     folder = Path(f"{output}.ckpt")
     keeps = bool(checkpoint_every or resume)
     found: list[tuple[Ticket, SearchConfig]] = []  # what an interrupt must not lose
@@ -207,13 +203,13 @@ def search(
                     raise
                 except UnmeasuredError as failure:
                     found.append((failure.ticket, config))
-                    output = _save(failure.ticket, output, printer, named=named)
+                    output = save(failure.ticket, output, printer, named=named)
                     raise SltError(
                         f"the ticket was found, and is saved as {output}, but measuring it has failed: "
-                        f"{failure.reason}; {_how_to_measure(model, config, output, failure.__cause__)}"
+                        f"{failure.reason}; {how_to_measure(model, config, output, failure.__cause__)}"
                     ) from failure
             found.append((result.ticket, config))
-            output = _save(result.ticket, output, printer, named=named)
+            output = save(result.ticket, output, printer, named=named)
             if keeps:  # another search's stays
                 checkpoints.remove()
             _render(printer, model, config, result, output)
@@ -265,12 +261,6 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
     )
 
 
-def _default_name(model: Sequence[str], dataset: str, method: str, target: Sequence[str], seed: int) -> str:
-    """Return the name of a ticket that was given none. The default method is left out of it."""
-    words = [*map(_stem, model), _stem(dataset), method.replace(":", "-"), *target, str(seed)]
-    return "-".join(word for word in words if word != "crbg") + ".safetensors"
-
-
 def _target_name(sparsity: float | None, max_bytes: str | None) -> str:
     """Return what the name of a ticket says of how many weights are kept."""
     from slt_compress.config import DEFAULT_SPARSITY
@@ -285,48 +275,6 @@ def _gates(granularity: str, neuron_sparsity: float | None) -> list[str]:
     if granularity == "weight":
         return []
     return [granularity.replace(",", "-"), *([] if neuron_sparsity is None else [exact(neuron_sparsity)])]
-
-
-def _stem(name: str) -> str:
-    """Return a name of a model or a data set as a part of a file's name: of a path, its last part."""
-    if name.startswith("hf:"):
-        folder, _, _ = name.removeprefix("hf:").partition("#")
-        return f"hf-{Path(folder).name}"
-    return Path(name).name.replace(".py:", "-") if names_code(name) else name.replace("/", "-")
-
-
-def _save(ticket: "Ticket", output: Path, printer: "Printer", *, named: bool) -> Path:
-    """Save a ticket, and return where: a name of our own choice is not taken from another result."""
-    if not named and (free := files.unused(output, ticket.to_bytes())) != output:
-        printer.warn(f"{output} holds another result and stays as it is")
-        output = free
-    files.write_or_rescue(output, ticket.to_bytes())
-    return output
-
-
-def _rescued(found: list[tuple["Ticket", "SearchConfig"]], model: str, output: Path, *, named: bool) -> str:
-    """Save what was found before an interrupt, if there is something, and say so."""
-    from slt_compress.cli.console import Printer
-
-    for ticket, config in found:
-        try:
-            output = _save(ticket, output, Printer(), named=named)
-        except OutputError as failure:
-            return f"interrupted; {failure}"
-        measured = "" if ticket.provenance.metrics else f", not yet measured; {_how_to_measure(model, config, output)}"
-        return f"interrupted; the ticket was found, and is saved as {output}{measured}"
-    return ""
-
-
-def _how_to_measure(model: str, config: "SearchConfig", output: Path, cause: BaseException | None = None) -> str:
-    """Return how to measure a ticket that was found, after what has kept it from being measured."""
-    from slt_compress.data.images import DamagedImagesError
-
-    words: list[str | Path] = ["slt-compress", "evaluate", output, "--dataset", config.dataset]
-    words += ["--data-dir", config.data_dir] if config.data_dir else []
-    words += ["--source", model] if names_code(model) else []
-    words += ["--skip-unreadable"] if isinstance(cause, DamagedImagesError) or config.skip_unreadable else []
-    return f"later measure it with: {shell(*words)}"
 
 
 def _how_to_resume(folder: Path, checkpoints: bool) -> str:

@@ -4,7 +4,6 @@ It leaves no file. It says what sparsity and frozen weights cost. Each run tries
 whole budget, and takes the one that is best on held-out images: a baseline of a poor rate would flatter every ticket.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,12 +13,13 @@ from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import Tensors
 from slt_compress.data.workers import lost_workers
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
-from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names, residual_branches
+from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import Targets
 from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.loop import Clock, TrainingRun, forward, noise, optimise, torch_seed
+from slt_compress.training.recipes import DenseRecipe, recipe_for
 
 EMBEDDING_STD = 0.02  # of embeddings and tokens: here they can learn their scale
 
@@ -45,43 +45,6 @@ class DenseResult:
     learning_rate: float
 
 
-@dataclass(frozen=True)
-class DenseRecipe:
-    """How the weights of a kind of network are usually trained.
-
-    Attributes:
-        learning_rates: what is tried, falling to 0 as a cosine.
-        weight_decay: decoupled (AdamW, Loshchilov & Hutter 2019); 0: plain Adam.
-        warmup: share of the steps in which the learning rate rises.
-    """
-
-    learning_rates: tuple[float, ...]
-    weight_decay: float = 0.0
-    warmup: float = 0.0
-
-    def describe(self, learning_rate: float | None) -> str:
-        """Return a sentence about it, with the learning rate if one was given."""
-        rates = ", ".join(f"{rate:g}" for rate in self.learning_rates)
-        optimiser = f"AdamW of weight decay {self.weight_decay:g}" if self.weight_decay else "Adam"
-        warmup = f", rising for {self.warmup:.0%} of the steps and" if self.warmup else ""
-        rate = (
-            f"learning rate {learning_rate:g}{warmup} falling to 0 as a cosine"
-            if learning_rate is not None
-            else f"each run with the best on held-out images of the learning rates {rates}{warmup} falling to 0 as a "
-            "cosine, each tried for the whole budget"
-        )
-        return f"all weights trained with {optimiser}, {rate}."
-
-
-PLAIN = DenseRecipe((1e-3, 3e-3, 1e-2))
-OF_TRANSFORMERS = DenseRecipe((3e-4, 1e-3, 3e-3), weight_decay=0.05, warmup=0.1)
-
-
-def recipe_for(module: nn.Module) -> DenseRecipe:
-    """Return the recipe of a network's kind: with residual branches behind LayerNorms, or without."""
-    return OF_TRANSFORMERS if residual_branches(module) else PLAIN
-
-
 class DenseTrainer:
     """Optimises all parameters of a module."""
 
@@ -94,9 +57,8 @@ class DenseTrainer:
 
     def step(self, step: int, inputs: Tensors, targets: Targets) -> torch.Tensor:
         steps = self._run.budget.steps
-        rise = min(1.0, (step + 1) / (self._recipe.warmup * steps)) if self._recipe.warmup else 1.0
         for group in self._optimiser.param_groups:
-            group["lr"] = self._learning_rate * rise * (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = self._learning_rate * self._recipe.factor(step, steps)
         self._optimiser.zero_grad()
         loss = self._run.task.mean_loss(forward(self.module, inputs, self._run.precision), targets)
         loss.backward()  # type: ignore[no-untyped-call]

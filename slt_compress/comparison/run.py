@@ -22,7 +22,7 @@ import torch
 from slt_compress import files
 from slt_compress.comparison import plots
 from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
-from slt_compress.comparison.dense import DenseRecipe, recipe_for, train_dense
+from slt_compress.comparison.dense import train_dense
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
 from slt_compress.config import SearchConfig
@@ -37,6 +37,7 @@ from slt_compress.pipeline.prepare import Prepared, prepare, refuse_idle_batches
 from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.tasks.task import CLASSIFY
 from slt_compress.training.checkpoint import Checkpoints
+from slt_compress.training.recipes import DenseRecipe, recipe_for
 from slt_compress.version import __version__
 
 _OF_A_CELL = {

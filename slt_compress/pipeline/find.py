@@ -1,6 +1,5 @@
 """Search a ticket, and measure it once on the test split."""
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,15 +14,14 @@ from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.splits import count
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DataError, SltError, TicketError, UnreachableError, UsageError, reason
-from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
-from slt_compress.masking.parameters import embedding_names, set_constants, slopes, statistic_names
+from slt_compress.errors import DataError, SltError, TicketError, UsageError, reason
+from slt_compress.evaluation.accuracy import Evaluation
+from slt_compress.masking.parameters import embedding_names, set_constants, slopes
 from slt_compress.methods import registry
-from slt_compress.models.registry import architecture_digest
 from slt_compress.models.source import Given
-from slt_compress.monitoring.observe import observe_split
 from slt_compress.pipeline.byte_limit import ByteLimit, begin
 from slt_compress.pipeline.gates import Searched, put_gates
+from slt_compress.pipeline.measure import evaluate_ticket, provenance, reference_of, settle, statistics_of
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.pipeline.resume import can_resume, identity
 from slt_compress.pipeline.start import start_mask
@@ -31,8 +29,7 @@ from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
 from slt_compress.tasks.record import CLASSIFICATION
 from slt_compress.tasks.task import Task
-from slt_compress.ticket.held_out import Reference
-from slt_compress.ticket.schema import Provenance, SearchRecord
+from slt_compress.ticket.schema import SearchRecord
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.device import BF16
@@ -152,7 +149,7 @@ def find_ticket(
     searched = put_gates(module, prepared, config, origin)
     set_constants(module, constants)
     if not prepared.source.is_named:
-        _rehearse(prepared)
+        rehearse(prepared)
         if frozen := _frozen(module):
             reporter.note(frozen)
     searched.gates.ranking(config.density, layered=False)  # raises if fixed gates rule the sparsity out
@@ -200,10 +197,10 @@ def find_ticket(
             warn(reporter, "the statistics of the norms are not measured: the ticket has those of the steps")
             raise found.failure
         with lost_workers():
-            ticket, validation = _settle(ticket, config.statistics, prepared, reporter, context)
+            ticket, validation = settle(ticket, config.statistics, prepared, reporter, context)
             if config.reference:
-                ticket = ticket.with_reference(_reference(ticket, prepared, reporter))
-            test = _evaluate("test", ticket, prepared, reporter, context)  # once, after all is decided
+                ticket = ticket.with_reference(reference_of(ticket, prepared, reporter))
+            test = evaluate_ticket("test", ticket, prepared, reporter, context)  # once, after all is decided
     except KeyboardInterrupt as interrupt:
         raise UnmeasuredInterrupt(ticket or pack()) from interrupt
     except Exception as error:  # whatever it is, the search was long
@@ -243,7 +240,7 @@ def _announcement(config: SearchConfig, searched: Searched, prepared: Prepared, 
     )
 
 
-def _rehearse(prepared: Prepared) -> None:
+def rehearse(prepared: Prepared) -> None:
     """Train a user's network for a step. Raises UsageError, with the name, for a buffer that no ticket can hold."""
     trained = prepared.source.build().train()
     inputs, _ = next(iter(prepared.run.train.batches(2)))
@@ -333,73 +330,16 @@ def pack_ticket(
     constants: Mapping[str, float],
 ) -> Ticket:
     """Return the ticket of a mask, without metrics."""
-    module, source = searched.network.module, prepared.source
-    statistics = (*statistic_names(module), *source.unsettled_buffers(module))
+    module = searched.network.module
+    record = SearchRecord(config.method, found.steps, prepared.run.budget.batch_size, found.settings)
     return Ticket.assemble(
         searched.layers(found.masks),
-        Provenance(
-            model=source.spec,
-            library=source.library,
-            architecture=architecture_digest(module),
-            dataset=prepared.dataset,
-            classes=list(prepared.classes),
-            preprocessing=prepared.preprocessing,
-            method=SearchRecord(config.method, found.steps, prepared.run.budget.batch_size, found.settings),
-            metrics={},
-            inputs=prepared.inputs,
-            outputs=prepared.outputs,
-            task=prepared.run.task.record,
-        ),
+        provenance(prepared, module, record),
         origin=origin,
-        statistics={name: module.get_buffer(name).detach().cpu().numpy().copy() for name in statistics},
+        statistics=statistics_of(prepared, module),
         codec=config.codec,
         constants=constants,
     )
-
-
-def _settle(
-    ticket: Ticket, statistics: str, prepared: Prepared, reporter: ProgressReporter, context: DistributedContext
-) -> tuple[Ticket, Evaluation]:
-    """Return the ticket with its statistics in the chosen form, and its evaluation on held-out examples.
-
-    "auto" is decided by the predictions on these; where there are none, it means fp32.
-    """
-    if statistics == "fp16":
-        ticket = ticket.with_half_statistics()
-    validation = _evaluate("held-out", ticket, prepared, reporter, context)
-    if statistics == "auto" and ticket.statistics and validation.predictions is not None:
-        with contextlib.suppress(UnreachableError):  # too large for fp16
-            half = ticket.with_half_statistics()
-            shorter = _evaluate("held-out", half, prepared, reporter, context)
-            assert shorter.predictions is not None
-            if torch.equal(validation.predictions, shorter.predictions):
-                return half, shorter
-    return ticket, validation
-
-
-def _evaluate(
-    name: str, ticket: Ticket, prepared: Prepared, reporter: ProgressReporter, context: DistributedContext
-) -> Evaluation:
-    """Evaluate the network that a reader of the ticket's file gets on the "held-out" or the "test" examples."""
-    run = prepared.run
-    classifier = torch_classifier(_restored(ticket, prepared), prepared.device)
-    split = run.validation if name == "held-out" else prepared.test
-    with reporter.counter(f"evaluating on {name} {prepared.examples}") as report:
-        return evaluate(classifier, split, run.feed, report, context, task=run.task)
-
-
-def _restored(ticket: Ticket, prepared: Prepared) -> nn.Module:
-    """Return the network that a reader of the ticket's file gets."""
-    read = Ticket.from_bytes(ticket.to_bytes())
-    return read.restore() if prepared.source.is_named else read.apply_to(prepared.source.build())
-
-
-def _reference(ticket: Ticket, prepared: Prepared, reporter: ProgressReporter) -> Reference:
-    """Return how the network that a reader of the ticket's file gets sees the held-out images."""
-    module = _restored(ticket, prepared)
-    with reporter.counter("looking at held-out images") as report:
-        seen = observe_split(module, prepared.run.validation, prepared.run.feed, prepared.device, report)
-    return Reference.of(seen.quantities, seen.predicted, seen.labels, len(prepared.classes))
 
 
 def _frozen(module: nn.Module) -> str:

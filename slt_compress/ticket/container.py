@@ -32,7 +32,7 @@ from slt_compress.errors import TicketError
 FORMAT = "slt-compress ticket"
 MAX_HEADER_BYTES = 4 * 2**20
 
-_KEY = "ticket"
+KEY = "ticket"
 _BLANK = "0" * 64
 _DIGEST = rb"\"digest\":\""  # as it stands in the header, where the document is a JSON string in JSON
 # Version -> its tensors in file order, and the types that each may have.
@@ -84,9 +84,9 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
         raise TicketError(f"its header claims {length} bytes, the file has {len(content)}: truncated, or not a ticket")
     header = _object(_parse(content[8 : 8 + length], "header"), "header")
     metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or list(metadata) != [_KEY] or not isinstance(metadata[_KEY], str):
-        raise TicketError(f"its metadata has no single key {_KEY!r}: a safetensors file of something else")
-    document = _object(_parse(metadata[_KEY].encode("utf-8", "surrogatepass"), "document"), "document")
+    if not isinstance(metadata, dict) or list(metadata) != [KEY] or not isinstance(metadata[KEY], str):
+        raise TicketError(f"its metadata has no single key {KEY!r}: a safetensors file of something else")
+    document = _object(_parse(metadata[KEY].encode("utf-8", "surrogatepass"), "document"), "document")
     if document.get("format") != FORMAT:
         raise TicketError(f"expected the format {FORMAT!r}, found {document.get('format')!r}")
     version = document.get("version")
@@ -96,7 +96,7 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
         raise TicketError(f"expected format version {' or '.join(map(str, _TENSORS))}, found {version!r}{advice}")
     if version > 1:
         _check_header(content[8 : 8 + length])
-    _check_spelling(document, metadata[_KEY], version)
+    _check_spelling(document, metadata[KEY], version)
     tensors = _tensors(header, content, 8 + length, version)
     _check_digest(document.get("digest"), content, 8 + length, version)
     return document, tensors
@@ -167,7 +167,7 @@ def _saved(document: dict[str, Any], tensors: Tensors, version: int) -> bytes:
         text = _canonical(complete)
     except (TypeError, ValueError, RecursionError) as error:
         raise TicketError(f"its document cannot be written as JSON ({error})") from error
-    return bytes(save(dict(tensors), metadata={_KEY: text}))
+    return bytes(save(dict(tensors), metadata={KEY: text}))
 
 
 def _canonical(document: dict[str, Any]) -> str:

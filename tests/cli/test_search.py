@@ -22,7 +22,7 @@ from slt_compress.cli.console import Printer
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError
 from slt_compress.evaluation import accuracy
-from slt_compress.pipeline import find
+from slt_compress.pipeline import find, measure
 from slt_compress.prng import Freeze
 from slt_compress.training import logs
 from tests.support.commands import FakeLog, Searched, document, options, refused
@@ -368,7 +368,7 @@ def test_an_interrupt_after_the_search_leaves_its_ticket(
     found = document(invoke(*search))
     whole = Ticket.load(tmp_path / name)
     (tmp_path / name).unlink()
-    module, attribute = (find, "evaluate") if when == "measuring" else (files, "write_or_rescue")
+    module, attribute = (measure, "evaluate") if when == "measuring" else (files, "write_or_rescue")
     real, calls = getattr(module, attribute), itertools.count()
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
@@ -400,7 +400,7 @@ def test_a_ticket_that_cannot_be_written_is_saved_elsewhere(
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(find, "evaluate", remove)
+    monkeypatch.setattr(measure, "evaluate", remove)
     done = invoke("search", "lenet-300-100", "--max-steps", 3, "--output", "out/t.safetensors", "--json")
     words = f"the folder out does not exist; so that it is not lost, it is saved as {tmp_path / 't.safetensors'}"
     assert words in document(done, 1)["error"]

@@ -17,6 +17,7 @@ from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.progress import ReportTraining, TrainingProgress
 from slt_compress.tasks.task import Task
 from slt_compress.training.loop import Clock, TrainingRun, optimise
+from slt_compress.training.recipes import OF_TRANSFORMERS, PLAIN
 from slt_compress.training.search import GateTrainer
 from tests.support.reporters import RecordingReporter
 
@@ -26,7 +27,7 @@ def prepared(steps: int, model: str = "lenet-300-100", batch_size: int = 256) ->
 
 
 def train(module: torch.nn.Module, run: TrainingRun, report: ReportTraining | None = None) -> None:
-    for _ in optimise(DenseTrainer(module, run, dense.PLAIN, 1e-2), run, Clock(), report):
+    for _ in optimise(DenseTrainer(module, run, PLAIN, 1e-2), run, Clock(), report):
         pass
 
 
@@ -70,7 +71,7 @@ def test_weights_start_with_the_variance_of_he_and_all_are_trained() -> None:
 def test_the_learning_rate_falls_to_zero_along_half_a_cosine() -> None:
     run = prepared(10).run
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    trainer, rates = DenseTrainer(module, run, dense.PLAIN, 0.4), []
+    trainer, rates = DenseTrainer(module, run, PLAIN, 0.4), []
     for step, (images, labels) in enumerate(run.batches(run.order())):
         trainer.step(step, images, labels)
         rates.append(trainer._optimiser.param_groups[0]["lr"])
@@ -123,16 +124,14 @@ def test_of_several_rates_the_best_on_held_out_images_counts_and_the_test_split_
     monkeypatch.setattr(dense, "evaluate", remember)
     chosen = dense.train_dense(ready, 0)
     assert seen == [143, 143, 143, 360]
-    alone = {rate: dense.train_dense(ready, 0, learning_rate=rate) for rate in dense.PLAIN.learning_rates}
+    alone = {rate: dense.train_dense(ready, 0, learning_rate=rate) for rate in PLAIN.learning_rates}
     assert chosen.validation.metric == max(one.validation.metric for one in alone.values())
     assert chosen.test.loss == alone[chosen.learning_rate].test.loss
 
 
 def test_a_transformer_is_trained_as_one() -> None:
-    assert dense.recipe_for(prepared(2, "test_vit").source.build()) is dense.OF_TRANSFORMERS
-    assert dense.recipe_for(prepared(2).source.build()) is dense.PLAIN
     run = prepared(20, "test_vit").run
-    trainer, rates = DenseTrainer(torch.nn.Linear(2, 2), run, dense.OF_TRANSFORMERS, 0.4), []
+    trainer, rates = DenseTrainer(torch.nn.Linear(2, 2), run, OF_TRANSFORMERS, 0.4), []
     for step in range(20):
         with contextlib.suppress(RuntimeError):  # the images do not fit: the rate is set all the same
             trainer.step(step, torch.zeros(2, 3), torch.zeros(2))

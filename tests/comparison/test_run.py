@@ -24,14 +24,14 @@ from slt_compress.cli.console import Printer
 from slt_compress.cli.main import app
 from slt_compress.comparison import run
 from slt_compress.comparison.cells import CellFolder, FinishedRun
-from slt_compress.comparison.dense import PLAIN
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.config import SearchConfig
 from slt_compress.errors import OutputError, UnreachableError, UsageError
-from slt_compress.pipeline import find
+from slt_compress.pipeline import find, measure
 from slt_compress.pipeline.find import SearchResult
 from slt_compress.prng import Freeze
 from slt_compress.progress import ProgressReporter, ReportTraining, TrainingProgress
+from slt_compress.training.recipes import PLAIN
 from tests.support.process import run_here
 from tests.support.reporters import RecordingReporter
 
@@ -535,7 +535,7 @@ def test_a_ticket_that_cannot_be_measured_stays_in_the_folder(tmp_path: Path, mo
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory\nafter all")
 
-    monkeypatch.setattr(find, "evaluate", fail)
+    monkeypatch.setattr(measure, "evaluate", fail)
     result = run.compare(plan, tmp_path / "grid", "command", Printer(quiet=True))
     place = tmp_path / "grid" / "tickets" / "random-0.5-0.safetensors"
     assert result.failed == {"random-0.5-0": f"found {place}, but measuring it has failed: RuntimeError: out of memory"}
@@ -610,7 +610,7 @@ def test_a_ticket_that_is_found_outlives_an_interrupt(tmp_path: Path, monkeypatc
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(find, "evaluate", interrupted)
+    monkeypatch.setattr(measure, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.compare(
             plan_of("random", "0.5", 1, config=WITHOUT_STEPS), tmp_path / "grid", "command", Printer(quiet=True)

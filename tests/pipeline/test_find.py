@@ -17,7 +17,7 @@ from slt_compress.config import SearchConfig
 from slt_compress.data.splits import IndexedSplit
 from slt_compress.errors import DataError, OutputError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Classifier, Evaluation, evaluate, torch_classifier
-from slt_compress.pipeline import find
+from slt_compress.pipeline import find, measure
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
 from slt_compress.pipeline.images import images_for
 from slt_compress.pipeline.prepare import OwnData, prepare
@@ -159,7 +159,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(split))
         return evaluate(classifier, split, *arguments, **options)
 
-    monkeypatch.setattr(find, "evaluate", count)
+    monkeypatch.setattr(measure, "evaluate", count)
     return calls
 
 
@@ -197,7 +197,7 @@ def test_a_test_image_has_no_say_in_the_form_of_the_statistics(monkeypatch: pyte
         predictions = torch.full_like(predictions_of(found), 3 if held_out else next(turn))
         return replace(found, predictions=predictions)
 
-    monkeypatch.setattr(find, "evaluate", disturb)
+    monkeypatch.setattr(measure, "evaluate", disturb)
     assert find_ticket(LENET, SearchConfig(sparsity=0.8, max_steps=5)).ticket.half_statistics
 
 
@@ -269,7 +269,7 @@ def test_a_ticket_that_cannot_be_measured_is_not_lost(
             raise error
         return evaluate(classifier, split, *arguments, **options)
 
-    monkeypatch.setattr(find, "evaluate", fail)
+    monkeypatch.setattr(measure, "evaluate", fail)
     with pytest.raises(UnmeasuredError, match=r"a ticket was found, but measuring it has failed \(") as caught:
         find_ticket(LENET, config)
     assert caught.value.__cause__ is error
@@ -291,7 +291,7 @@ def test_an_interrupt_while_it_is_measured_carries_the_ticket(monkeypatch: pytes
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(find, "evaluate", interrupt)
+    monkeypatch.setattr(measure, "evaluate", interrupt)
     with pytest.raises(UnmeasuredInterrupt) as caught:
         find_ticket(LENET, config)
     assert isinstance(caught.value, KeyboardInterrupt)

@@ -1,0 +1,62 @@
+"""Tickets that a command writes: their names, saving them, and what an interrupt must not lose."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slt_compress import files
+from slt_compress.cli.source import names_code
+from slt_compress.cli.streams import shell
+from slt_compress.errors import OutputError
+
+if TYPE_CHECKING:
+    from slt_compress.cli.console import Printer
+    from slt_compress.config import SearchConfig
+    from slt_compress.ticket.ticket import Ticket
+
+
+def default_name(model: Sequence[str], dataset: str, words: str, seed: int) -> str:
+    """Return the name of a ticket that was given none: of network and data, how it was made, and the seed."""
+    return "-".join([*map(stem, model), stem(dataset), words, str(seed)]) + ".safetensors"
+
+
+def stem(name: str) -> str:
+    """Return a name of a model or a data set as a part of a file's name: of a path, its last part."""
+    if name.startswith("hf:"):
+        folder, _, _ = name.removeprefix("hf:").partition("#")
+        return f"hf-{Path(folder).name}"
+    return Path(name).name.replace(".py:", "-") if names_code(name) else name.replace("/", "-")
+
+
+def save(ticket: "Ticket", output: Path, printer: "Printer", *, named: bool) -> Path:
+    """Save a ticket, and return where: a name of our own choice is not taken from another result."""
+    if not named and (free := files.unused(output, ticket.to_bytes())) != output:
+        printer.warn(f"{output} holds another result and stays as it is")
+        output = free
+    files.write_or_rescue(output, ticket.to_bytes())
+    return output
+
+
+def rescued(found: list[tuple["Ticket", "SearchConfig"]], model: str, output: Path, *, named: bool) -> str:
+    """Save what was found before an interrupt, if there is something, and say so."""
+    from slt_compress.cli.console import Printer
+
+    for ticket, config in found:
+        try:
+            output = save(ticket, output, Printer(), named=named)
+        except OutputError as failure:
+            return f"interrupted; {failure}"
+        measured = "" if ticket.provenance.metrics else f", not yet measured; {how_to_measure(model, config, output)}"
+        return f"interrupted; the ticket was found, and is saved as {output}{measured}"
+    return ""
+
+
+def how_to_measure(model: str, config: "SearchConfig", output: Path, cause: BaseException | None = None) -> str:
+    """Return how to measure a ticket that was found, after what has kept it from being measured."""
+    from slt_compress.data.images import DamagedImagesError
+
+    words: list[str | Path] = ["slt-compress", "evaluate", output, "--dataset", config.dataset]
+    words += ["--data-dir", config.data_dir] if config.data_dir else []
+    words += ["--source", model] if names_code(model) else []
+    words += ["--skip-unreadable"] if isinstance(cause, DamagedImagesError) or config.skip_unreadable else []
+    return f"later measure it with: {shell(*words)}"

@@ -1,0 +1,154 @@
+"""From a trained network to a measured ticket: rounded, with its statistics, and tested once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from slt_compress.config import SearchConfig
+from slt_compress.data.augment import Augmentation
+from slt_compress.data.workers import lost_workers
+from slt_compress.errors import UsageError
+from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
+from slt_compress.masking.parameters import statistic_names
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, rehearse
+from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
+from slt_compress.pipeline.prepare import Prepared
+from slt_compress.prng import SeedRecipe
+from slt_compress.progress import ProgressReporter, TrainingProgress
+from slt_compress.pruning.network import TrainedNetwork
+from slt_compress.pruning.pack import pack_values, round_weights
+from slt_compress.pruning.results import TrainedResult
+from slt_compress.pruning.trainer import WeightTrainer
+from slt_compress.ticket.schema import SearchRecord
+from slt_compress.ticket.stored import FP32
+from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.batchnorm import recalibrate
+from slt_compress.training.loop import Clock, TrainingRun, noise, optimise
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the jobs of this room have in common.
+
+    Attributes:
+        prepared: network and data.
+        config: seed, budget, and how the ticket is written.
+        run: what a training sees.
+        reporter: who is told how it is going.
+    """
+
+    prepared: Prepared
+    config: SearchConfig
+    run: TrainingRun
+    reporter: ProgressReporter
+
+    @classmethod
+    def of(cls, prepared: Prepared, config: SearchConfig, reporter: ProgressReporter) -> "Job":
+        """Return the job of a request. Raises UsageError for a network that no ticket can hold."""
+        if not prepared.source.is_named:
+            rehearse(prepared)
+        if config.statistics != "auto" and not statistic_names(prepared.source.build()):
+            raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
+        run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
+        return cls(prepared, config, run, reporter)
+
+    @property
+    def origin(self) -> SeedRecipe:
+        """What a ticket generates."""
+        assert self.config.initialiser
+        return SeedRecipe(self.config.seed, self.config.initialiser)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves.
+
+    Attributes:
+        seconds: time of the steps.
+        history: its reports.
+    """
+
+    seconds: float
+    history: tuple[TrainingProgress, ...]
+
+
+def train_through(
+    job: Job, trainer: WeightTrainer, after: Callable[[int, WeightTrainer], None] | None = None
+) -> Trained:
+    """Make all steps of a run; `after` is called with the number of those that are done."""
+    history: list[TrainingProgress] = []
+    clock = Clock()
+    with job.reporter.training_progress() as report:
+
+        def record(progress: TrainingProgress) -> None:
+            history.append(progress)
+            if report:
+                report(progress)
+
+        for done in optimise(trainer, job.run, clock, record):
+            if after:
+                after(done, trainer)
+        trainer.network.weights.sum().item()  # waits for a GPU
+        seconds = clock.seconds()
+    return Trained(seconds, tuple(history))
+
+
+def measure_statistics(job: Job, network: TrainedNetwork) -> None:
+    """Measure the statistics of the norms under the present mask, and leave the module in evaluation mode."""
+    run = job.run
+    network.set_gate(network.mask)
+    with noise(run, run.budget.steps, job.prepared.device):
+        recalibrate(network.module, run.train, run.feed, run.budget.batch_size, run.order())
+
+
+def evaluate_held_out(job: Job, network: TrainedNetwork) -> Evaluation:
+    """Evaluate a network as it is on held-out examples."""
+    run = job.run
+    with job.reporter.counter(f"evaluating on held-out {job.prepared.examples}") as report:
+        classifier = torch_classifier(network.module, job.prepared.device)
+        return evaluate(classifier, run.validation, run.feed, report, task=run.task)
+
+
+@lost_workers()
+def finish(
+    job: Job, network: TrainedNetwork, trained: Trained, values: str, method: str, settings: dict[str, Any]
+) -> TrainedResult:
+    """Round the weights of a trained network, pack it, and measure it once on the test examples.
+
+    Raises UnmeasuredError, with the ticket, if it cannot be measured; UnmeasuredInterrupt likewise for a
+    KeyboardInterrupt.
+    """
+    budget = job.run.budget
+    record = SearchRecord(method, budget.steps, budget.batch_size, {**job.run.unusual_settings(), **settings})
+    dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
+    ticket: Ticket | None = None
+    try:
+        measure_statistics(job, network)
+        unrounded = evaluate_held_out(job, network)
+        if values != FP32:
+            round_weights(network, values)
+            measure_statistics(job, network)
+        said = provenance(job.prepared, network.module, record)
+        ticket = pack_values(network, job.prepared, said, job.origin, values, job.config.codec)
+        ticket, validation = settle(ticket, job.config.statistics, job.prepared, job.reporter)
+        test = evaluate_ticket("test", ticket, job.prepared, job.reporter)  # once, after all is decided
+    except KeyboardInterrupt as interrupt:
+        if ticket is None:
+            raise
+        raise UnmeasuredInterrupt(ticket) from interrupt
+    except Exception as error:
+        if ticket is None:
+            raise
+        raise UnmeasuredError(ticket, error) from error
+    name = test.metric_name
+    return TrainedResult(
+        ticket=ticket.with_metrics(**{name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}),
+        test=test,
+        validation=validation,
+        dense_bytes=dense_bytes,
+        epochs=budget.epochs,
+        seconds=trained.seconds,
+        images_per_second=budget.steps * budget.batch_size / trained.seconds,
+        history=trained.history,
+        unrounded=unrounded,
+    )

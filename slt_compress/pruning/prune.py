@@ -1,0 +1,84 @@
+"""Prune a network: train its weights, and choose which of them stay."""
+
+from collections.abc import Mapping
+
+import torch
+
+from slt_compress.models.source import Given
+from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
+from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.pruning.config import PruneConfig
+from slt_compress.pruning.finish import Job, finish, train_through
+from slt_compress.pruning.gated import GatedPruning
+from slt_compress.pruning.magnitude import Magnitude
+from slt_compress.pruning.names import MAGNITUDE
+from slt_compress.pruning.network import TrainedNetwork, initialise
+from slt_compress.pruning.recipes import weight_recipe
+from slt_compress.pruning.results import TrainedResult
+from slt_compress.pruning.trainer import WeightTrainer
+from slt_compress.pruning.weights_file import set_values
+from slt_compress.tasks.task import Task
+from slt_compress.training.loop import torch_seed
+
+# Share of the steps, the last ones, that compute with rounded weights, where that pays, see docs/pruning.md.
+ROUNDED = {"int4": 0.2}
+
+
+def prune(
+    model: str | Given,
+    config: PruneConfig,
+    reporter: ProgressReporter = SILENT,
+    *,
+    data: OwnData | None = None,
+    task: Task | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    prepared: Prepared | None = None,
+) -> TrainedResult:
+    """Train a network and prune it, and measure what is left once on the test examples, through the written ticket.
+
+    Args:
+        model: name of a network, or a user's module or the function that builds it.
+        config: all settings.
+        reporter: who is told how it is going.
+        data: a user's own data, instead of the data set that the config names.
+        task: loss and metric, those of the data if none is given.
+        weights: a state dict to start from; without it, training starts from the weights of the seed.
+        prepared: what `prepare` returned for the same model, data, task and budget; made if not given.
+
+    Raises UsageError for weights that are not the network's, UnreachableError if the ticket cannot hold the values, and
+    as `finish.finish` does.
+    """
+    job = Job.of(prepared or prepare(model, config.run, reporter, data=data, task=task), config.run, reporter)
+    module = job.prepared.source.build()
+    initialise(module, config.run.seed, job.origin.initialiser)
+    if weights is not None:
+        set_values(module, weights, job.prepared.source.name)
+    network = TrainedNetwork(module, job.prepared.device)
+    steps = job.run.budget.steps
+    recipe = weight_recipe(
+        module, config.recipe, config.learning_rate, method=config.method, trained=weights is not None
+    )
+    generator = torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed))
+    pruner = (
+        Magnitude(config, steps, generator, trained=weights is not None)
+        if config.method == MAGNITUDE
+        else GatedPruning(config, steps, generator)
+    )
+    trainer = WeightTrainer(network, job.run, recipe)
+    pruner.begin(trainer)
+    reporter.note(
+        f"{job.prepared.source.name} on {job.prepared.data_name}: {network.size:,} weights trained and pruned by "
+        f"{config.method}, {steps:,} steps of {job.run.budget.batch_size} on {job.prepared.device}"
+    )
+    rounded_from = steps - int(steps * ROUNDED.get(config.values, 0.0))
+
+    def after(done: int, trainer: WeightTrainer) -> None:
+        pruner.after(done, trainer)
+        if done == rounded_from < steps:
+            trainer.rounding = config.values
+
+    trained = train_through(job, trainer, after)
+    settings = {"recipe": config.recipe, "weights": recipe.settings(), "gates": pruner.settings()}
+    if weights is not None:
+        settings["started_from"] = "weights of a file"
+    return finish(job, network, trained, config.values, config.method, settings)

@@ -1,0 +1,81 @@
+"""Files of weights and of masks, by tensor name: safetensors, or what torch has saved, read without running code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from slt_compress.errors import DataError, UsageError, few, first_line
+from slt_compress.ticket.container import KEY
+
+_COUNTER = "num_batches_tracked"
+_WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys that training scripts keep a state dict under
+_PREFIX = "module."  # of every name, where torch's DataParallel has saved it
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a .safetensors file, or of a file of `torch.save`, which is not allowed to run code.
+
+    Raises DataError, naming the file, if it cannot be read or holds no tensors.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}, expected tensors by name, such as a state dict in safetensors")
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}") from error
+    except Exception as error:  # what torch raises for a file that is not its own, or that would run code
+        raise DataError(
+            f"{path} cannot be read as tensors by name ({type(error).__name__}): save the state dict with "
+            "safetensors.torch.save_file(model.state_dict(), FILE.safetensors)"
+        ) from error
+    for key in _WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    tensors = isinstance(found, Mapping) and all(isinstance(one, torch.Tensor) for one in found.values())
+    if not tensors or not found:
+        raise DataError(f"{path} holds no state dict: expected tensors by name")
+    if all(name.startswith(_PREFIX) for name in found):
+        found = {name.removeprefix(_PREFIX): tensor for name, tensor in found.items()}
+    return dict(found)
+
+
+def holds_ticket(path: Path) -> bool:
+    """Return whether a file is a ticket, by what its header says. A file that cannot be read is none."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "np") as file:
+            return set(file.metadata() or {}) == {KEY}
+    except (SafetensorError, OSError):
+        return False
+
+
+def set_values(module: nn.Module, values: Mapping[str, torch.Tensor], name: str) -> None:
+    """Give a module the values of a state dict.
+
+    Raises UsageError, naming the first few, for tensors that are missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
+    wanted = {key: tensor for key, tensor in own.items() if not key.endswith(_COUNTER)}
+    given = {key: tensor for key, tensor in values.items() if not key.endswith(_COUNTER)}
+    missing = [key for key in wanted if key not in given]
+    unexpected = [key for key in given if key not in wanted]
+    shapes = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in given and given[key].shape != tensor.shape
+    ]
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if problems := [f"{what}: {few(keys)}" for what, keys in found.items() if keys]:
+        raise UsageError(f"`weights` are not those of {name}: {'; '.join(problems)}")
+    bad = [key for key, tensor in given.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise UsageError(f"`weights` are not all finite numbers: {few(bad)}")
+    with torch.no_grad():
+        for key, tensor in own.items():
+            if key in given:
+                tensor.copy_(given[key])

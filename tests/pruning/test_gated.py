@@ -1,0 +1,57 @@
+"""Gates beside trained weights: what is fixed when, and which masks come of it."""
+
+import pytest
+import torch
+
+from slt_compress.config import SearchConfig
+from slt_compress.pruning.config import PruneConfig
+from slt_compress.pruning.finish import train_through
+from slt_compress.pruning.gated import GatedPruning, keep_one
+from tests.support.pruned import generator, lenet_job, trained_network, trainer_for
+
+STEPS = 12
+
+
+@pytest.mark.parametrize("method", ["continuous-sparsification", "crbg"])
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+@pytest.mark.parametrize("sparsity", [0.8, None])
+def test_the_mask_is_fixed_for_the_last_part(method: str, recipe: str, sparsity: float | None) -> None:
+    job = lenet_job(STEPS)
+    network = trained_network(job)
+    trainer = trainer_for(job, network)
+    config = PruneConfig(run=SearchConfig(), method=method, recipe=recipe, sparsity=sparsity, finish=0.5)
+    plan = GatedPruning(config, STEPS, generator())
+    plan.begin(trainer)
+    masks: list[torch.Tensor] = []
+
+    def after(done: int, _: object) -> None:
+        plan.after(done, trainer)
+        masks.append(network.mask.clone())
+
+    train_through(job, trainer, after)
+    assert all(torch.equal(mask, network.searchable) for mask in masks[: STEPS // 2 - 1])
+    assert all(torch.equal(mask, masks[-1]) for mask in masks[STEPS // 2 - 1 :])
+    assert plan.settings()["soft_steps"] == STEPS // 2
+    asked = config.asked_sparsity
+    if asked is not None:
+        assert int(masks[-1].sum()) == round(50_200 * (1 - asked))
+
+
+def test_a_price_alone_can_prune() -> None:
+    job = lenet_job(STEPS)
+    network = trained_network(job)
+    trainer = trainer_for(job, network)
+    config = PruneConfig(recipe="paper", penalty=10.0, initial_score=0.05)
+    plan = GatedPruning(config, STEPS, generator())
+    plan.begin(trainer)
+    train_through(job, trainer, plan.after)
+    assert int(network.mask.sum()) == 3  # one a tensor: without it there is no network
+    assert plan.settings()["penalty"] == 10.0
+
+
+def test_the_largest_weight_of_an_empty_tensor_stays() -> None:
+    job = lenet_job()
+    network = trained_network(job)
+    found = keep_one(trainer_for(job, network), torch.zeros_like(network.mask))
+    for part, weights in zip(network.split(found), network.split(network.weights), strict=True):
+        assert part.nonzero().item() == weights.abs().argmax().item()
