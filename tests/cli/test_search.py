@@ -130,6 +130,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--tensorboard": "board",
     }
     others = {"--reference", "--epochs", "--neuron-sparsity", "--resume", "--skip-unreadable", "--json", "--quiet"}
+    others |= {"--max-bytes", "--init-from"}
     assert set(options("search")) == {*chosen, *others}
     flags = [word for pair in chosen.items() for word in pair]
     refused(
@@ -490,3 +491,29 @@ def test_what_comes_next_can_be_pasted(tmp_path: Path) -> None:
     assert seen == ["search", "export", "evaluate"]
     done = run_here("inspect", "./-o *;.safetensors", cwd=folder)
     assert done.stdout.endswith("next: slt-compress verify './-o *;.safetensors'\n")
+
+
+def test_a_size_is_kept_and_names_the_file(invoke: Run, tmp_path: Path) -> None:
+    done = invoke("search", "lenet-300-100", "--max-bytes", "5 KB", "--method", "random", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["artifact"] == "lenet-300-100-digits-random-5KB-0.safetensors"
+    assert 4_750 <= document["bytes"] == (tmp_path / document["artifact"]).stat().st_size <= 5_000
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--max-bytes", "5KB", "--sparsity", "0.9"], 2, "give --sparsity or --max-bytes, not both"),
+        (["--max-bytes", "many"], 2, "--max-bytes must be a number of bytes, such as 100KB or 1.5MB, got 'many'"),
+        (["--max-bytes", "0"], 2, "--max-bytes must be a whole number of at least 1, got 0"),
+        (["--max-bytes", "5KB", "--granularity", "neuron"], 2, "--max-bytes is for gates of weights, not for"),
+        (["--max-bytes", "5KB", "--codec", "raw"], 2, "which --codec raw has not"),
+        (["--max-bytes", "1KB"], 1, "--max-bytes 1000 cannot be reached: with one weight a tensor"),
+        (["--init-from", "none.safetensors"], 2, "none.safetensors"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(
+    invoke: Run, tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    refused(invoke("search", "lenet-300-100", "--max-steps", 2, "--quiet", *words), code, message, tmp_path)
