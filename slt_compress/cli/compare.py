@@ -55,7 +55,8 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help=f"Of {', '.join(registry.METHODS)}, with commas between; options of a method follow as NAME:OPTION.",
+            help=f"Of {', '.join(registry.METHODS)}, with commas between; options of a method follow as NAME:OPTION. "
+            "prune:NAME[:VALUES] trains and prunes weights, see slt-compress prune.",
             rich_help_panel="Grid",
         ),
         COMMAS,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from slt_compress.comparison.results import DENSE, exact, method_label
+from slt_compress.comparison.trained import PRUNE, read_words
 from slt_compress.config import SearchConfig
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
@@ -24,10 +25,13 @@ class Contender:
     @classmethod
     def parse(cls, text: str) -> "Contender":
         """Read NAME[:WORD…], such as crbg or edge-popup:global:paper; NAME:option=value for an option without choices.
+        For networks with trained weights, prune:NAME[:WORD…].
 
         Raises UsageError for what is not known, or given twice.
         """
         name, *words = text.split(":")
+        if name == PRUNE:
+            return cls(PRUNE, *read_words(words, text))
         if name not in registry.METHODS:
             close = difflib.get_close_matches(name, registry.METHODS, n=2, cutoff=0.5)
             hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(registry.METHODS)}"
@@ -44,6 +48,11 @@ class Contender:
         except UsageError as error:
             raise UsageError(f"{text!r} in `methods`: {str(error).replace('`', '')}") from error
         return cls(name, recipe, chosen)
+
+    @property
+    def optimises(self) -> bool:
+        """Whether its runs make optimiser steps."""
+        return self.method in (DENSE, PRUNE) or registry.METHODS[self.method].optimises
 
     @property
     def label(self) -> str:
@@ -85,6 +94,11 @@ class Plan:
             if type(size) is not int or size < 1:
                 raise UsageError(f"`bytes` must be whole numbers of at least 1, got {size!r}")
         _check_once("bytes", self.sizes)
+        trained = [one.label for one in self.contenders if one.method == PRUNE]
+        if trained and self.sizes:
+            raise UsageError(f"`bytes` is for tickets of random weights; give `sparsities` for {', '.join(trained)}")
+        if trained and (self.config.granularity != SearchConfig.granularity or self.config.freeze.ratio):
+            raise UsageError(f"`granularity` and `freeze_ratio` have no meaning for {', '.join(trained)}")
         if self.sizes and self.sparsities:
             raise UsageError("give `sparsities` or `bytes`, not both")
         for sparsity in self.sparsities:
@@ -127,7 +141,7 @@ class Plan:
     @property
     def optimises(self) -> bool:
         """Whether any cell makes optimiser steps."""
-        return self.dense or any(registry.METHODS[one.method].optimises for one in self.contenders)
+        return self.dense or any(one.optimises for one in self.contenders)
 
     def refuse_idle(self, given: Mapping[str, object]) -> None:
         """Raise UsageError for an argument of optimiser steps, by its name, that was given though no cell makes any."""
@@ -173,13 +187,18 @@ class Cell:
         return self.max_bytes or 0, self.sparsity
 
     @property
+    def is_pruned(self) -> bool:
+        """Whether weights are trained and pruned."""
+        return self.contender.method == PRUNE
+
+    @property
     def is_dense(self) -> bool:
         return self.contender.method == DENSE
 
     @property
     def optimises(self) -> bool:
         """Whether the run makes optimiser steps."""
-        return self.is_dense or registry.METHODS[self.contender.method].optimises
+        return self.contender.optimises
 
     @property
     def name(self) -> str:
@@ -190,7 +209,7 @@ class Cell:
         return f"{self.contender.label.replace(':', '-')}{detail}-{self.seed}"
 
     def config(self, common: SearchConfig) -> SearchConfig:
-        """Return the config of this cell's search."""
+        """Return the config of this cell's search, if it is one."""
         one = self.contender
         return replace(
             common,

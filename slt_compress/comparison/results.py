@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from slt_compress.comparison.trained import OPTIONS
 from slt_compress.methods import registry
 
 DENSE = "dense"  # the method of a row that is no ticket: all weights trained
@@ -56,7 +57,7 @@ class Row:
         """Return the row as files hold it: with a column for every option that a method has, None where not given."""
         return {
             "method": self.method,
-            **{name: self.options.get(name) for name in registry.options()},
+            **{name: self.options.get(name) for name in (*registry.options(), *OPTIONS)},
             "recipe": None if self.recipe == registry.DEFAULT_RECIPE else self.recipe,
             "asked_sparsity": self.target_sparsity if self.max_bytes is None else None,
             "asked_bytes": self.max_bytes,
@@ -70,7 +71,9 @@ class Row:
         row = cls(
             method=document["method"],
             recipe=document["recipe"] or registry.DEFAULT_RECIPE,
-            options={name: document[name] for name in registry.options() if document.get(name) is not None},
+            options={
+                name: document[name] for name in (*registry.options(), *OPTIONS) if document.get(name) is not None
+            },
             target_sparsity=document["asked_sparsity"] if document.get("asked_bytes") is None else 0.0,
             max_bytes=document.get("asked_bytes"),
             learning_rate=document.get("learning_rate"),
@@ -108,7 +111,8 @@ _SAME_IN_FILES = (
 def method_label(method: str, recipe: str, options: Mapping[str, Any]) -> str:
     """Return NAME[:OPTION…], as `compare` reads it: a value of a choice stands alone, another behind its name."""
     known = registry.options()
-    words = [str(value) if known[name].choices else f"{name}={value}" for name, value in sorted(options.items())]
+    alone = {name for name, option in known.items() if option.choices} | set(OPTIONS)
+    words = [str(value) if name in alone else f"{name}={value}" for name, value in sorted(options.items())]
     return ":".join([method, *words, *([] if recipe == registry.DEFAULT_RECIPE else [recipe])])
 
 

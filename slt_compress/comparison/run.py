@@ -25,6 +25,7 @@ from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
 from slt_compress.comparison.dense import train_dense
 from slt_compress.comparison.grid import Cell, Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
+from slt_compress.comparison.trained import prune_config
 from slt_compress.config import SearchConfig
 from slt_compress.data import places
 from slt_compress.data.splits import count
@@ -32,9 +33,10 @@ from slt_compress.errors import OutputError, SltError, UsageError, first_line
 from slt_compress.machine import processor_with
 from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.masking.topk import count_to_open
-from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
+from slt_compress.pipeline.find import SearchResult, UnmeasuredError, UnmeasuredInterrupt, find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare, refuse_idle_batches
 from slt_compress.progress import CellReporter, GridReporter
+from slt_compress.pruning.prune import prune
 from slt_compress.tasks.task import CLASSIFY
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.recipes import DenseRecipe, recipe_for
@@ -199,11 +201,9 @@ class _Work:
             self.failed[cell.name] = f"{type(error).__name__}: {reason} (traceback in {place})"
 
     def _search(self, cell: Cell) -> Row:
-        plan, path = self._plan, self._store.ticket(cell)
-        checkpoints = self._checkpoints(cell)
+        path, checkpoints = self._store.ticket(cell), self._checkpoints(cell)
         try:
-            config = cell.config(plan.config)
-            result = find_ticket(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
+            result = self._prune(cell) if cell.is_pruned else self._find(cell, checkpoints)
         except UnmeasuredError as failure:
             files.write_or_rescue(path, failure.ticket.to_bytes())
             raise SltError(f"found {path}, but measuring it has failed: {failure.reason}") from failure
@@ -232,10 +232,20 @@ class _Work:
             digest=result.ticket.digest,
         )
 
+    def _find(self, cell: Cell, checkpoints: Checkpoints | None) -> SearchResult:
+        plan = self._plan
+        config = cell.config(plan.config)
+        return find_ticket(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
+
+    def _prune(self, cell: Cell) -> SearchResult:
+        plan, one = self._plan, cell.contender
+        config = prune_config(one.recipe, one.options, cell.sparsity, cell.seed, plan.config)
+        return prune(plan.model, config, self._progress, prepared=self._prepared)
+
     def _checkpoints(self, cell: Cell) -> Checkpoints | None:
         """Return where the state of a cell's search is kept, None where it is not."""
         every = self._plan.checkpoint_every
-        if every is None or not cell.optimises:
+        if every is None or cell.is_pruned or not cell.optimises:
             return None
         return Checkpoints(self._store.checkpoints(cell), every, resume=True)
 
@@ -264,7 +274,7 @@ class _Work:
 
 def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Prepared) -> None:
     """Raise UnreachableError, before any cell is run, if the gates that a seed fixes rule a sparsity out."""
-    targets = {(cell.seed, cell.sparsity) for cell in cells if not (cell.is_dense or cell.max_bytes)}
+    targets = {(cell.seed, cell.sparsity) for cell in cells if not (cell.is_dense or cell.is_pruned or cell.max_bytes)}
     if config.freeze.ratio:
         for seed in {seed for seed, _ in targets}:
             network = FlatNetwork(prepared.source.build(), seed, 1.0, torch.device("cpu"), freeze=config.freeze)
