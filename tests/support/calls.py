@@ -44,12 +44,7 @@ _OF_SEARCHES: dict[str, tuple[object, ...]] = {
 }
 _OF_SEARCHED_GATES = ("--granularity", "--neuron-sparsity", "--freeze-ratio", "--lock-ratio")
 _OF_TRAINING: dict[str, tuple[object, ...]] = {
-    **{
-        name: _OF_SEARCHES[name]
-        for name in (*_DATA, "--input-size", "--model-arg", "--init", "--epochs", "--max-steps")
-    },
-    **{name: _OF_SEARCHES[name] for name in ("--batch-size", "--augment", "--precision", "--device", "--log")},
-    **{name: _OF_SEARCHES[name] for name in ("--tensorboard", "--json", "--quiet")},
+    **{name: values for name, values in _OF_SEARCHES.items() if name not in _OF_SEARCHED_GATES},
     "--seed": (0, 3, -1, 2**64),
     "--lr": (0.1, 0, "inf"),
     "--codec": ("raw", "rice"),
