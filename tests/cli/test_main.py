@@ -46,7 +46,7 @@ def test_help_names_every_command_and_option(invoke: Run) -> None:
     overview = invoke("--help").stdout
     assert set(commands()) == {
         *("search", "evaluate", "export", "bench", "inspect", "verify", "compare", "models", "doctor"),
-        *("push", "predict", "assess", "monitor"),
+        *("push", "predict", "assess", "monitor", "prune", "find-ticket", "train"),
     }
     for name, command in commands().items():
         assert command.help.splitlines()[0] in overview

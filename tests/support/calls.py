@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from slt_compress.monitoring.reference_file import save_reference
 from tests.support.pictures import write_folder
@@ -41,7 +42,48 @@ _OF_SEARCHES: dict[str, tuple[object, ...]] = {
     "--json": (None,),
     "--quiet": (None,),
 }
+_OF_SEARCHED_GATES = ("--granularity", "--neuron-sparsity", "--freeze-ratio", "--lock-ratio")
+_OF_TRAINING: dict[str, tuple[object, ...]] = {
+    **{name: values for name, values in _OF_SEARCHES.items() if name not in _OF_SEARCHED_GATES},
+    "--seed": (0, 3, -1, 2**64),
+    "--lr": (0.1, 0, "inf"),
+    "--codec": ("raw", "rice"),
+    "--statistics": ("fp16", "fp32"),
+    "--output": ("new.safetensors", "t.safetensors", "images/train/red/0.png", "list.csv", "net.py", "."),
+}
+_OF_GATES: dict[str, tuple[object, ...]] = {
+    "--method": ("magnitude", "continuous-sparsification", "crbg", "random"),
+    "--recipe": ("default", "paper"),
+    "--scope": ("layer", "global"),
+    "--rounds": (1, 2, 0, 101),
+    "--store-weights": (None,),
+}
 OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
+    "prune": {
+        **_OF_TRAINING,
+        **_OF_GATES,
+        "--sparsity": (0.5, 0, 0.999999, 1, "nan", -0.1),
+        "--round-ratio": (0.5, 0, 1),
+        "--initial-score": (0, -0.1, "nan"),
+        "--penalty": (0, 1e-3, -1, "nan"),
+        "--finish": (0, 0.5, 1),
+        "--values": ("fp32", "fp16", "int8", "int4", "other"),
+        "--weights": ("w.safetensors", "t.safetensors", "broken.safetensors", "list.csv", "none", "images"),
+    },
+    "find-ticket": {
+        **_OF_TRAINING,
+        **_OF_GATES,
+        "--sparsity": ("0.5", "0.5,0.9", "0.5,0.5", "1", "", "x"),
+        "--rewind-steps": (0, 1, -1, 1000),
+    },
+    "train": {
+        **_OF_TRAINING,
+        "--values": ("fp32", "int8", "int4", "other"),
+        "--mask": ("w.safetensors", "t.safetensors", "list.csv", "none", "images"),
+        "--teacher": ("t.safetensors", "w.safetensors", "broken.safetensors", "t.onnx", "none"),
+        "--controls": (None,),
+        "--source": ("net.py:build", "net.py:none", "none.py:build"),
+    },
     "search": {
         **_OF_SEARCHES,
         "--method": ("crbg", "edge-popup", "continuous-sparsification", "random", "other"),
@@ -142,6 +184,9 @@ _COMMANDS = (
     "search",
     "search",
     "search",
+    "prune",
+    "find-ticket",
+    "train",
     "compare",
     "evaluate",
     "evaluate",
@@ -155,7 +200,8 @@ _COMMANDS = (
 )
 _FIRST = {
     "search": _NETWORKS,
-    "compare": _NETWORKS,
+    **dict.fromkeys(("compare", "prune", "find-ticket"), _NETWORKS),
+    "train": (*_NETWORKS, "t.safetensors", "images.safetensors", "broken.safetensors", "t.onnx"),
     "models": ("conv2", "nothing", "lenet*"),
     **dict.fromkeys(("evaluate", "predict", "export", "verify", "inspect", "monitor"), _FILES),
 }
@@ -189,6 +235,7 @@ def prepare(folder: Path, ticket: Path, exported: Path, of_images: Path) -> None
     (folder / "log.csv").write_text("class,probability\n" + "".join(f"{row % 10},0.5\n" for row in range(70)))
     network = "nn.Sequential(nn.Flatten(), nn.Linear(64, 10))"
     (folder / "net.py").write_text(f"from torch import nn\n\n\ndef build():\n    return {network}\n")
+    save_file({"1.weight": np.ones((10, 64), np.float32), "1.bias": np.zeros(10, np.float32)}, folder / "w.safetensors")
     shutil.copy(ticket, folder / "t.safetensors")
     shutil.copy(exported, folder / "t.onnx")
     shutil.copy(of_images, folder / "images.safetensors")

@@ -1,0 +1,197 @@
+"""Figures of trained tickets: accuracy and bytes of pruned networks beside strong tickets and the dense network.
+
+    python -m benchmarks.pruning run FOLDER [lenet|resnet20|resnet20-w2|found …] --data-dir DIR [--seeds 3]
+    python -m benchmarks.pruning table FOLDER
+
+run     one JSON file a cell in FOLDER, written at once and as a whole; a cell that is there is not run again, so that
+        the command can be killed and repeated. All of them if none is named; `found` are ticket searches with
+        rewinding, trained with their controls. --epochs N is of each run, 12 by default.
+table   mean ± std of the test accuracy in per cent over the seeds that are there, and the mean bytes
+
+One thread. A pruned network is trained once; its weights are then rounded to each form of values, with its statistics
+measured again. Cells are in the order of the seeds, so that a part of them is a smaller experiment.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import slt_compress
+from slt_compress.comparison.dense import train_dense
+from slt_compress.config import SearchConfig
+from slt_compress.files import write_atomically
+from slt_compress.machine import processor
+from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.prepare import Prepared, prepare
+from slt_compress.progress import SILENT
+from slt_compress.pruning.config import FindConfig, PruneConfig, TrainConfig
+from slt_compress.pruning.finish import Job, Trained, finish
+from slt_compress.pruning.names import METHODS, VALUES
+from slt_compress.pruning.prune import prune
+from slt_compress.pruning.retrain import train_ticket
+from slt_compress.pruning.rounds import find
+from slt_compress.pruning.under_mask import ticket_start
+from slt_compress.version import __version__
+
+SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
+REWOUND = 200  # steps, about an epoch of MNIST
+MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name of a part -> network, data set, settings of its runs
+    "lenet": ("lenet-300-100", "mnist", {}),
+    "resnet20": ("resnet20", "cifar10", {"augment": "crop-flip", "batch_size": 128}),
+    "resnet20-w2": ("resnet20-w2", "cifar10", {"augment": "crop-flip", "batch_size": 128}),
+    "found": ("lenet-300-100", "mnist", {}),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run: what is done with which network, and how its result is found.
+
+    Attributes:
+        part: a key of `MODELS`.
+        method: of pruning, "strong", "dense", or found-METHOD-STEPS.
+        sparsity: asked for.
+        seed: of the run.
+    """
+
+    part: str
+    method: str
+    sparsity: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f"{self.part}_{self.method}_{self.sparsity:g}_{self.seed}"
+
+
+def cells(parts: list[str], seeds: int) -> Iterator[Cell]:
+    """Yield all cells, those of the first seed first."""
+    for seed in range(seeds):
+        for part in parts:
+            if part == "found":
+                for method in ("magnitude", "continuous-sparsification"):
+                    for steps in (0, REWOUND):
+                        yield from (Cell(part, f"{method}-from-{steps}", one, seed) for one in SPARSITIES)
+                continue
+            yield Cell(part, "dense", 0.0, seed)
+            for sparsity in SPARSITIES:
+                yield from (Cell(part, method, sparsity, seed) for method in (*METHODS, "strong"))
+
+
+def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, Any]:
+    """Return what is measured of a cell."""
+    run = replace(config, seed=cell.seed)
+    model = MODELS[cell.part][0]
+    if cell.method == "dense":
+        dense = train_dense(prepared, cell.seed, augment=run.augment)
+        return {"accuracy": dense.test.accuracy, "bytes": {"fp32": dense.bytes}, "seconds": dense.seconds}
+    if cell.method == "strong":
+        strong = find_ticket(model, replace(run, sparsity=cell.sparsity, initialiser=None), prepared=prepared)
+        return {
+            "accuracy": strong.accuracy,
+            "bytes": {"seed": len(strong.ticket.to_bytes())},
+            "seconds": strong.seconds,
+        }
+    if cell.part == "found":
+        return _found(cell, prepared, run)
+    chosen = PruneConfig(run=run, method=cell.method, sparsity=cell.sparsity, values="fp32")
+    result = prune(model, chosen, prepared=prepared)
+    job = Job.of(prepared, run, SILENT)
+    accuracies, sizes = {"fp32": result.accuracy}, {"fp32": len(result.ticket.to_bytes())}
+    for values in VALUES[1:]:
+        start = ticket_start(result.ticket, job)
+        rounded = finish(job, start.network, Trained(result.seconds, ()), values, cell.method, {})
+        accuracies[values], sizes[values] = rounded.accuracy, len(rounded.ticket.to_bytes())
+    found = {"accuracy": result.accuracy, "accuracies": accuracies, "bytes": sizes, "seconds": result.seconds}
+    return {**found, "layers": {layer.name: layer.kept / layer.size for layer in result.ticket.layers}}
+
+
+def _found(cell: Cell, prepared: Prepared, run: SearchConfig) -> dict[str, Any]:
+    """Return what a found ticket and its controls come to."""
+    method, _, steps = cell.method.rpartition("-from-")
+    chosen = FindConfig(run=run, method=method, sparsity=cell.sparsity, rewind_steps=int(steps))
+    (found,) = find("", chosen, prepared=prepared).tickets
+    result = train_ticket(found.ticket, TrainConfig(run=run, controls=True), prepared=prepared)
+    controls = {control.name: control.test.accuracy for control in result.controls}
+    sizes = {"seed": len(found.ticket.to_bytes()), "fp16": len(result.ticket.to_bytes())}
+    return {"accuracy": result.accuracy, "accuracies": controls, "bytes": sizes, "seconds": result.seconds}
+
+
+def run_all(folder: Path, chosen: list[str], data_dir: Path, *, seeds: int, epochs: int) -> None:
+    """Run all cells that are not there, and say so of each."""
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    ready: dict[str, tuple[Prepared, SearchConfig]] = {}
+    for cell in cells(chosen, seeds):
+        path = folder / f"{cell.name}.json"
+        if path.exists():
+            continue
+        if cell.part not in ready:
+            model, dataset, settings = MODELS[cell.part]
+            config = SearchConfig(
+                dataset=dataset, data_dir=data_dir, epochs=epochs, initialiser="kaiming-normal", **settings
+            )
+            ready[cell.part] = prepare(model, config), config
+        found = run_cell(cell, *ready[cell.part])
+        said = {"version": __version__, "torch": torch.__version__, "machine": processor(), "epochs": epochs}
+        write_atomically(path, json.dumps({**vars(cell), **found, **said}, indent=1).encode())
+        print(f"{cell.name}: {found['accuracy']:.4f} in {found['seconds']:.0f} s", flush=True)
+
+
+def table(folder: Path) -> str:
+    """Return the figures of all cells in a folder as Markdown."""
+    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    lines = ["| part | method | sparsity | seeds | accuracy | others | bytes |", "|---|---|---|---|---|---|---|"]
+    keys = sorted({(row["part"], row["sparsity"], row["method"]) for row in rows})
+    for part, sparsity, method in keys:
+        same = [row for row in rows if (row["part"], row["sparsity"], row["method"]) == (part, sparsity, method)]
+        others = _over(same, lambda row: row.get("accuracies", {}), _per_cent)
+        sizes = _over(same, lambda row: row["bytes"], lambda found: f"{statistics.mean(found):,.0f}")
+        accuracy = _per_cent([row["accuracy"] for row in same])
+        lines.append(f"| {part} | {method} | {sparsity:g} | {len(same)} | {accuracy} | {others} | {sizes} |")
+    return "\n".join(lines)
+
+
+def _over(
+    rows: list[dict[str, Any]], pick: Callable[[dict[str, Any]], dict[str, float]], show: Callable[[list[float]], str]
+) -> str:
+    """Return named figures over rows as a text."""
+    names = list(dict.fromkeys(name for row in rows for name in pick(row)))
+    return ", ".join(f"{name} {show([pick(row)[name] for row in rows if name in pick(row)])}" for name in names)
+
+
+def _per_cent(found: list[float]) -> str:
+    spread = f" ± {100 * statistics.stdev(found):.2f}" if len(found) > 1 else ""
+    return f"{100 * statistics.mean(found):.2f}{spread}"
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("parts", nargs="*", choices=(*MODELS, []), default=[])
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=12)
+    chosen = parser.parse_args()
+    if chosen.what == "table":
+        print(table(chosen.folder))
+        return
+    run_all(chosen.folder, chosen.parts or list(MODELS), chosen.data_dir, seeds=chosen.seeds, epochs=chosen.epochs)
+
+
+if __name__ == "__main__":
+    slt_compress.__version__  # noqa: B018, the package, before torch
+    main()
