@@ -59,7 +59,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     },
     "comparison": {
         *("config", "data", "errors", "evaluation", "files", "machine", "masking", "methods", "models", "pipeline"),
-        *("plotting", "prng", "progress", "tasks", "ticket", "training", "version"),
+        *("plotting", "prng", "progress", "pruning", "tasks", "ticket", "training", "version"),
     },
     "assessment": {
         *("comparison", "config", "data", "errors", "evaluation", "machine", "masking", "methods", "models"),

@@ -4,13 +4,15 @@ At sparsity 0, all weights are trained and stored: a dense network in the form o
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from slt_compress.config import SearchConfig
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
-from slt_compress.pruning.config import SHARED, PruneConfig, with_shared
 from slt_compress.pruning.names import METHODS, RECIPES, VALUES
+
+if TYPE_CHECKING:
+    from slt_compress.config import SearchConfig
+    from slt_compress.pruning.config import PruneConfig
 
 PRUNE = "prune"  # the method of such a run
 GATES, STORED = "pruned_by", "values"  # its options
@@ -36,9 +38,11 @@ def read_words(words: Sequence[str], text: str) -> tuple[str, dict[str, str]]:
 
 
 def prune_config(
-    recipe: str, options: Mapping[str, Any], sparsity: float, seed: int, common: SearchConfig
-) -> PruneConfig:
+    recipe: str, options: Mapping[str, Any], sparsity: float, seed: int, common: "SearchConfig"
+) -> "PruneConfig":
     """Return what a run is asked for, with the data, the budget and the forms that all runs share."""
+    from slt_compress.pruning.config import SHARED, PruneConfig, with_shared
+
     of_all = {name: getattr(common, name) for name in SHARED if getattr(common, name) is not None}
     chosen = {"method": options[GATES], **({"values": options[STORED]} if STORED in options else {})}
     return with_shared(PruneConfig(), {**of_all, "seed": seed, "recipe": recipe, "sparsity": sparsity, **chosen})
