@@ -135,11 +135,12 @@ class FastNet(nn.Module):
             groups.append(nn.Sequential(pooled, nn.Sequential(*_conv(width, width, 3, padding=1))))
             channels = width
         self.groups = nn.Sequential(*groups)
+        self.pool = nn.MaxPool2d((spec.input_size - 1) // 8)
         self.fc = nn.Sequential(*_linear(channels, spec.classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.groups(self.stem(x))  # (n, width, size/8, size/8), rounded down
-        logits: torch.Tensor = self.fc(x.amax((2, 3)))
+        logits: torch.Tensor = self.fc(self.pool(x).flatten(1))
         return logits
 
 
