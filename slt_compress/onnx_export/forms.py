@@ -35,6 +35,7 @@ from slt_compress.errors import MissingPackageError, UnreachableError, UsageErro
 from slt_compress.masking.parameters import EMBEDDING_SCALE
 from slt_compress.onnx_export import portable, quantise, shrink, weight_functions
 from slt_compress.onnx_export.sliced_functions import Kept, Slices
+from slt_compress.onnx_export.stored_functions import StoredLayer, int8_numbers
 from slt_compress.onnx_export.trace import OPSETS, generated_names
 from slt_compress.onnx_export.weight_functions import Part
 from slt_compress.ticket.schema import Layer
@@ -134,8 +135,8 @@ class Compact(Form):
     name = "compact"
 
     def check(self, ticket: Ticket) -> None:
-        _check_simple(self.name, ticket)
-        if ticket.initialiser == "kaiming-normal":
+        _check_coats(self.name, ticket)
+        if ticket.initialiser == "kaiming-normal" and _has_generated(ticket):
             raise UnreachableError(
                 "the normal values of kaiming-normal are not regenerated in a graph; use `weights=dense`"
             )
@@ -151,7 +152,8 @@ class Portable(Compact):
     default_opset = OPSETS[0]
 
     def check(self, ticket: Ticket) -> None:
-        _check_simple(self.name, ticket)
+        _check_coats(self.name, ticket)
+        _check_generated("portable", ticket)
         if ticket.initialiser != "signed-constant":
             raise UnreachableError(
                 f"`portable` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; leave it "
@@ -192,7 +194,7 @@ class Int2(Form):
         return INT2_OPSET
 
     def check(self, ticket: Ticket) -> None:
-        _check_one_magnitude(self.name, ticket)
+        _check_ternary(self.name, ticket)
         found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
         if found < INT2_RUNTIME or not hasattr(TensorProto, "INT2"):
             raise MissingPackageError(
@@ -210,7 +212,7 @@ class Ternary8(Form):
     default_opset = OPSETS[0]
 
     def check(self, ticket: Ticket) -> None:
-        _check_one_magnitude(self.name, ticket)
+        _check_ternary(self.name, ticket)
 
     def build(self, source: Source) -> Built:
         parts = {layer.name: _ternary(source, layer, np.int8) for layer in source.layers}
@@ -226,13 +228,15 @@ class Int8(Form):
     exact = False
 
     def check(self, ticket: Ticket) -> None:
+        _check_coats(self.name, ticket)
         _check_one_magnitude(self.name, ticket)
 
     def build(self, source: Source) -> Built:
         assert source.calibration
         batches = (source.feed(inputs) for inputs, _ in source.calibration.batches(_CALIBRATION_BATCH))
         plain, places = quantise.quantised(source.dense, [layer.name for layer in source.layers], batches)
-        model = _compacted(plain, _regenerated(source, places) | _ungated(source))
+        parts = _regenerated(source, places) | _rounded(source, plain, places)
+        model = _compacted(plain, parts | _ungated(source))
         return Built(model, plain, len(source.calibration) if quantise.is_static(source.dense) else 0)
 
 
@@ -266,18 +270,37 @@ def _compacted(graph: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelP
     return shrink.compact(assemble(graph, parts))
 
 
-def _check_simple(name: str, ticket: Ticket) -> None:
-    wrong = [layer.name for layer in ticket.layers if not layer.simple]
+def _has_generated(ticket: Ticket) -> bool:
+    return not all(layer.values for layer in ticket.layers)
+
+
+def _check_coats(name: str, ticket: Ticket) -> None:
+    wrong = [layer.name for layer in ticket.layers if len(layer.coats) > 1]
     if wrong:
         raise UnreachableError(
-            f"`weights={name}` regenerates weights of one scale, those of {wrong[0]} have several coats or are stored; "
-            "use `weights=dense`"
+            f"`weights={name}` regenerates weights of one scale, those of {wrong[0]} have several coats; use "
+            "`weights=dense`"
         )
 
 
+def _check_generated(name: str, ticket: Ticket) -> None:
+    stored = [layer.name for layer in ticket.layers if layer.values]
+    if stored:
+        raise UnreachableError(
+            f"`{name}` is for weights that follow from the seed, those of {stored[0]} are trained and stored; use "
+            "`weights=compact` alone, or `weights=dense` for other runtimes"
+        )
+
+
+def _check_ternary(name: str, ticket: Ticket) -> None:
+    """Raise UnreachableError unless every weight is 0 or ± one number."""
+    _check_coats(name, ticket)
+    _check_generated(f"weights={name}", ticket)
+    _check_one_magnitude(name, ticket)
+
+
 def _check_one_magnitude(name: str, ticket: Ticket) -> None:
-    _check_simple(name, ticket)
-    if ticket.initialiser != "signed-constant":
+    if ticket.initialiser != "signed-constant" and _has_generated(ticket):
         raise UnreachableError(
             f"`weights={name}` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
             "`weights=dense`"
@@ -285,12 +308,19 @@ def _check_one_magnitude(name: str, ticket: Ticket) -> None:
 
 
 def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = MappingProxyType({})) -> dict[str, Part]:
-    """Return the weights of all layers: where `quantise.quantised` has put them, as int8; the others as they are."""
+    """Return the weights of all layers: where `quantise.quantised` has put them, as int8; the others as they are.
+
+    Those that are stored and now int8 are left to `_rounded`.
+    """
     ticket = source.ticket
     slices = Slices(ticket.seed)
     parts = {}
     for layer in source.layers:
         name, mask, kept = layer.name, ticket.mask(layer.name), source.kept.get(layer.name, {})
+        if layer.values:
+            if name not in places:
+                parts[name] = StoredLayer.of(layer.values, mask, kept).part(name)
+            continue
         target, transposed = places.get(name, (name, False))
         straight = f"{target}/straight" if transposed else target
         signed = ticket.initialiser == "signed-constant"
@@ -310,6 +340,14 @@ def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = Mappin
             nodes.append(helper.make_node("Transpose", [straight], [target], perm=[1, 0]))
         parts[target] = nodes, initializers
     return parts
+
+
+def _rounded(source: Source, plain: onnx.ModelProto, places: Mapping[str, tuple[str, bool]]) -> dict[str, Part]:
+    """Return the stored weights that are int8 in a graph in 8 bits, as `quantise.quantised` has rounded them."""
+    constants = {tensor.name: tensor for tensor in plain.graph.initializer}
+    names = [layer.name for layer in source.layers if layer.values and layer.name in places]
+    targets = [places[name][0] for name in names]
+    return {target: int8_numbers(target, numpy_helper.to_array(constants[target])) for target in targets}
 
 
 def _ternary(source: Source, layer: Layer, dtype: npt.DTypeLike) -> Part:

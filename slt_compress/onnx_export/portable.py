@@ -27,9 +27,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from slt_compress import prng
 from slt_compress.errors import UnreachableError
 from slt_compress.onnx_export import shrink
+from slt_compress.onnx_export.mask_functions import Mask, coded_mask
 from slt_compress.onnx_export.portable_functions import BLOCK, functions
 from slt_compress.onnx_export.sliced_functions import Kept
-from slt_compress.onnx_export.weight_functions import DOMAIN, MAX_WEIGHTS, Mask, coded_mask
+from slt_compress.onnx_export.weight_functions import DOMAIN, MAX_WEIGHTS
 
 _WORD = 32  # signs
 

@@ -9,7 +9,7 @@ from onnx import TensorProto
 from slt_compress import prng
 from slt_compress.errors import UnreachableError
 from slt_compress.onnx_export import weight_functions
-from slt_compress.onnx_export.weight_functions import Mask
+from slt_compress.onnx_export.mask_functions import Mask
 from tests.support.graphs import run_part
 
 
