@@ -17,8 +17,6 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-import numpy.typing as npt
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper, parser
 
 from slt_compress import prng

@@ -59,14 +59,13 @@ def _better(
 
 
 def _numbers(weights: Floats, scales: Floats, rows: npt.NDArray[np.int64], most: int) -> Numbers:
-    return np.clip(np.rint(weights / scales[rows]), -most, most).astype(np.int8)
+    numbers: Numbers = np.clip(np.rint(weights / scales[rows]), -most, most).astype(np.int8)
+    return numbers
 
 
-def _errors(
-    weights: Floats, scales: Floats, rows: npt.NDArray[np.int64], most: int
-) -> npt.NDArray[np.float64]:
+def _errors(weights: Floats, scales: Floats, rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.float64]:
     """Return the sum of squared errors of each row, float64 (count,), of weights as a reader finds them."""
     with np.errstate(over="ignore"):  # a scale with which a weight is read as infinite never wins
         found = scales[rows] * _numbers(weights, scales, rows, most).astype(np.float32)
     lost = found.astype(np.float64) - weights
-    return np.bincount(rows, lost * lost, scales.size)
+    return np.bincount(rows, lost * lost, scales.size).astype(np.float64)  # of no weights at all they are integers

@@ -81,13 +81,6 @@ def test_every_opset_gives_the_same_weights(tmp_path: Path, opset: int) -> None:
     assert left == []
 
 
-def test_the_shorter_code_is_taken() -> None:
-    for density, function in ((0.5, "RawSignsCut"), (0.1, "RiceSignsCut"), (0.9, "RiceSignsCut")):
-        (node,), (code,) = weight_functions.signs("w", random_mask((10_000,), density), 0, "w", 1.0)
-        assert node.op_type == function
-        assert len(code.raw_data) <= 1252
-
-
 def test_a_tensor_too_large_to_regenerate_is_refused() -> None:
     mask = np.broadcast_to(np.zeros(1, np.bool_), (2**29 + 1,))
     with pytest.raises(UnreachableError, match=r"w has 536,870,913 weights.*at most 536,870,912; use `weights=dense`"):

@@ -101,7 +101,7 @@ def test_bytes_that_no_values_have_are_refused(kind: str, data: bytes) -> None:
 @pytest.mark.parametrize("kind", WEIGHT_TYPES)
 @settings(deadline=None)
 @given(data=st.data())
-def test_weights_come_back_with_no_larger_error_than_by_the_plain_scale_of_their_row(kind: str, data: st.DataObject) -> None:
+def test_weights_come_back_as_good_as_by_the_plain_scale_of_their_row(kind: str, data: st.DataObject) -> None:
     shape = data.draw(array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=4))
     values = data.draw(arrays(np.float32, shape, elements=moderate))
     mask = data.draw(arrays(np.bool_, shape))
