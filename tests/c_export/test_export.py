@@ -159,7 +159,7 @@ def test_what_cannot_be_done_is_refused_before_any_work(ticket: Ticket, tmp_path
     uniform = make_ticket("lenet-300-100", 0.1, size=8, initialiser="uniform")
     with pytest.raises(UnreachableError, match=r"`layout=signs` needs weights of one magnitude.*use `layout=gap`"):
         check(uniform, path, CExportConfig("signs"))
-    with pytest.raises(UnreachableError, match="several coats or are stored; use `format=onnx`"):
+    with pytest.raises(UnreachableError, match="several coats; use `format=onnx`"):
         check(rich_ticket(), path, CExportConfig())
     with pytest.raises(OutputError, match="does not exist"):
         export(nn.Flatten(), ticket, tmp_path / "no" / "t.c")
