@@ -153,8 +153,7 @@ class Portable(Compact):
 
     def check(self, ticket: Ticket) -> None:
         _check_coats(self.name, ticket)
-        _check_generated("portable", ticket)
-        if ticket.initialiser != "signed-constant":
+        if ticket.initialiser != "signed-constant" and _has_generated(ticket):
             raise UnreachableError(
                 f"`portable` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; leave it "
                 "out, or use `weights=dense`"
@@ -165,12 +164,14 @@ class Portable(Compact):
         layers = {
             layer.name: portable.Signed(ticket.mask(layer.name), layer.scale, source.kept.get(layer.name, {}))
             for layer in source.layers
+            if not layer.values
         }
+        trained = {layer.name: one for layer in source.layers if (one := _stored_layer(source, layer))}
         stored = {name: _stored(source.module, name) for name in _ungated_names(source, generated=False)}
         shapes = {
             name: tuple(source.module.get_parameter(name).shape) for name in _ungated_names(source, generated=True)
         }
-        generated = portable.Generated(ticket.seed, layers, shapes, EMBEDDING_SCALE)
+        generated = portable.Generated(ticket.seed, layers, shapes, EMBEDDING_SCALE, trained)
         return Built(portable.portable(assemble(source.traced, stored), generated), source.dense)
 
 
@@ -283,19 +284,15 @@ def _check_coats(name: str, ticket: Ticket) -> None:
         )
 
 
-def _check_generated(name: str, ticket: Ticket) -> None:
-    stored = [layer.name for layer in ticket.layers if layer.values]
-    if stored:
-        raise UnreachableError(
-            f"`{name}` is for weights that follow from the seed, those of {stored[0]} are trained and stored; use "
-            "`weights=compact` alone, or `weights=dense` for other runtimes"
-        )
-
-
 def _check_ternary(name: str, ticket: Ticket) -> None:
     """Raise UnreachableError unless every weight is 0 or ± one number."""
     _check_coats(name, ticket)
-    _check_generated(f"weights={name}", ticket)
+    stored = [layer.name for layer in ticket.layers if layer.values]
+    if stored:
+        raise UnreachableError(
+            f"`weights={name}` is for weights that follow from the seed, those of {stored[0]} are trained and stored; "
+            "use `weights=compact`, or `weights=dense`"
+        )
     _check_one_magnitude(name, ticket)
 
 
@@ -317,9 +314,9 @@ def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = Mappin
     parts = {}
     for layer in source.layers:
         name, mask, kept = layer.name, ticket.mask(layer.name), source.kept.get(layer.name, {})
-        if layer.values:
+        if stored := _stored_layer(source, layer):
             if name not in places:
-                parts[name] = StoredLayer.of(layer.values, mask, kept).part(name)
+                parts[name] = stored.part(name)
             continue
         target, transposed = places.get(name, (name, False))
         straight = f"{target}/straight" if transposed else target
@@ -340,6 +337,13 @@ def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = Mappin
             nodes.append(helper.make_node("Transpose", [straight], [target], perm=[1, 0]))
         parts[target] = nodes, initializers
     return parts
+
+
+def _stored_layer(source: Source, layer: Layer) -> StoredLayer | None:
+    """Return what is left of the stored weights of a layer, None where they are generated."""
+    if not layer.values:
+        return None
+    return StoredLayer.of(layer.values, source.ticket.mask(layer.name), source.kept.get(layer.name, {}))
 
 
 def _rounded(source: Source, plain: onnx.ModelProto, places: Mapping[str, tuple[str, bool]]) -> dict[str, Part]:

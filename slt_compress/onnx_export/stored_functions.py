@@ -117,8 +117,12 @@ class StoredLayer:
 
     def part(self, name: str) -> Part:
         """Return what computes float32 `name`, of the shape of the mask: the weights, zero where it drops them."""
-        scales = None if self.scales is None else self.scales.reshape(-1, *[1] * (self.mask.ndim - 1))
-        return _placed(name, _KINDS[self.type], self.mask, self.numbers, scales)
+        return _placed(name, _KINDS[self.type], self.mask, self.numbers, self.row_scales)
+
+    @property
+    def row_scales(self) -> npt.NDArray[np.float32] | None:
+        """The scales in a shape that broadcasts to the layer's."""
+        return None if self.scales is None else self.scales.reshape(-1, *[1] * (self.mask.ndim - 1))
 
 
 def int8_numbers(name: str, values: npt.NDArray[np.int8]) -> Part:
