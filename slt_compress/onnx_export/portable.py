@@ -81,8 +81,9 @@ def portable(graph: onnx.ModelProto, generated: Generated) -> onnx.ModelProto:
     """
     sizes = [layer.mask.size for layer in generated.layers.values()]
     if sum([*sizes, *(layer.mask.size for layer in generated.stored.values())]) > MAX_WEIGHTS:
+        other = "dense" if generated.stored else "ternary8"
         raise UnreachableError(
-            f"a portable graph regenerates at most {MAX_WEIGHTS:,} weights; use `weights=dense`, which other "
+            f"a portable graph regenerates at most {MAX_WEIGHTS:,} weights; use `weights={other}`, which other "
             "runtimes read too"
         )
     made = _Builder()

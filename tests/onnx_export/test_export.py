@@ -325,6 +325,7 @@ def test_dead_neurons_are_not_in_the_graph(
     ("name", "size", "values", "form"),
     [
         ("lenet-5", 28, "int4", "compact"),
+        ("lenet-5", 28, "int4", "portable"),
         ("conv2", 8, "int8", "compact"),
         ("lenet-5", 28, "int8", "int8"),
     ],
@@ -334,12 +335,12 @@ def test_of_dead_neurons_no_weight_is_stored(name: str, size: int, values: str, 
     test, module = noise(ticket, 16), ticket.restore()
     sizes = []
     for keep in (False, True):
-        drop = None if form == "compact" else 1.0
-        config = ExportConfig(form, keep_structure=keep, max_accuracy_drop=drop)
+        weights, drop = ("int8", 1.0) if form == "int8" else ("compact", None)
+        config = ExportConfig(weights, portable=form == "portable", keep_structure=keep, max_accuracy_drop=drop)
         result = export(module, ticket, tmp_path / "t.onnx", config, test=test, calibration=test)
         assert bool(result.removed_neurons) != keep
         assert result.bit_identical_to_plain
-        assert result.bit_identical_to_dense == FORMS[form].exact
+        assert result.bit_identical_to_dense == FORMS[weights].exact
         sizes.append(result.bytes)
     assert sizes[0] < sizes[1]
 
