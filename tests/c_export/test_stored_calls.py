@@ -12,7 +12,16 @@ from slt_compress.ticket.assembly import CoatParts, LayerParts
 from slt_compress.ticket.sample import with_values
 from slt_compress.ticket.stored import WEIGHT_TYPES
 from slt_compress.ticket.ticket import Ticket
-from tests.support.c_code import SANITISED, Everything, Sequence, Sums, compiled_file, needs_compiler, ticket_of
+from tests.support.c_code import (
+    SANITISED,
+    Everything,
+    Sequence,
+    Sums,
+    check_own,
+    compiled_file,
+    needs_compiler,
+    ticket_of,
+)
 from tests.support.tickets import make_ticket
 
 
@@ -45,12 +54,7 @@ def test_networks_of_ones_own(tmp_path: Path, network: type[Everything], kind: s
     restored = ticket.apply_to(module)
     export(restored, ticket, tmp_path / "own.c", CExportConfig("rice" if kind == "int4" else "gap"))
     assert "slt_knots" not in (tmp_path / "own.c").read_text()
-    program = compiled_file(tmp_path / "own.c", tmp_path / "sanitised", SANITISED)
-    inputs = torch.randn(5, *network.shape)
-    with torch.no_grad():
-        expected = restored(inputs).numpy()
-    assert np.abs(expected).max() > 0.1
-    assert np.allclose(program.run(inputs.numpy()), expected, rtol=1e-4, atol=1e-4)
+    check_own(tmp_path / "own.c", tmp_path / "sanitised", restored, network.shape)
 
 
 @needs_compiler

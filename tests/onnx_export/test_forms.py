@@ -66,7 +66,6 @@ def test_a_form_computes_what_its_plain_form_does(form: str, name: str, size: in
 @pytest.mark.parametrize(
     ("form", "values", "name", "size"),
     [
-        ("compact", "fp32", "conv2", 8),
         ("compact", "fp16", "lenet-5", 28),
         ("compact", "int8", "test_vit", 16),
         ("compact", "int4", "conv2", 8),

@@ -22,8 +22,8 @@ def stored(shape: tuple[int, ...], density: float, kind: str) -> tuple[Mask, Sto
 
 
 @pytest.mark.parametrize("kind", WEIGHT_TYPES)
-@pytest.mark.parametrize("shape", [(1, 1), (7, 1), (3, 11), (32, 2), (5, 3, 3, 3), (4099, 2)])
-@pytest.mark.parametrize("density", [0.0, 0.01, 0.1, 0.4, 0.97, 1.0])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 11), (32, 2), (5, 3, 3, 3), (4099, 2)])
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.4, 0.97, 1.0])
 def test_weights_of_every_type_size_and_density(
     tmp_path: Path, kind: str, shape: tuple[int, ...], density: float
 ) -> None:
