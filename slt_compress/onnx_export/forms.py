@@ -1,10 +1,11 @@
 """The forms that a ticket's weights can have in an ONNX file.
 
-    compact  nodes that regenerate the weights from the seed and the coded masks, see `weight_functions`
+    compact  nodes that regenerate the weights from the seed and the coded masks, see `weight_functions`, or put stored
+             ones where the masks keep them, see `stored_functions`
     dense    fp32 constants
     int2     2-bit constants with one scale for each layer
     ternary8 8-bit constants, likewise: for runtimes that read neither functions nor 2-bit types
-    int8     nodes that regenerate int8 weights, in a graph that computes in 8 bits, see `quantise`
+    int8     nodes that do the same with int8 weights, in a graph that computes in 8 bits, see `quantise`
 
 Each form starts from the traced graph, in which the generated tensors are inputs, and puts something in their place.
 Its plain form is the same graph with the resulting weights as constants. onnxruntime folds constants while it loads a
