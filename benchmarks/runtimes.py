@@ -1,7 +1,9 @@
 """Exported files in other runtimes: whether they compute what they should, and how long they take.
 
     python -m benchmarks.runtimes [NAME:SIZE:DENSITY …] [--forms NAME,…] [--runtimes NAME,…] [--folder DIR]
+        [--values fp32|fp16|int8|int4]
 
+With `--values`, kept weights are stored as this type, as if they were trained; then `int2` and `ternary8` are left out.
 Without names: lenet-5 at 28 px and resnet20 at 32 px, densities .05 and .1. pip installs each runtime, without its
 dependencies, into a folder of its own, where it stays. Each file is read in a fresh process by each runtime, and
 examples/edge/check.py runs the file's probes there. Times are medians of five runs of one image on one thread.
@@ -20,7 +22,8 @@ from typing import Any
 import torch
 
 from slt_compress.onnx_export.export import ExportConfig, export
-from slt_compress.ticket.sample import sample_ticket
+from slt_compress.ticket.sample import sample_ticket, with_values
+from slt_compress.ticket.stored import WEIGHT_TYPES
 
 DEFAULT = ("lenet-5:28:0.05", "resnet20:32:0.1")
 FORMS = {
@@ -168,6 +171,7 @@ def main() -> None:
     parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "slt-compress-runtimes")
+    parser.add_argument("--values", choices=WEIGHT_TYPES)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -176,8 +180,11 @@ def main() -> None:
         name, size, density = network.split(":")
         channels = 1 if name.startswith("lenet") else 3
         ticket = sample_ticket(name, float(density), input_size=int(size), channels=channels)
+        ticket = with_values(ticket, arguments.values) if arguments.values else ticket
         with tempfile.TemporaryDirectory() as folder:
             for form in arguments.forms.split(","):
+                if arguments.values and form in ("int2", "ternary8"):
+                    continue
                 path = Path(folder, f"{form}.onnx")
                 size_of_file = export(ticket.restore(), ticket, path, FORMS[form]).bytes
                 for runtime in arguments.runtimes.split(","):

@@ -9,7 +9,9 @@
     codes                         masks and signs -> bytes
     kernels                       the C functions, as templates
     calls                         steps -> calls of these functions, and their tables
-    fixed_kernels, fixed_calls    both in whole numbers
+    values                        how a ticket has its weights, generated or stored
+    stored_calls                  calls with stored weights
+    fixed_kernels, fixed_calls    kernels and calls in whole numbers
     text                          the C file and its header
     proof                         compiled here and run on examples
 

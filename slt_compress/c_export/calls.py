@@ -13,6 +13,7 @@ from slt_compress.c_export import arena, codes, kernels
 from slt_compress.c_export.arena import PLANE
 from slt_compress.c_export.kernels import fill
 from slt_compress.c_export.network import Activation, Affine, Layer, Network, Place, Pool, Prepare, Step, Sum, size
+from slt_compress.c_export.values import units
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.errors import UnreachableError
 from slt_compress.ticket.ticket import Ticket
@@ -33,7 +34,8 @@ class Calls:
 
     def __init__(self, network: Network, ticket: Ticket, layout: str, pixels: Preprocessing | None) -> None:
         self.network, self.ticket, self.layout, self.pixels = network, ticket, layout, pixels
-        self.signed = ticket.initialiser == "signed-constant"
+        self.drawn = self._drawn()
+        self.signed = self.drawn == "signs"
         self.keyed = layout != "signs"
         self.sloped = self._is_sloped()
         self.pooled = any(layer.pooling for layer in network.layers)
@@ -45,7 +47,7 @@ class Calls:
         self.lines = [f"{self._call(step)};" for step in network.steps]
         rows = sum(self._width(name) * len(rows) for name, rows in self.tables.items())
         coded = sum(code.size for code in self.codes) + _PADDING
-        knots = 4 * len(prng.normal_knots()) if ticket.initialiser == "kaiming-normal" else 0
+        knots = 4 * len(prng.normal_knots()) if self.drawn == "normal" else 0
         self.table_bytes = rows + coded + 4 * len(self.constants) + knots
 
     def text(self) -> list[str]:
@@ -55,6 +57,10 @@ class Calls:
         parts += self._weights()
         parts += self._kernels()
         return parts
+
+    def _drawn(self) -> str:
+        """Return what the seed gives: "signs", or values that are "uniform" or "normal"."""
+        return {"signed-constant": "signs", "kaiming-normal": "normal"}.get(self.ticket.initialiser, "uniform")
 
     def _is_sloped(self) -> bool:
         """Return whether a table needs slopes."""
@@ -77,7 +83,7 @@ class Calls:
         everything = np.concatenate([*self.codes, np.zeros(_PADDING, np.uint8)])
         parts = [array("uint8_t", "slt_codes", [str(byte) for byte in everything])]
         parts += self._constants()
-        if self.ticket.initialiser == "kaiming-normal":
+        if self.drawn == "normal":
             parts.append(array("int32_t", "slt_knots", [str(knot) for knot in prng.normal_knots()]))
         for name, rows in self.tables.items():
             if rows:
@@ -100,7 +106,7 @@ class Calls:
     def _fields(self, values: Sequence[str]) -> list[tuple[str, str]]:
         """Return the declarations of the members of `slt_layer`, each with its value."""
         names = ["uint32_t code", "uint32_t rows", "uint32_t columns", *self._finish_fields()]
-        names += ["uint32_t key0", "uint32_t key1"] if self.keyed else []
+        names += self._value_fields()
         names += ["uint32_t rest", "uint32_t k"] if self.layout == "rice" else []
         return list(zip(names, values or names, strict=True))
 
@@ -110,12 +116,19 @@ class Calls:
         code, rice = self._coded(layer.weight, mask)
         begins = sum(code.size for code in self.codes)
         values = [str(begins), str(layer.sums[0]), str(layer.columns), *self._finish_values(layer)]
-        if self.keyed:
-            purpose: prng.Purpose = "signs" if self.signed else "values"
-            values += [f"{key:#x}" for key in prng.stream_key(self.ticket.seed, purpose, layer.weight)]
+        values += self._value_places(layer)
         values += [str(begins + rice[1]), str(rice[0])] if rice else []
         self.codes.append(code)
         return self.row("layer", "{" + ", ".join(value for _, value in self._fields(values)) + "}")
+
+    def _value_fields(self) -> list[str]:
+        """Return the members of `slt_layer` for the values of weights."""
+        return ["uint32_t key0", "uint32_t key1"] if self.keyed else []
+
+    def _value_places(self, layer: Layer) -> list[str]:
+        purpose: prng.Purpose = "signs" if self.signed else "values"
+        keys = prng.stream_key(self.ticket.seed, purpose, layer.weight)
+        return [f"{key:#x}" for key in keys] if self.keyed else []
 
     def _finish_fields(self) -> list[str]:
         """Return the members of `slt_layer` for what follows the sums."""
@@ -208,8 +221,7 @@ class Calls:
         shift = -np.array(self.pixels.mean) / np.array(self.pixels.std)
         weights = self.ticket.weights(layer.weight).astype(np.float64)
         by_channel = weights.reshape(layer.sums[0], self.pixels.channels, -1).sum(2)
-        scale = next(one.scale for one in self.ticket.layers if one.name == layer.weight)
-        added = layer.factor / scale * (by_channel @ shift)
+        added = layer.factor / units(self.ticket)[layer.weight] * (by_channel @ shift)
         return replace(layer, offset=(layer.offset + added).astype(np.float32))
 
     def _has_plane(self, layer: Layer) -> bool:
@@ -245,20 +257,24 @@ class Calls:
     def _weights(self) -> list[str]:
         """Return the functions that walk over weights and make their values."""
         declared, begins = kernels.WALK_FIELDS[self.layout]
-        if self.keyed:
-            declared, begins = declared + kernels.KEY_FIELDS[0], begins + kernels.KEY_FIELDS[1]
-        first = "rest" if self.layout == "rice" else "code"
-        parts = [kernels.MIX]
-        parts += [
-            fill(kernels.WALK, fields=declared),
-            kernels.NEXT[self.layout],
-            fill(kernels.BEGIN, code=first, values=begins),
+        more, given, step = self._walk_fields()
+        return [
+            kernels.MIX,
+            fill(kernels.WALK, fields=declared + more),
+            fill(kernels.NEXT[self.layout], step=step),
+            fill(kernels.BEGIN, code="rest" if self.layout == "rice" else "code", values=begins + given),
+            self._value_text(),
         ]
-        if not self.signed:
-            parts.append(kernels.VALUES["normal" if self.ticket.initialiser == "kaiming-normal" else "uniform"])
-        else:
-            parts.append(kernels.NEGATIVE["hashed" if self.keyed else "stored"])
-        return parts
+
+    def _walk_fields(self) -> tuple[str, str, str]:
+        """Return further fields of a walk, what they begin with, and what a step adds to them."""
+        return (*kernels.KEY_FIELDS, "") if self.keyed else ("", "", "")
+
+    def _value_text(self) -> str:
+        """Return the function that makes the sign or the value of a weight."""
+        if self.signed:
+            return kernels.NEGATIVE["hashed" if self.keyed else "stored"]
+        return kernels.VALUES[self.drawn]
 
     def _kernels(self) -> list[str]:
         slope = "    if (value < 0)\n        value *= layer->slope;\n" if self.sloped else ""

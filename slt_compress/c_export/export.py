@@ -16,6 +16,7 @@ from torch import nn
 
 from slt_compress.c_export import fixed, graph, proof, text
 from slt_compress.c_export.network import Layer, Network, Prepare, prepared
+from slt_compress.c_export.values import stored_type, units
 from slt_compress.data.batches import Feed, as_given
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
@@ -119,6 +120,18 @@ def check_network(ticket: Ticket, config: CExportConfig, format_name: str) -> No
         raise UsageError(f"`arithmetic` must be one of {', '.join(ARITHMETICS)}, got {config.arithmetic!r}")
     if config.exact and config.max_accuracy_drop is not None:
         raise UsageError("`max_accuracy_drop` has no meaning for `arithmetic=float`, which loses nothing")
+    wrong = [layer.name for layer in ticket.layers if len(layer.coats) > 1]
+    if wrong:
+        raise UnreachableError(
+            f"`format={format_name}` regenerates weights of one scale, those of {wrong[0]} have several coats; use "
+            "`format=onnx` with `weights=dense`"
+        )
+    kind = stored_type(ticket, format_name)
+    for wish, other in (("layout=signs", "layout=gap"), ("arithmetic=fixed", "arithmetic=float")):
+        if kind and wish in (f"layout={config.layout}", f"arithmetic={config.arithmetic}"):
+            raise UnreachableError(
+                f"`{wish}` needs weights of one magnitude, those of this ticket are trained and stored; use `{other}`"
+            )
     if config.layout == "signs" and ticket.initialiser != "signed-constant":
         raise UnreachableError(
             f"`layout=signs` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
@@ -128,12 +141,6 @@ def check_network(ticket: Ticket, config: CExportConfig, format_name: str) -> No
         raise UnreachableError(
             f"`arithmetic=fixed` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
             "`arithmetic=float`"
-        )
-    wrong = [layer.name for layer in ticket.layers if not layer.simple]
-    if wrong:
-        raise UnreachableError(
-            f"`format={format_name}` regenerates weights of one scale, those of {wrong[0]} have several coats or are "
-            "stored; use `format=onnx` with `weights=dense`"
         )
     inputs = ticket.provenance.inputs
     if len(inputs) != 1 or inputs[0].dtype != "float32":
@@ -285,8 +292,7 @@ def _free(path: Path, content: text.Content, code: text.Code) -> tuple[Path, tex
 
 def _network(module: nn.Module, ticket: Ticket, record: NetworkRecord) -> Network:
     """Return the steps of a network; its pixels are normalised as they are read if only layers read them."""
-    scales = {layer.name: layer.scale for layer in ticket.layers}
-    network = graph.read(trace(module, record, _OPSET), scales)
+    network = graph.read(trace(module, record, _OPSET), units(ticket))
     source = network.source
     readers = [step for step in network.steps if source in map(network.root, step.inputs)]
     direct = all(isinstance(step, Layer) and source not in map(network.root, step.inputs[1:]) for step in readers)

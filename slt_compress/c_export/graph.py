@@ -27,6 +27,7 @@ from slt_compress.c_export.network import (
     Window,
     size,
 )
+from slt_compress.c_export.values import Unit
 from slt_compress.errors import UnreachableError
 
 _SUPPORTED = (
@@ -35,11 +36,11 @@ _SUPPORTED = (
 )
 
 
-def read(traced: onnx.ModelProto, scales: Mapping[str, float]) -> Network:
+def read(traced: onnx.ModelProto, scales: Mapping[str, Unit]) -> Network:
     """Return the steps of a graph whose first input is the network's and whose other ones are gated weights.
 
-    `scales` gives by name what the generated values of a gated tensor are multiplied with. Raises UnreachableError,
-    with the name of the first operator or layer that C code has no form for.
+    `scales` gives by name what the numbers of a gated tensor are multiplied with. Raises UnreachableError, with the
+    name of the first operator or layer that C code has no form for.
     """
     if len(traced.graph.output) != 1:
         raise UnreachableError(f"C code is for networks with one output, this one has {len(traced.graph.output)}")
@@ -59,7 +60,7 @@ def _for_one_image(traced: onnx.ModelProto) -> onnx.ModelProto:
 class _Reader:
     """Reads the nodes in order, and changes the step that a node follows where it can become part of it."""
 
-    def __init__(self, model: onnx.ModelProto, scales: Mapping[str, float]) -> None:
+    def __init__(self, model: onnx.ModelProto, scales: Mapping[str, Unit]) -> None:
         graph = model.graph
         self.nodes = list(graph.node)
         self.scales = scales

@@ -83,7 +83,7 @@ static inline void slt_next(slt_walk *walk)
     walk->passed = bit + 1;
     walk->ones &= walk->ones - 1;
     walk->bit += walk->k;
-}
+$step}
 """,
     "gap": """
 static inline void slt_next(slt_walk *walk)
@@ -92,7 +92,7 @@ static inline void slt_next(slt_walk *walk)
     for (; gap == 255; gap = *walk->code++)
         walk->place += 255;
     walk->place += 1 + gap;
-}
+$step}
 """,
     "signs": """
 static inline void slt_next(slt_walk *walk)
@@ -102,7 +102,7 @@ static inline void slt_next(slt_walk *walk)
         walk->place += 127;
     walk->place += 1 + (gap >> 1);
     walk->negative = gap & 1;
-}
+$step}
 """,
 }
 

@@ -17,6 +17,8 @@ from slt_compress.c_export.fixed import Grid
 from slt_compress.c_export.fixed_calls import FixedCalls
 from slt_compress.c_export.kernels import fill
 from slt_compress.c_export.network import Network, size
+from slt_compress.c_export.stored_calls import StoredCalls
+from slt_compress.c_export.values import stored_type
 from slt_compress.tasks.record import CLASSIFICATION
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -87,7 +89,8 @@ def probes(ticket: Ticket, record: NetworkRecord) -> npt.NDArray[Any]:
 def write(content: Content) -> Code:
     """Return the text of a network."""
     given = content.network, content.ticket, content.layout, content.record.preprocessing
-    calls = FixedCalls(*given, content.grids) if content.grids else Calls(*given)
+    plain = StoredCalls if stored_type(content.ticket) else Calls
+    calls = FixedCalls(*given, content.grids) if content.grids else plain(*given)
     arena = calls.places
     code = Code("", _header(content, 4 * arena.size), 4 * arena.size, 4 * arena.bound, calls.table_bytes)
     includes = "#include <stdio.h>\n\n" if content.main else ""
@@ -125,18 +128,21 @@ def _input(content: Content) -> str:
 
 
 def _comment(content: Content, code: Code) -> str:
-    record = content.record
+    record, stored = content.record, stored_type(content.ticket)
+    values = f"their values as {stored}" if stored else "signs and values come from the seed"
     how = {
-        "rice": "the gaps between kept weights in a Rice code; signs and values come from the seed",
-        "gap": "a byte for each gap between kept weights; signs and values come from the seed",
+        "rice": f"the gaps between kept weights in a Rice code; {values}",
+        "gap": f"a byte for each gap between kept weights; {values}",
         "signs": "a byte for each kept weight, with the gap before it and its sign",
     }
     return "\n".join(
         [
-            f"/* {_plain(record.model)} for {_plain(record.dataset) or 'data of its own'}: a strong lottery ticket.",
+            f"/* {_plain(record.model)} for {_plain(record.dataset) or 'data of its own'}: a "
+            f"{'sparse network' if stored else 'strong lottery ticket'}.",
             " *",
-            f" * {content.ticket.kept} of {content.ticket.weight_count} weights are kept, none is stored. Seed "
-            f"{record.seed}, ticket {_plain(record.ticket)}.",
+            f" * {content.ticket.kept} of {content.ticket.weight_count} weights are kept, "
+            f"{'all trained and stored' if stored else 'none is stored'}. Seed {record.seed}, ticket "
+            f"{_plain(record.ticket)}.",
             f" * Written by {_plain(content.ticket.tool)}. Any C99 compiler: cc -O2 -c {_plain(content.name)}.c",
             " *",
             f" * {code.arena_bytes} bytes of static memory are written to; {code.bound_bytes} have to be kept at once.",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from slt_compress.prng import Freeze
     from slt_compress.tasks.record import TensorRecord
     from slt_compress.ticket.held_out import Reference
-    from slt_compress.ticket.schema import Provenance
+    from slt_compress.ticket.schema import Layer, Provenance
     from slt_compress.ticket.ticket import Ticket
 
 _NEURONS = "neuron_sparsity"  # a metric of the search, not of the network
@@ -30,8 +30,12 @@ def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
         printer = Printer(json=json)
         total = path.stat().st_size
         origin = ticket.provenance
+        stored = any(layer.values for layer in ticket.layers)
         printer.table(
-            ("layer", "shape", "weights", "kept", "density", "codec", "bytes", "bound"),
+            (
+                *("layer", "shape", "weights", "kept", "density", "codec", "bytes", "bound"),
+                *(("values", "value bytes") if stored else ()),
+            ),
             [
                 (
                     layer.name,
@@ -42,6 +46,7 @@ def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
                     layer.codec,
                     f"{layer.code_bytes:,}",
                     f"{ticket.bound(layer):,}",
+                    *(_values_of(layer) if stored else ()),
                 )
                 for layer in ticket.layers
             ],
@@ -79,6 +84,7 @@ def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
                         "bound_bytes": ticket.bound(layer),
                         "coats": len(layer.coats),
                         "values": layer.values and layer.values.type,
+                        "values_bytes": layer.values_bytes,
                     }
                     for layer in ticket.layers
                 ],
@@ -87,6 +93,7 @@ def inspect(file: shared.TicketFile, json: shared.Json = False) -> None:
                 ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
                 *([("neurons", f"{origin.metrics[_NEURONS]:.2%} removed")] if _NEURONS in origin.metrics else []),
                 ("bytes", f"{total:,}: {_parts(ticket, total)}"),
+                *([("values", _values(ticket, total))] if stored else []),
                 ("model", f"{origin.model.title}, built by {origin.library}"),
                 *(_purpose(origin) if ticket.version > 1 else []),
                 ("trained on", f"{origin.dataset}{_classes(origin.classes)}"),
@@ -120,6 +127,22 @@ def _parts(ticket: "Ticket", total: int) -> str:
     parts["header"] = total - ticket.mask_bytes - sum(parts.values())
     listed = ", ".join(f"{name} {count:,}" for name, count in parts.items())
     return f"masks {ticket.mask_bytes:,} (Shannon bound {ticket.mask_bound_bytes:,}), {listed}"
+
+
+def _values_of(layer: "Layer") -> tuple[str, str]:
+    """Return how the weights of a layer are stored, and in how many bytes."""
+    return (layer.values.type, f"{layer.values_bytes:,}") if layer.values else ("from the seed", "0")
+
+
+def _values(ticket: "Ticket", total: int) -> str:
+    """Return how much of a file stored weights are."""
+    stored = [(layer, layer.values) for layer in ticket.layers if layer.values]
+    types = ", ".join(sorted({values.type for _, values in stored}))
+    kept = sum(layer.kept for layer, _ in stored)
+    return (
+        f"{ticket.values_bytes:,} bytes, {ticket.values_bytes / total:.1%} of the file: {kept:,} trained weights of "
+        f"{len(stored)} of {len(ticket.layers)} layers, as {types}"
+    )
 
 
 def _further(ticket: "Ticket") -> dict[str, int]:

@@ -1,8 +1,13 @@
 """`slt-compress verify`: recompute every digest of a ticket."""
 
+from typing import TYPE_CHECKING
+
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, local_file
 from slt_compress.cli.source import user_code
+
+if TYPE_CHECKING:
+    from slt_compress.ticket.ticket import Ticket
 
 EXAMPLES = "Example:\n\nslt-compress verify ticket.safetensors"
 
@@ -17,6 +22,7 @@ def verify(file: shared.TicketFile, source: shared.Source = None, json: shared.J
 
         ticket = Ticket.load(path)
         ticket.check()
+        stored = sum(bool(layer.values) for layer in ticket.layers)
         with user_code(source) as (own, results):
             module_of(ticket, own)
             Printer(json=json, results=results).result(
@@ -29,11 +35,17 @@ def verify(file: shared.TicketFile, source: shared.Source = None, json: shared.J
                     "layers": len(ticket.layers),
                     "weights": ticket.weight_count,
                     "kept": ticket.kept,
+                    "stored_layers": stored,
                 },
                 [
                     ("file", f"SHA-256 {ticket.digest}"),
-                    ("weights", f"SHA-256 {ticket.weights_digest}, generated from seed {ticket.seed}"),
+                    *([] if stored == len(ticket.layers) else [("weights", _generated(ticket))]),
+                    *([("stored", f"weights of {stored} of {len(ticket.layers)} layers decoded")] if stored else []),
                     ("masks", f"{len(ticket.layers)} decoded, {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
                     ("network", f"{ticket.provenance.model.title}, architecture {ticket.provenance.architecture}"),
                 ],
             )
+
+
+def _generated(ticket: "Ticket") -> str:
+    return f"SHA-256 {ticket.weights_digest}, generated from seed {ticket.seed}"

@@ -1,10 +1,11 @@
 """The forms that a ticket's weights can have in an ONNX file.
 
-    compact  nodes that regenerate the weights from the seed and the coded masks, see `weight_functions`
+    compact  nodes that regenerate the weights from the seed and the coded masks, see `weight_functions`, or put stored
+             ones where the masks keep them, see `stored_functions`
     dense    fp32 constants
     int2     2-bit constants with one scale for each layer
     ternary8 8-bit constants, likewise: for runtimes that read neither functions nor 2-bit types
-    int8     nodes that regenerate int8 weights, in a graph that computes in 8 bits, see `quantise`
+    int8     nodes that do the same with int8 weights, in a graph that computes in 8 bits, see `quantise`
 
 Each form starts from the traced graph, in which the generated tensors are inputs, and puts something in their place.
 Its plain form is the same graph with the resulting weights as constants. onnxruntime folds constants while it loads a
@@ -35,6 +36,7 @@ from slt_compress.errors import MissingPackageError, UnreachableError, UsageErro
 from slt_compress.masking.parameters import EMBEDDING_SCALE
 from slt_compress.onnx_export import portable, quantise, shrink, weight_functions
 from slt_compress.onnx_export.sliced_functions import Kept, Slices
+from slt_compress.onnx_export.stored_functions import StoredLayer, int8_numbers
 from slt_compress.onnx_export.trace import OPSETS, generated_names
 from slt_compress.onnx_export.weight_functions import Part
 from slt_compress.ticket.schema import Layer
@@ -134,8 +136,8 @@ class Compact(Form):
     name = "compact"
 
     def check(self, ticket: Ticket) -> None:
-        _check_simple(self.name, ticket)
-        if ticket.initialiser == "kaiming-normal":
+        _check_coats(self.name, ticket)
+        if ticket.initialiser == "kaiming-normal" and _has_generated(ticket):
             raise UnreachableError(
                 "the normal values of kaiming-normal are not regenerated in a graph; use `weights=dense`"
             )
@@ -151,8 +153,8 @@ class Portable(Compact):
     default_opset = OPSETS[0]
 
     def check(self, ticket: Ticket) -> None:
-        _check_simple(self.name, ticket)
-        if ticket.initialiser != "signed-constant":
+        _check_coats(self.name, ticket)
+        if ticket.initialiser != "signed-constant" and _has_generated(ticket):
             raise UnreachableError(
                 f"`portable` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; leave it "
                 "out, or use `weights=dense`"
@@ -163,12 +165,14 @@ class Portable(Compact):
         layers = {
             layer.name: portable.Signed(ticket.mask(layer.name), layer.scale, source.kept.get(layer.name, {}))
             for layer in source.layers
+            if not layer.values
         }
+        trained = {layer.name: one for layer in source.layers if (one := _stored_layer(source, layer))}
         stored = {name: _stored(source.module, name) for name in _ungated_names(source, generated=False)}
         shapes = {
             name: tuple(source.module.get_parameter(name).shape) for name in _ungated_names(source, generated=True)
         }
-        generated = portable.Generated(ticket.seed, layers, shapes, EMBEDDING_SCALE)
+        generated = portable.Generated(ticket.seed, layers, shapes, EMBEDDING_SCALE, trained)
         return Built(portable.portable(assemble(source.traced, stored), generated), source.dense)
 
 
@@ -192,7 +196,7 @@ class Int2(Form):
         return INT2_OPSET
 
     def check(self, ticket: Ticket) -> None:
-        _check_one_magnitude(self.name, ticket)
+        _check_ternary(self.name, ticket)
         found = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
         if found < INT2_RUNTIME or not hasattr(TensorProto, "INT2"):
             raise MissingPackageError(
@@ -210,7 +214,7 @@ class Ternary8(Form):
     default_opset = OPSETS[0]
 
     def check(self, ticket: Ticket) -> None:
-        _check_one_magnitude(self.name, ticket)
+        _check_ternary(self.name, ticket)
 
     def build(self, source: Source) -> Built:
         parts = {layer.name: _ternary(source, layer, np.int8) for layer in source.layers}
@@ -226,13 +230,15 @@ class Int8(Form):
     exact = False
 
     def check(self, ticket: Ticket) -> None:
+        _check_coats(self.name, ticket)
         _check_one_magnitude(self.name, ticket)
 
     def build(self, source: Source) -> Built:
         assert source.calibration
         batches = (source.feed(inputs) for inputs, _ in source.calibration.batches(_CALIBRATION_BATCH))
         plain, places = quantise.quantised(source.dense, [layer.name for layer in source.layers], batches)
-        model = _compacted(plain, _regenerated(source, places) | _ungated(source))
+        parts = _regenerated(source, places) | _rounded(source, plain, places)
+        model = _compacted(plain, parts | _ungated(source))
         return Built(model, plain, len(source.calibration) if quantise.is_static(source.dense) else 0)
 
 
@@ -266,18 +272,33 @@ def _compacted(graph: onnx.ModelProto, parts: Mapping[str, Part]) -> onnx.ModelP
     return shrink.compact(assemble(graph, parts))
 
 
-def _check_simple(name: str, ticket: Ticket) -> None:
-    wrong = [layer.name for layer in ticket.layers if not layer.simple]
+def _has_generated(ticket: Ticket) -> bool:
+    return not all(layer.values for layer in ticket.layers)
+
+
+def _check_coats(name: str, ticket: Ticket) -> None:
+    wrong = [layer.name for layer in ticket.layers if len(layer.coats) > 1]
     if wrong:
         raise UnreachableError(
-            f"`weights={name}` regenerates weights of one scale, those of {wrong[0]} have several coats or are stored; "
-            "use `weights=dense`"
+            f"`weights={name}` regenerates weights of one scale, those of {wrong[0]} have several coats; use "
+            "`weights=dense`"
         )
 
 
+def _check_ternary(name: str, ticket: Ticket) -> None:
+    """Raise UnreachableError unless every weight is 0 or ± one number."""
+    _check_coats(name, ticket)
+    stored = [layer.name for layer in ticket.layers if layer.values]
+    if stored:
+        raise UnreachableError(
+            f"`weights={name}` is for weights that follow from the seed, those of {stored[0]} are trained and stored; "
+            "use `weights=compact`, or `weights=dense`"
+        )
+    _check_one_magnitude(name, ticket)
+
+
 def _check_one_magnitude(name: str, ticket: Ticket) -> None:
-    _check_simple(name, ticket)
-    if ticket.initialiser != "signed-constant":
+    if ticket.initialiser != "signed-constant" and _has_generated(ticket):
         raise UnreachableError(
             f"`weights={name}` needs weights of one magnitude, those of this ticket are {ticket.initialiser}; use "
             "`weights=dense`"
@@ -285,12 +306,19 @@ def _check_one_magnitude(name: str, ticket: Ticket) -> None:
 
 
 def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = MappingProxyType({})) -> dict[str, Part]:
-    """Return the weights of all layers: where `quantise.quantised` has put them, as int8; the others as they are."""
+    """Return the weights of all layers: where `quantise.quantised` has put them, as int8; the others as they are.
+
+    Those that are stored and now int8 are left to `_rounded`.
+    """
     ticket = source.ticket
     slices = Slices(ticket.seed)
     parts = {}
     for layer in source.layers:
         name, mask, kept = layer.name, ticket.mask(layer.name), source.kept.get(layer.name, {})
+        if stored := _stored_layer(source, layer):
+            if name not in places:
+                parts[name] = stored.part(name)
+            continue
         target, transposed = places.get(name, (name, False))
         straight = f"{target}/straight" if transposed else target
         signed = ticket.initialiser == "signed-constant"
@@ -310,6 +338,21 @@ def _regenerated(source: Source, places: Mapping[str, tuple[str, bool]] = Mappin
             nodes.append(helper.make_node("Transpose", [straight], [target], perm=[1, 0]))
         parts[target] = nodes, initializers
     return parts
+
+
+def _stored_layer(source: Source, layer: Layer) -> StoredLayer | None:
+    """Return what is left of the stored weights of a layer, None where they are generated."""
+    if not layer.values:
+        return None
+    return StoredLayer.of(layer.values, source.ticket.mask(layer.name), source.kept.get(layer.name, {}))
+
+
+def _rounded(source: Source, plain: onnx.ModelProto, places: Mapping[str, tuple[str, bool]]) -> dict[str, Part]:
+    """Return the stored weights that are int8 in a graph in 8 bits, as `quantise.quantised` has rounded them."""
+    constants = {tensor.name: tensor for tensor in plain.graph.initializer}
+    names = [layer.name for layer in source.layers if layer.values and layer.name in places]
+    targets = [places[name][0] for name in names]
+    return {target: int8_numbers(target, numpy_helper.to_array(constants[target])) for target in targets}
 
 
 def _ternary(source: Source, layer: Layer, dtype: npt.DTypeLike) -> Part:

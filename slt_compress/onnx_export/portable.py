@@ -8,13 +8,16 @@ So all tensors are made together and split in the end:
 
 Masks are those of the layers, and constants of two values, such as the attention masks of Swin.
 
+Stored weights are found as `stored_functions` says of codes that are not sparse: a cumulative sum over the mask counts
+them. Their numbers stand one behind the other, all of a type in one tensor.
+
 Left out: layers of uniform values, whose words would take a kilobyte of memory for each weight.
 """
 
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +30,12 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from slt_compress import prng
 from slt_compress.errors import UnreachableError
 from slt_compress.onnx_export import shrink
+from slt_compress.onnx_export.mask_functions import Mask, coded_mask
 from slt_compress.onnx_export.portable_functions import BLOCK, functions
 from slt_compress.onnx_export.sliced_functions import Kept
-from slt_compress.onnx_export.weight_functions import DOMAIN, MAX_WEIGHTS, Mask, coded_mask
+from slt_compress.onnx_export.stored_functions import StoredLayer
+from slt_compress.onnx_export.weight_functions import DOMAIN, MAX_WEIGHTS
+from slt_compress.ticket.stored import FP32, INT4, nibbles
 
 _WORD = 32  # signs
 
@@ -58,12 +64,14 @@ class Generated:
         layers: by name.
         embeddings: shapes of uniform values, by name.
         embedding_scale: what these are multiplied by.
+        stored: layers whose weights are stored, by name, as far as they are left.
     """
 
     seed: int
     layers: Mapping[str, Signed]
     embeddings: Mapping[str, tuple[int, ...]]
     embedding_scale: float
+    stored: Mapping[str, StoredLayer] = field(default_factory=dict)
 
 
 def portable(graph: onnx.ModelProto, generated: Generated) -> onnx.ModelProto:
@@ -71,9 +79,11 @@ def portable(graph: onnx.ModelProto, generated: Generated) -> onnx.ModelProto:
 
     Raises UnreachableError if there are more weights than int32 can number.
     """
-    if sum(layer.mask.size for layer in generated.layers.values()) > MAX_WEIGHTS:
+    sizes = [layer.mask.size for layer in generated.layers.values()]
+    if sum([*sizes, *(layer.mask.size for layer in generated.stored.values())]) > MAX_WEIGHTS:
+        other = "dense" if generated.stored else "ternary8"
         raise UnreachableError(
-            f"a portable graph regenerates at most {MAX_WEIGHTS:,} weights; use `weights=ternary8`, which other "
+            f"a portable graph regenerates at most {MAX_WEIGHTS:,} weights; use `weights={other}`, which other "
             "runtimes read too"
         )
     made = _Builder()
@@ -81,7 +91,7 @@ def portable(graph: onnx.ModelProto, generated: Generated) -> onnx.ModelProto:
     _add_weights(made, generated, two_valued)
     model = onnx.ModelProto()
     model.CopyFrom(graph)
-    names = {*generated.layers, *generated.embeddings}
+    names = {*generated.layers, *generated.embeddings, *generated.stored}
     inputs = [value for value in graph.graph.input if value.name not in names]
     own = {output for node in made.nodes for output in node.output}
     del model.graph.input[:], model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
@@ -134,8 +144,12 @@ def _add_weights(made: _Builder, generated: Generated, two_valued: Mapping[str, 
     layers = generated.layers
     made.call("Table", [], "bits")
     masks = {name: left for name, layer in layers.items() if not (left := _left(layer)).all()}
+    masks |= {name: layer.mask for name, layer in generated.stored.items() if not layer.mask.all()}
     _add_masks(made, masks | {name: mask for name, (mask, _, _) in two_valued.items()})
-    _add_words(made, generated)
+    if layers or generated.embeddings:
+        _add_words(made, generated)
+    if generated.stored:
+        _add_stored(made, generated.stored, masks)
     made.constant("nothing", 1, np.uint8)
     for name, layer in layers.items():
         _add_layer(made, name, layer, name in masks)
@@ -193,18 +207,13 @@ def _add_words(made: _Builder, generated: Generated) -> None:
     ]
     made.call("Words", [*inputs, "bits"], "words")
     signed = BLOCK * sum(blocks[: len(layers)])
-    if shapes:
+    if layers and shapes:
         made.split("words", {"sign words": signed}, BLOCK * end)
-    made.call("Signs", ["sign words" if shapes else "words", "bits"], "signs")
-    pieces = {}
-    for (name, layer), count in zip(layers.items(), blocks, strict=False):
-        pieces[f"{name}/signs"] = layer.mask.size
-        if spare := BLOCK * _WORD * count - layer.mask.size:
-            pieces[f"{name}/no signs"] = spare
-    made.split("signs", pieces, signed * _WORD)
+    if layers:
+        _add_signs(made, layers, blocks, "sign words" if shapes else "words")
     if not shapes:
         return
-    made.call("Uniform", ["words/rest"], "uniform")
+    made.call("Uniform", ["words/rest" if layers else "words"], "uniform")
     made.constant("embedding scale", generated.embedding_scale, np.float32)
     made.add("Mul", ["uniform", "embedding scale"], "scaled")
     pieces = {}
@@ -215,6 +224,51 @@ def _add_words(made: _Builder, generated: Generated) -> None:
     made.split("scaled", pieces, BLOCK * sum(blocks[len(layers) :]))
     for name, shape in shapes.items():
         made.reshape(f"{name}/flat", shape, name)
+
+
+def _add_signs(made: _Builder, layers: Mapping[str, Signed], blocks: Sequence[int], words: str) -> None:
+    """Make `NAME/signs`, flat, of each layer from the words of all of them, so many blocks each."""
+    made.call("Signs", [words, "bits"], "signs")
+    pieces = {}
+    for (name, layer), count in zip(layers.items(), blocks, strict=False):
+        pieces[f"{name}/signs"] = layer.mask.size
+        if spare := BLOCK * _WORD * count - layer.mask.size:
+            pieces[f"{name}/no signs"] = spare
+    made.split("signs", pieces, BLOCK * _WORD * sum(blocks[: len(layers)]))
+
+
+def _add_stored(made: _Builder, stored: Mapping[str, StoredLayer], masked: Container[str]) -> None:
+    """Make the layers whose weights are stored; those that have a mask find their zero in front of their numbers."""
+    for kind in sorted({layer.type for layer in stored.values()}):
+        led = {
+            name: np.concatenate([np.zeros(int(name in masked), layer.numbers.dtype), layer.numbers])
+            for name, layer in stored.items()
+            if layer.type == kind
+        }
+        numbers = np.concatenate(list(led.values()))
+        total = numbers.size
+        if kind == INT4:
+            total += total % 2
+            made.constant(f"{kind}/packed", np.frombuffer(nibbles(numbers), np.uint8), np.uint8)
+            made.call("Unpacked", [f"{kind}/packed"], kind)
+        elif kind == FP32:
+            made.constant(kind, numbers, np.float32)
+        else:
+            made.add("Cast", [made.constant(f"{kind}/short", numbers, numbers.dtype)], kind, to=TensorProto.FLOAT)
+        made.split(kind, {f"{name}/numbers": one.size for name, one in led.items()}, total)
+    made.constant("first axis", 0, np.int64)
+    for name, layer in stored.items():
+        last = f"{name}/numbers"
+        if name in masked:
+            kept = made.add("Cast", [f"{name}/mask"], f"{name}/kept", to=TensorProto.INT32)
+            counted = made.add("CumSum", [kept, "first axis"], f"{name}/counted")
+            order = made.add("Mul", [counted, kept], f"{name}/order")
+            last = made.add("Gather", [last, order], f"{name}/spread")
+        if layer.scales is None:
+            made.reshape(last, layer.mask.shape, name)
+            continue
+        last = made.reshape(last, layer.mask.shape, f"{name}/units")
+        made.add("Mul", [last, made.constant(f"{name}/scales", layer.row_scales, np.float32)], name)
 
 
 def _keys(seed: int, purpose: prng.Purpose, tensor: str, start: int) -> npt.NDArray[np.uint8]:

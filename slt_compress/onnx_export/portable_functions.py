@@ -170,6 +170,22 @@ Uniform (bytes) => (values) {
   values = Mul (integers, unit)
 }
 
+Unpacked (packed) => (numbers) {
+  last = Constant <value = int64[1] {-1}> ()
+  steps = Constant <value = int32[2] {1, 16}> ()
+  base = Constant <value = int32 {16}> ()
+  half = Constant <value = int32 {8}> ()
+  bytes = Cast <to = 6> (packed)
+  column = Unsqueeze (bytes, last)
+  shifted = Div (column, steps)
+  pairs = Mod (shifted, base)
+  unsigned = Reshape (pairs, last)
+  raised = Add (unsigned, half)
+  turned = Mod (raised, base)
+  signed = Sub (turned, half)
+  numbers = Cast <to = 1> (signed)
+}
+
 RawMask (code, bits) => (mask) {
   flat = Constant <value = int64[1] {-1}> ()
   is_set = Cast <to = 9> (bits)
@@ -211,7 +227,8 @@ def functions(opset: int) -> list[FunctionProto]:
     """Return all functions, for a model of this opset.
 
     `Words` takes the keys of the tensors, uint8 [tensors, 8], the blocks at which all but the first of them start, and
-    the number of blocks. It gives words as int32 bytes of shape (words, 4). `RiceMask` works as in `weight_functions`.
+    the number of blocks. It gives words as int32 bytes of shape (words, 4). `RiceMask` works as in `mask_functions`.
+    `Unpacked` gives the signed numbers of four bits in each half of a byte as float32.
     """
     text = _FUNCTIONS.replace("BLOCK", str(BLOCK))
     for index, multiplier in enumerate(_MULTIPLIERS, 1):

@@ -17,8 +17,9 @@ import onnx_ir as ir
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import DeduplicateInitializersPass
 
-from slt_compress.onnx_export import sliced_functions, stages, weight_functions
-from slt_compress.onnx_export.weight_functions import Mask, Part
+from slt_compress.onnx_export import sliced_functions, stages, stored_functions, weight_functions
+from slt_compress.onnx_export.mask_functions import Mask
+from slt_compress.onnx_export.weight_functions import Part
 
 _OPTIONAL_BIAS = {"Conv", "Gemm", "LayerNormalization"}  # operators whose third input is added, and may be missing
 _SHORTENED = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64}
@@ -43,7 +44,8 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
         stages.stage(found)
     if any(node.domain == weight_functions.DOMAIN for node in graph.node):
         opset = next(entry.version for entry in model.opset_import if entry.domain == "")
-        found.functions.extend(weight_functions.functions(graph.node, opset, sliced_functions.sources()))
+        further = itertools.chain(sliced_functions.sources(), stored_functions.sources())
+        found.functions.extend(weight_functions.functions(graph.node, opset, further))
         found.opset_import.append(helper.make_opsetid(weight_functions.DOMAIN, 1))
     tidy(found)
     return found

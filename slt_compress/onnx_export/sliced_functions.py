@@ -16,18 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from slt_compress.onnx_export.weight_functions import (
-    INT8_MAGNITUDE,
-    MASK_ATTRIBUTES,
-    MASKS,
-    TABLE,
-    Mask,
-    Part,
-    call,
-    coded_mask,
-    keys,
-    suffix,
-)
+from slt_compress.onnx_export.mask_functions import MASK_ATTRIBUTES, MASKS, Mask, coded_mask
+from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE, TABLE, Part, call, keys, suffix
 
 Kept = Mapping[int, npt.NDArray[np.int64]]  # the indices that are left along each axis that is cut
 

@@ -14,6 +14,7 @@ from slt_compress.errors import UsageError, few, one_line
 from slt_compress.models.spec import PYTHON, ModelSpec
 from slt_compress.tasks.record import CLASSIFICATION
 from slt_compress.ticket.schema import IMAGE_TASK
+from slt_compress.ticket.stored import INT4, INT8
 
 if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NO_LICENSE = "unknown"  # as the hub calls it
 
 _TAGS = ("slt-compress", "lottery-ticket", "pruning", "model-compression")
+_TRAINED_TAGS = ("slt-compress", "pruning", "sparsity", "model-compression")
 _DATASETS = {  # name here -> name on the hub
     "mnist": "ylecun/mnist",
     "fashion-mnist": "zalando-datasets/fashion_mnist",
@@ -62,7 +64,11 @@ def _metadata(ticket: "Ticket", repository: str, license: str) -> dict[str, Any]
     origin = ticket.provenance
     is_image_classifier = origin.preprocessing is not None and origin.task.name == CLASSIFICATION
     task = "image-classification" if is_image_classifier else "other"
-    found: dict[str, Any] = {"license": license, "library_name": "slt-compress", "tags": list(_TAGS)}
+    found: dict[str, Any] = {
+        "license": license,
+        "library_name": "slt-compress",
+        "tags": list(_TRAINED_TAGS if _stored(ticket) else _TAGS),
+    }
     if is_image_classifier:
         found["pipeline_tag"] = task
     if origin.dataset in _DATASETS:
@@ -90,15 +96,27 @@ def _metadata(ticket: "Ticket", repository: str, license: str) -> dict[str, Any]
 
 
 def _introduction(ticket: "Ticket") -> str:
+    network, stored = _code(ticket.provenance.model.title), _stored(ticket)
+    what = f"A strong lottery ticket: a sparse part of a randomly initialised {network}."
     how = "No weight of it was trained: all follow from a seed, and the file holds only which of them are kept."
-    if any(layer.values for layer in ticket.layers) or ticket.parameters:
+    if stored:
+        what = f"A sparse {network}. Its weights are trained, and those that are kept are stored, {stored}."
+        others = len(ticket.layers) - sum(bool(layer.values) for layer in ticket.layers)
+        how = f"Those of {others} of its {len(ticket.layers)} layers follow from a seed instead." if others else ""
+    elif ticket.parameters:
         how = "Some of its weights are stored; the others follow from a seed."
-    network = _code(ticket.provenance.model.title)
-    return (
-        f"A strong lottery ticket: a sparse part of a randomly initialised {network}. {how} The file has "
-        f"{len(ticket.to_bytes()):,} bytes; as 32-bit numbers, its {ticket.weight_count:,} gated weights take "
-        f"{4 * ticket.weight_count:,}."
+    size = (
+        f"The file has {len(ticket.to_bytes()):,} bytes; as 32-bit numbers, its {ticket.weight_count:,} gated weights "
+        f"take {4 * ticket.weight_count:,}."
     )
+    return " ".join(part for part in (what, how, size) if part)
+
+
+def _stored(ticket: "Ticket") -> str:
+    """Return how trained weights are stored, empty where all follow from the seed."""
+    types = sorted({layer.values.type for layer in ticket.layers if layer.values})
+    rows = any(kind in (INT8, INT4) for kind in types)
+    return f"as {' and '.join(types)}{' with a scale for each row' if rows else ''}" if types else ""
 
 
 def _facts(ticket: "Ticket") -> list[tuple[str, str]]:
@@ -113,6 +131,7 @@ def _facts(ticket: "Ticket") -> list[tuple[str, str]]:
         ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
         *((name, f"{value:.6g}") for name, value in sorted(measured.items())),
         ("masks", f"{ticket.mask_bytes:,} bytes, Shannon bound {ticket.mask_bound_bytes:,}"),
+        *([("stored weights", f"{ticket.values_bytes:,} bytes, {stored}")] if (stored := _stored(ticket)) else []),
         ("format", f"version {ticket.version}, written by {_code(ticket.tool)}"),
         ("SHA-256", f"`{ticket.digest}`"),
     ]
@@ -153,7 +172,8 @@ def search_command(ticket: "Ticket") -> str:
     origin = ticket.provenance
     model, method = origin.model, origin.method
     known = {"digits", *_DATASETS, *_PLACES}
-    whole = ticket.granularity == "weight" and "granularity" not in method.settings and not ticket.parameters
+    whole = ticket.granularity == "weight" and "granularity" not in method.settings
+    whole = whole and not ticket.parameters and not _stored(ticket)
     if not isinstance(model, ModelSpec) or not origin.preprocessing or not whole:
         return ""
     if origin.task != IMAGE_TASK or origin.dataset not in known:

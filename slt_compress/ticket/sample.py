@@ -1,7 +1,8 @@
 """Tickets without a search: real in size, format and speed, but not in accuracy. They need no images."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,7 +12,9 @@ from slt_compress.masking.parameters import statistic_names
 from slt_compress.masking.topk import random_mask
 from slt_compress.models.registry import architecture_digest, build_model, library_version, resolve_model
 from slt_compress.prng import SeedRecipe
-from slt_compress.ticket.schema import Provenance, SearchRecord
+from slt_compress.ticket.assembly import CoatParts, LayerParts
+from slt_compress.ticket.schema import Layer, Provenance, SearchRecord
+from slt_compress.ticket.stored import FP16, StoredTensor
 from slt_compress.ticket.ticket import Ticket
 
 _IMAGES = 16
@@ -58,6 +61,40 @@ def sample_ticket(
         origin=origin,
         codec=codec,
     )
+
+
+def with_values(ticket: Ticket, kind: str, generated: Container[str] = ()) -> Ticket:
+    """Return a sample with the same masks, and with stored numbers as if it had been trained.
+
+    Kept weights are normal, with the scale of the layer as their standard deviation, and stored as `kind`, but for
+    layers whose names are in `generated`. Biases, and the scales and shifts of normalisations, are stored as fp16.
+    """
+    draw = np.random.default_rng(ticket.seed)
+
+    def parts(layer: Layer) -> LayerParts:
+        mask = ticket.mask(layer.name)
+        if layer.name in generated:
+            return LayerParts(layer.name, layer.shape, [CoatParts(mask, scale=layer.scale)])
+        values = draw.standard_normal(layer.shape, np.float32) * np.float32(layer.scale)
+        return LayerParts(layer.name, layer.shape, [CoatParts(mask)], values, kind)
+
+    layers = [parts(layer) for layer in ticket.layers]
+    module = ticket.restore()
+    parameters = {
+        name: StoredTensor.of(
+            parameter.detach().numpy() + np.float32(0.1) * draw.standard_normal(parameter.shape, np.float32), FP16
+        )
+        for name, parameter in module.named_parameters()
+        if parameter.ndim == 1
+    }
+    made = Ticket.assemble(
+        layers, ticket.provenance, origin=ticket.origin, statistics=ticket.statistics, parameters=parameters
+    )
+    preprocessing = ticket.provenance.preprocessing
+    assert preprocessing  # samples are of networks for images
+    module = made.restore()
+    measure_statistics(module, preprocessing.channels, preprocessing.size)
+    return made.with_statistics({name: module.get_buffer(name).numpy() for name in statistic_names(module)})
 
 
 @torch.no_grad()

@@ -116,6 +116,11 @@ class Layer:
         """Bytes of the masks; one that other layers use too counts in each."""
         return sum(len(mask.code) for mask in self.masks)
 
+    @property
+    def values_bytes(self) -> int:
+        """Bytes of the stored weights, 0 where they are generated."""
+        return len(self.values.data) if self.values else 0
+
 
 @dataclass(frozen=True)
 class SearchRecord:

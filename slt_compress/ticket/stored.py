@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slt_compress.errors import TicketError, UnreachableError
+from slt_compress.ticket import scales
 
 FP32, FP16, UINT8, UINT8_SQUARED, INT8, INT4 = "fp32", "fp16", "uint8", "uint8-squared", "int8", "int4"
 
@@ -130,7 +131,8 @@ class StoredWeights:
 
     @classmethod
     def of(cls, weights: npt.ArrayLike, mask: npt.NDArray[np.bool_], type: str) -> "StoredWeights":  # noqa: A002
-        """Round the weights that a mask of their shape keeps to a type; int8 and int4 with a scale for each row.
+        """Round the weights that a mask of their shape keeps to a type; int8 and int4 with a scale for each row, such
+        that little is lost, see `scales`.
 
         Raises UnreachableError if they do not fit into it, TicketError if one is not finite, ValueError for an unknown
         type.
@@ -144,11 +146,26 @@ class StoredWeights:
             kept = _rounded(array[mask], type)
             kept[kept == 0] = 0  # never minus zero
             return cls(type, kept.tobytes())
-        rows = array.reshape(len(array), -1)
-        scales = np.abs(rows).max(1) / np.float32(_MOST[type])
-        scales[scales < np.finfo(np.float32).tiny] = 1
-        numbers = np.rint(rows / scales[:, None])[mask.reshape(rows.shape)].astype(np.int8)
-        return cls(type, scales.astype("<f4").tobytes() + (numbers.tobytes() if type == INT8 else _nibbles(numbers)))
+        rows = np.nonzero(mask.reshape(len(mask), -1))[0]
+        found, numbers = scales.quantised(array[mask], rows, len(mask), _MOST[type])
+        return cls(type, found.astype("<f4").tobytes() + (numbers.tobytes() if type == INT8 else nibbles(numbers)))
+
+    def numbers(self, mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[Any], Floats | None]:
+        """Return the number stored for each kept weight, (kept,) of float32, float16 or int8, and with int8 and int4
+        the scale of each row, float32 (rows,).
+
+        Raises TicketError for values that `of` would not have stored, or for another number of them.
+        """
+        kept = int(np.count_nonzero(mask))
+        if len(self.data) != weight_bytes(self.type, len(mask), kept):
+            raise TicketError(f"{kept} weights as {self.type} do not take {len(self.data)} bytes")
+        if self.type in _FLOATS:
+            return np.frombuffer(self.data, _FLOATS[self.type]), None
+        found, data = np.frombuffer(self.data, "<f4", len(mask)), self.data[4 * len(mask) :]
+        numbers = np.frombuffer(data, np.int8) if self.type == INT8 else _from_nibbles(data, kept)
+        if not (np.isfinite(found) & (found > 0)).all() or (numbers < -_MOST[self.type]).any():
+            raise TicketError(f"stored weights have a scale or a number that {self.type} has not")
+        return numbers, found
 
     def weights(self, mask: npt.NDArray[np.bool_]) -> Floats:
         """Return float32 in the shape of the mask, zero where it drops.
@@ -156,26 +173,18 @@ class StoredWeights:
         Raises TicketError for values that `of` would not have stored, or for another number of them.
         """
         found = np.zeros(mask.shape, np.float32)
-        counts = np.count_nonzero(mask.reshape(len(mask), -1), axis=1)
-        kept = int(counts.sum())
-        if len(self.data) != weight_bytes(self.type, len(mask), kept):
-            raise TicketError(f"{kept} weights as {self.type} do not take {len(self.data)} bytes")
-        if self.type in _FLOATS:
-            values = np.frombuffer(self.data, _FLOATS[self.type])
-        else:
-            scales, data = np.frombuffer(self.data, "<f4", len(mask)), self.data[4 * len(mask) :]
-            numbers = np.frombuffer(data, np.int8) if self.type == INT8 else _from_nibbles(data, kept)
-            if not (np.isfinite(scales) & (scales > 0)).all() or (numbers < -_MOST[self.type]).any():
-                raise TicketError(f"stored weights have a scale or a number that {self.type} has not")
+        values, row_scales = self.numbers(mask)
+        if row_scales is not None:
+            counts = np.count_nonzero(mask.reshape(len(mask), -1), axis=1)
             with np.errstate(over="ignore"):  # infinity is refused below
-                values = np.repeat(scales, counts) * numbers.astype(np.float32)
+                values = np.repeat(row_scales, counts) * values.astype(np.float32)
         if not np.isfinite(values).all() or np.signbit(values[values == 0]).any():
             raise TicketError("a stored weight is not finite, or minus zero")
         found[mask] = values.astype(np.float32)
         return found
 
 
-def _nibbles(numbers: npt.NDArray[np.int8]) -> bytes:
+def nibbles(numbers: npt.NDArray[np.int8]) -> bytes:
     """Return numbers from -7 to 7, int8 (n,), two to a byte, the first in the low half."""
     halves = np.zeros(-(-numbers.size // 2) * 2, np.uint8)
     halves[: numbers.size] = numbers.view(np.uint8) & 15

@@ -355,7 +355,7 @@ class Ticket(Contents):
     @property
     def values_bytes(self) -> int:
         """Bytes of the stored weights in the file."""
-        return sum(len(layer.values.data) for layer in self.layers if layer.values)
+        return sum(layer.values_bytes for layer in self.layers)
 
     @property
     def reference_bytes(self) -> int:

@@ -8,6 +8,7 @@ from torch import nn
 from slt_compress.benchmark.candidates import Candidates, File, candidates
 from slt_compress.errors import TicketError, UsageError, VerificationError
 from slt_compress.progress import SILENT
+from slt_compress.ticket.sample import with_values
 from slt_compress.ticket.ticket import Ticket
 from tests.support.graphs import save_linear
 from tests.support.reporters import RecordingReporter
@@ -82,6 +83,14 @@ def test_a_ticket_that_has_no_compact_form_is_measured_dense(tmp_path: Path) -> 
         "the ticket of lenet-300-100: its weights cannot be regenerated in a graph, so its dense export is measured"
     ]
     assert reporter.notes == ["exporting the ticket of lenet-300-100 with dense weights"]
+
+
+def test_a_ticket_with_stored_weights_is_measured_compact(tmp_path: Path) -> None:
+    ticket = with_values(make_ticket("lenet-300-100", 0.1, size=8, channels=1), "int8")
+    result = candidates([ticket], tmp_path, None, SILENT)
+    assert [(one.measured, one.reference) for one in result.found] == [("compact export", 1), ("dense export", 1)]
+    assert result.found[0].graph.bytes < result.found[1].graph.bytes / 5
+    assert not result.notes
 
 
 def test_all_files_are_read_before_any_is_exported(exports: Path, tmp_path: Path) -> None:

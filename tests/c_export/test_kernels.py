@@ -13,3 +13,4 @@ def test_a_missing_value_is_an_error() -> None:
 
 def test_layouts_have_the_same_parts() -> None:
     assert kernels.NEXT.keys() == kernels.WALK_FIELDS.keys() == {"rice", "gap", "signs"}
+    assert all("walk->number++;" in kernels.fill(text, step="walk->number++;") for text in kernels.NEXT.values())

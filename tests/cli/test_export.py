@@ -11,7 +11,9 @@ import numpy as np
 import onnx
 import pytest
 
+from slt_compress import Ticket
 from slt_compress.html_export import wasm
+from slt_compress.ticket.sample import with_values
 from tests.support.c_code import needs_compiler
 from tests.support.commands import Searched, document, refused
 from tests.support.pages import needs_wasm
@@ -33,6 +35,20 @@ def test_it_reports_what_it_wrote(searched: Searched, invoke: Run, tmp_path: Pat
     assert found["max_abs_difference"] < 1e-4
     assert found["bit_identical_to_dense"]
     assert found["pictures"] == found["predictions_equal"] == 360
+
+
+def test_stored_weights_take_the_forms_that_can_hold_them(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    ticket = with_values(Ticket.load(searched[0]), "int4")
+    ticket.save(tmp_path / "t.safetensors")
+    for options in ((), ("--weights", "int8", "--max-accuracy-drop", "1")):
+        found = document(invoke("export", "t.safetensors", *options, "--output", "t.onnx", "--json"))
+        assert found["bit_identical_to_dense"] == ("int8" not in options)
+        assert found["bytes"] < 1.1 * len(ticket.to_bytes()) + 6000
+        assert found["pictures"] == 360
+    done = invoke("export", "t.safetensors", "--weights", "ternary8")
+    assert done.returncode == 1
+    assert "--weights ternary8 is for weights that follow from the seed, those of 1.weight are trained" in done.stderr
+    assert "use --weights compact, or --weights dense" in done.stderr
 
 
 def test_a_person_is_told_the_next_command(searched: Searched, invoke: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slt_compress import Ticket
+from slt_compress.ticket.sample import with_values
 from tests.support.commands import Searched, document, refused
 from tests.support.documents import rich_ticket
 from tests.support.process import Run
@@ -19,6 +20,21 @@ def test_inspect_accounts_for_every_byte(searched: Searched, invoke: Run) -> Non
     text = invoke("inspect", searched[0]).stdout
     for word in ("1.weight", "300×64", "rice", "Shannon bound", "digits", "slt-compress evaluate"):
         assert word in text
+
+
+def test_stored_weights_are_counted_by_layer(searched: Searched, invoke: Run, tmp_path: Path) -> None:
+    old = Ticket.load(searched[0])
+    ticket = with_values(old, "int4", {old.layers[1].name})
+    ticket.save(tmp_path / "t.safetensors")
+    shown = document(invoke("inspect", "t.safetensors", "--json"))
+    assert [layer["values"] for layer in shown["layers"]] == ["int4", None, "int4"]
+    assert sum(layer["values_bytes"] for layer in shown["layers"]) == shown["values_bytes"] == ticket.values_bytes > 0
+    lines = " ".join(invoke("inspect", "t.safetensors").stdout.split())
+    kept = sum(layer.kept for layer in ticket.layers if layer.values)
+    share = ticket.values_bytes / shown["bytes"]
+    assert f"{ticket.values_bytes:,} bytes, {share:.1%} of the file: {kept:,} trained weights of 2 of 3" in lines
+    assert "from the seed 0" in lines
+    assert "value bytes" not in invoke("inspect", searched[0]).stdout
 
 
 def test_class_names_from_a_file_are_plain_text(searched: Searched, invoke: Run, tmp_path: Path) -> None:

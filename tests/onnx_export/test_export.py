@@ -22,6 +22,7 @@ from slt_compress.onnx_export.export import MULTIPLE, ExportConfig, check, expor
 from slt_compress.onnx_export.forms import FORMS
 from slt_compress.prng import SeedRecipe
 from slt_compress.ticket.record import NetworkRecord
+from slt_compress.ticket.sample import with_values
 from slt_compress.ticket.ticket import Ticket
 from tests.support.digits import DIGITS
 from tests.support.images import predictions_of, preprocessing_of
@@ -318,6 +319,30 @@ def test_dead_neurons_are_not_in_the_graph(
     assert result.parameters < 0.75 * result.whole_parameters
     assert result.bit_identical_to_plain
     assert result.bit_identical_to_dense == FORMS[weights].exact
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "values", "form"),
+    [
+        ("lenet-5", 28, "int4", "compact"),
+        ("lenet-5", 28, "int4", "portable"),
+        ("conv2", 8, "int8", "compact"),
+        ("lenet-5", 28, "int8", "int8"),
+    ],
+)
+def test_of_dead_neurons_no_weight_is_stored(name: str, size: int, values: str, form: str, tmp_path: Path) -> None:
+    ticket = with_values(make_neuron_ticket(name, 0.5, size=size, density=0.2), values)
+    test, module = noise(ticket, 16), ticket.restore()
+    sizes = []
+    for keep in (False, True):
+        weights, drop = ("int8", 1.0) if form == "int8" else ("compact", None)
+        config = ExportConfig(weights, portable=form == "portable", keep_structure=keep, max_accuracy_drop=drop)
+        result = export(module, ticket, tmp_path / "t.onnx", config, test=test, calibration=test)
+        assert bool(result.removed_neurons) != keep
+        assert result.bit_identical_to_plain
+        assert result.bit_identical_to_dense == FORMS[weights].exact
+        sizes.append(result.bytes)
+    assert sizes[0] < sizes[1]
 
 
 def test_on_request_the_structure_is_kept(tmp_path: Path) -> None:

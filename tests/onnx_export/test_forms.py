@@ -18,10 +18,11 @@ from slt_compress.data.splits import TensorSplit
 from slt_compress.errors import UnreachableError, UsageError
 from slt_compress.masking.parameters import embedding_names, gated_names
 from slt_compress.onnx_export.export import ExportConfig, export
-from slt_compress.onnx_export.forms import FORMS, INT2_OPSET, Built, Dense, Source, assemble
+from slt_compress.onnx_export.forms import FORMS, INT2_OPSET, PORTABLE, Built, Dense, Source, assemble
 from slt_compress.onnx_export.trace import trace
 from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
 from slt_compress.ticket.record import NetworkRecord
+from slt_compress.ticket.sample import with_values
 from slt_compress.ticket.ticket import Ticket
 from tests.support.images import preprocessing_of
 from tests.support.tickets import make_ticket
@@ -30,9 +31,13 @@ Change = Callable[[LayerParts], LayerParts]
 
 
 @cache
-def source(name: str, size: int, opset: int) -> Source:
-    """What a form of a network with random masks is built from, calibrated on eight images of noise."""
+def source(name: str, size: int, opset: int, values: str | None = None) -> Source:
+    """What a form of a network with random masks is built from, calibrated on eight images of noise; with `values`, its
+    weights are stored as this type, but for those of the second layer.
+    """
     ticket = make_ticket(name, 0.2, size=size)
+    if values:
+        ticket = with_values(ticket, values, {ticket.layers[1].name})
     module, preprocessing = ticket.restore(), preprocessing_of(ticket)
     shape = (8, preprocessing.channels, preprocessing.size, preprocessing.size)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
@@ -56,6 +61,25 @@ def test_a_form_computes_what_its_plain_form_does(form: str, name: str, size: in
     assert np.array_equal(run(built.model, size), run(built.plain, size))
     assert np.array_equal(run(built.plain, size), run(origin.dense, size)) == FORMS[form].exact
     assert built.calibration_images == (8 if form == "int8" and name != "test_vit" else 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "values", "name", "size"),
+    [
+        ("compact", "fp16", "lenet-5", 28),
+        ("compact", "int8", "test_vit", 16),
+        ("compact", "int4", "conv2", 8),
+        ("int8", "int4", "conv2", 8),
+        ("int8", "fp16", "test_vit", 16),
+    ],
+)
+def test_stored_weights_are_those_of_the_plain_form(form: str, values: str, name: str, size: int) -> None:
+    origin = source(name, size, FORMS[form].opset(None), values)
+    FORMS[form].check(origin.ticket)
+    built = FORMS[form].build(origin)
+    assert np.array_equal(run(built.model, size), run(built.plain, size))
+    assert np.array_equal(run(built.plain, size), run(origin.dense, size)) == FORMS[form].exact
+    assert built.model.ByteSize() < 1.2 * len(origin.ticket.to_bytes()) + 15_000
 
 
 def test_the_dense_graph_holds_the_weights_and_takes_images_only() -> None:
@@ -179,11 +203,6 @@ def with_two_coats(layer: LayerParts) -> LayerParts:
     return replace(layer, coats=[*layer.coats, CoatParts(np.ones(layer.shape, bool), scale=0.01)])
 
 
-def with_stored_values(layer: LayerParts) -> LayerParts:
-    values = np.random.default_rng(0).standard_normal(layer.shape).astype(np.float32) * 0.1
-    return replace(layer, coats=[replace(layer.coats[0], scale=1.0)], values=values, type="int8")
-
-
 @pytest.mark.parametrize("form", ["compact", "dense", "int2"])
 def test_masks_of_whole_slices_take_every_form(form: str, tmp_path: Path) -> None:
     ticket = reassembled(make_ticket("lenet-5", 0.2, size=28), with_closed_outputs)
@@ -192,16 +211,32 @@ def test_masks_of_whole_slices_take_every_form(form: str, tmp_path: Path) -> Non
     assert result.bit_identical_to_plain
 
 
-@pytest.mark.parametrize("change", [with_two_coats, with_stored_values])
-def test_weights_of_several_scales_are_stored_as_they_are(change: Change, tmp_path: Path) -> None:
-    ticket = reassembled(make_ticket("lenet-5", 0.2, size=28), change)
+def test_weights_of_several_scales_are_stored_as_they_are(tmp_path: Path) -> None:
+    ticket = reassembled(make_ticket("lenet-5", 0.2, size=28), with_two_coats)
     for form in ("compact", "int2", "int8"):
         expected = (
-            rf"`weights={form}` regenerates weights of one scale, those of \S+ have several .*; use `weights=dense`"
+            rf"`weights={form}` regenerates weights of one scale, those of \S+ have several coats; use `weights=dense`"
         )
         with pytest.raises(UnreachableError, match=expected):
             FORMS[form].check(ticket)
     assert export(ticket.restore(), ticket, tmp_path / "m.onnx", ExportConfig("dense")).bit_identical_to_plain
+
+
+def test_stored_weights_are_not_ternary() -> None:
+    ticket = with_values(make_ticket("lenet-5", 0.2, size=28), "int8")
+    for name in ("int2", "ternary8"):
+        expected = f"`weights={name}` is for weights that follow from the seed, those of .* are trained and stored; use"
+        with pytest.raises(UnreachableError, match=f"{expected} `weights=compact`, or `weights=dense`"):
+            FORMS[name].check(ticket)
+
+
+def test_the_initialiser_of_weights_that_are_all_stored_does_not_matter() -> None:
+    ticket = make_ticket("lenet-5", 0.2, size=28, initialiser="kaiming-normal")
+    stored, part = with_values(ticket, "fp16"), with_values(ticket, "fp16", {ticket.layers[0].name})
+    for form in (FORMS["compact"], FORMS["int8"], PORTABLE["compact"]):
+        form.check(stored)
+        with pytest.raises(UnreachableError, match="kaiming-normal"):
+            form.check(part)
 
 
 def test_trained_parameters_are_stored_as_they_are(tmp_path: Path) -> None:

@@ -13,6 +13,22 @@ from onnx.reference import ReferenceEvaluator
 from slt_compress import prng
 from slt_compress.onnx_export.portable_functions import BLOCK, functions
 from slt_compress.onnx_export.weight_functions import DOMAIN
+from slt_compress.ticket.stored import nibbles
+
+
+def test_four_bits_are_signed() -> None:
+    numbers = np.array([7, -7, 0, 1, -1, 3, -4], np.int8)
+    graph = helper.make_graph(
+        [helper.make_node("Unpacked", ["packed"], ["numbers"], domain=DOMAIN)],
+        "numbers",
+        [],
+        [helper.make_tensor_value_info("numbers", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.frombuffer(nibbles(numbers), np.uint8), "packed")],
+    )
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=8, functions=functions(18))
+    (found,) = ReferenceEvaluator(onnx.inliner.inline_local_functions(model)).run(None, {})
+    assert np.asarray(found).tolist() == [*numbers.tolist(), 0]
 
 
 @pytest.mark.parametrize("opset", [18, 23])

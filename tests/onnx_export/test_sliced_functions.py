@@ -9,8 +9,9 @@ from onnx import TensorProto
 from slt_compress import prng
 from slt_compress.masking.codecs import shannon_bound
 from slt_compress.onnx_export import sliced_functions, weight_functions
+from slt_compress.onnx_export.mask_functions import Mask
 from slt_compress.onnx_export.sliced_functions import Kept, Slices
-from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE, Mask
+from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE
 from tests.support.graphs import run_part
 
 SEED = 11

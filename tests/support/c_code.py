@@ -127,6 +127,16 @@ def ticket_of(module: nn.Module, shape: tuple[int, ...], initialiser: str = "sig
     )
 
 
+def check_own(file: Path, folder: Path, restored: nn.Module, shape: tuple[int, ...]) -> None:
+    """Check that a C file of a network of a user's computes what torch does, compiled with sanitisers in a folder."""
+    inputs = torch.randn(5, *shape)
+    with torch.no_grad():
+        expected = restored(inputs).numpy()
+    assert np.abs(expected).max() > 0.1
+    found = compiled_file(file, folder, SANITISED).run(inputs.numpy())
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def compiled_file(file: Path, folder: Path, flags: tuple[str, ...] = proof.FLAGS) -> proof.Program:
     """Return the program of a C file, compiled in a folder."""
     header = file.with_suffix(".h").read_text()

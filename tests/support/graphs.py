@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from slt_compress.onnx_export import sliced_functions, weight_functions
+from slt_compress.onnx_export import sliced_functions, stored_functions, weight_functions
 from slt_compress.onnx_export.weight_functions import Part
 
 Shape = Sequence[int | str | None]
@@ -55,6 +55,7 @@ def run_part(
 ) -> tuple[npt.NDArray[np.float32], list[str]]:
     """Return what onnxruntime makes of a part, and the operators that its optimised graph still has."""
     nodes, initializers = part
+    further = [*sliced_functions.sources(), *stored_functions.sources()]
     output = helper.make_tensor_value_info(name, kind, shape)
     nodes = [weight_functions.table(), *nodes]
     graph = helper.make_graph(nodes, "weights", [], [output], initializers)
@@ -63,7 +64,7 @@ def run_part(
         graph,
         opset_imports=imports,
         ir_version=9,
-        functions=weight_functions.functions(nodes, opset, sliced_functions.sources()),
+        functions=weight_functions.functions(nodes, opset, further),
     )
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()

@@ -16,6 +16,7 @@ from slt_compress import Ticket
 from slt_compress.errors import UsageError, one_line
 from slt_compress.models.spec import PythonModel
 from slt_compress.ticket.card import _yaml, card, search_command
+from slt_compress.ticket.sample import with_values
 from tests.support.commands import commands, options
 from tests.support.process import Run
 
@@ -49,6 +50,17 @@ def test_the_hub_reads_what_the_ticket_records(ticket: Ticket) -> None:
     assert front(card(changed(ticket, dataset="cifar10"), "me/net"))["datasets"] == ["uoft-cs/cifar10"]
     bare = front(card(changed(ticket, metrics={}), "me/net"))
     assert not {"model-index", "metrics"} & set(bare)
+
+
+def test_trained_weights_make_no_lottery_ticket(ticket: Ticket) -> None:
+    stored = with_values(ticket, "int8")
+    text = card(stored, "me/net")
+    assert "lottery" not in text
+    assert "are trained, and those that are kept are stored, as int8 with a scale for each row. The file" in text
+    assert f"| stored weights | {stored.values_bytes:,} bytes, as int8 with a scale for each row |" in text
+    assert search_command(stored) == ""
+    part = card(with_values(ticket, "fp16", {ticket.layers[0].name}), "me/net")
+    assert "stored, as fp16. Those of 1 of its 3 layers follow from a seed instead." in part
 
 
 @pytest.mark.parametrize("name", ["MIT License", "", "mit\nx: y", "Apache"])

@@ -7,7 +7,8 @@ from torch import nn
 
 from slt_compress.errors import UnknownModelError
 from slt_compress.prng import Freeze, SeedRecipe
-from slt_compress.ticket.sample import measure_statistics, sample_ticket
+from slt_compress.ticket.sample import measure_statistics, sample_ticket, with_values
+from slt_compress.ticket.stored import WEIGHT_TYPES
 from slt_compress.ticket.ticket import Ticket
 
 
@@ -51,3 +52,24 @@ def test_statistics_are_those_of_noise() -> None:
     plain = nn.Sequential(nn.Linear(2, 2)).train()
     measure_statistics(plain, channels=2, size=8)  # takes no images: nothing would be measured
     assert not plain.training
+
+
+@pytest.mark.parametrize("kind", WEIGHT_TYPES)
+def test_a_sample_with_stored_numbers_is_whole_and_the_same_every_time(kind: str) -> None:
+    old = sample_ticket("test_vit", 0.2, input_size=16, channels=1)
+    ticket = with_values(old, kind, {old.layers[1].name})
+    kinds = [layer.values and layer.values.type for layer in ticket.layers]
+    assert kinds == [kind, None, *[kind] * (len(kinds) - 2)]
+    assert all(np.array_equal(ticket.mask(layer.name), old.mask(layer.name)) for layer in old.layers)
+    assert len(ticket.parameters) > 1
+    assert {stored.type for stored in ticket.parameters.values()} == {"fp16"}
+    loaded = Ticket.from_bytes(ticket.to_bytes())
+    loaded.check()
+    module = loaded.restore()
+    for name, stored in ticket.parameters.items():
+        assert np.array_equal(module.get_parameter(name).detach().numpy(), stored.values())
+    with torch.no_grad():
+        logits = module(torch.randn(50, 1, 16, 16, generator=torch.Generator().manual_seed(1)))
+    assert 0.1 < logits.std() < 10
+    assert np.array_equal(loaded.weights(old.layers[1].name), old.weights(old.layers[1].name))
+    assert with_values(old, kind, {old.layers[1].name}).to_bytes() == ticket.to_bytes()

@@ -1,0 +1,38 @@
+"""What a ticket's weights are for C code: one type or none, and what their numbers are multiplied with."""
+
+import numpy as np
+import pytest
+
+from slt_compress.c_export.values import stored_type, units
+from slt_compress.errors import UnreachableError
+from slt_compress.ticket.sample import with_values
+from slt_compress.ticket.ticket import Ticket
+
+
+def test_generated_weights_have_one_scale_a_layer(ticket: Ticket) -> None:
+    assert stored_type(ticket) is None
+    assert units(ticket) == {layer.name: layer.scale for layer in ticket.layers}
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16", "int8", "int4"])
+def test_stored_weights_are_numbers_times_units(ticket: Ticket, kind: str) -> None:
+    stored = with_values(ticket, kind)
+    assert stored_type(stored) == kind
+    for layer in stored.layers:
+        assert layer.values
+        mask = stored.mask(layer.name)
+        numbers = np.zeros(mask.shape, np.float32)
+        numbers[mask] = layer.values.numbers(mask)[0]
+        unit = np.broadcast_to(units(stored)[layer.name], len(mask))
+        assert np.array_equal(numbers * unit[:, None], stored.weights(layer.name))
+
+
+def test_a_mixture_is_refused_by_name(ticket: Ticket) -> None:
+    first, second, *_ = (layer.name for layer in ticket.layers)
+    part = with_values(ticket, "int8", {second})
+    with pytest.raises(UnreachableError) as refusal:
+        stored_type(part, "html")
+    assert str(refusal.value) == (
+        "`format=html` is for weights that are all generated or all stored as one type, those of "
+        f"{first} are int8, of {second} generated; use `format=onnx`"
+    )
