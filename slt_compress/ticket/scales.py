@@ -5,7 +5,7 @@ cuts nothing off. A smaller one cuts off the largest weights and rounds all othe
 4 bits, that loses less. So several smaller ones are tried, and a few larger ones, with which the largest weight is a
 number, too. The best one is then moved to where the error of its numbers has its minimum, Σwq / Σq², for some rounds,
 as in Lloyd's algorithm (IEEE Trans. Inf. Theory 28, 1982). Nothing is drawn: the same weights get the same scales, and
-weights that have been rounded once stay as they are.
+weights that have been rounded once stay as they are, but for a last bit in rows of a few.
 
 Left out: numbers that are chosen by what the network computes of them, as GPTQ does; that needs images.
 """
