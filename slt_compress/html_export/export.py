@@ -14,6 +14,7 @@ from slt_compress.c_export import export as c_export
 from slt_compress.c_export import proof
 from slt_compress.c_export.export import CExportConfig, Examples
 from slt_compress.c_export.text import classifies
+from slt_compress.c_export.values import stored_type
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.html_export import page, wasm
@@ -153,5 +154,6 @@ def export(
 
 
 def _about(ticket: Ticket, record: NetworkRecord) -> str:
-    kept = f"{ticket.kept:,} of {ticket.weight_count:,} random weights"
+    kind = "random" if stored_type(ticket, "html") is None else "trained"
+    kept = f"{ticket.kept:,} of {ticket.weight_count:,} {kind} weights"
     return f"{kept} of {record.model}, seed {ticket.seed}. No image leaves this page."

@@ -6,6 +6,7 @@ are constants and all shapes static, so that onnxruntime folds the nodes while i
 
     Sparse     a Rice code of what is kept: each bit of its unary plane writes one number, as in `mask_functions`, a
                kept weight its own, and a bit inside a gap a zero
+    Whole      no code, and no zero in front: all weights are kept
     Raw, Rice  any other code: of the decoded mask, a cumulative sum counts the kept weights, and each looks its own up
 
 `Sparse` works on as many numbers as there are bits in the unary plane, a fifth of the weights at a density of 0.1. A
@@ -59,6 +60,12 @@ _SPARSE = f"""{RICE_POSITIONS}
   empty = Expand (nothing, size)
   scattered = ScatterElements <axis = 0> (empty, position, written)
   placed = Reshape (scattered, dims)"""
+_WHOLE = """
+  zero = Constant <value_ints = [0]> ()
+  dims = Constant <value_ints: ints = @shape> ()
+  size = ReduceProd <keepdims = 1> (dims)
+  exactly = Slice (numbers, zero, size)
+  placed = Reshape (exactly, dims)"""
 _COUNTED = """
   count = slt.WordCount <shape: ints = @shape> (table)
   {make_mask}
@@ -134,6 +141,7 @@ def sources() -> Iterator[str]:
     """Yield the text of every function there is, as `weight_functions` does."""
     yield _UNPACK.strip()
     for kind in _ENDS:
+        yield _source("Whole", kind, [], _WHOLE, "")
         yield _source("Sparse", kind, ["k", "unary"], _SPARSE, "")
         for mask, fit in itertools.product(MASKS, ("Fit", "Cut")):
             body = _COUNTED.format(make_mask=MASKS[mask], fit=fit)
@@ -151,13 +159,18 @@ def _placed(
         raise UnreachableError(
             f"{name} has {mask.size:,} weights, a graph decodes at most {MAX_WEIGHTS:,}; use `weights=dense`"
         )
-    code_kind, code, extra = coded_mask(mask)
-    end = suffix(mask.size)
-    if code_kind == "Rice" and extra["fill"] == [0]:
-        code_kind, end = "Sparse", ""
-        del extra["fill"]
-    led = np.concatenate([np.zeros(1, numbers.dtype), numbers])
-    constants = {"code": code, "numbers": np.frombuffer(nibbles(led), np.uint8) if kind == "Nibbles" else led}
+    constants: dict[str, npt.NDArray[Any]] = {}
+    extra: dict[str, int | list[int]] = {}
+    code_kind, end = "Whole", ""
+    if not mask.all():
+        code_kind, constants["code"], extra = coded_mask(mask)
+        if code_kind == "Rice" and extra["fill"] == [0]:
+            code_kind = "Sparse"
+            del extra["fill"]
+        else:
+            end = suffix(mask.size)
+        numbers = np.concatenate([np.zeros(1, numbers.dtype), numbers])
+    constants["numbers"] = np.frombuffer(nibbles(numbers), np.uint8) if kind == "Nibbles" else numbers
     if scales is not None:
         constants["scales"] = scales
     inputs = [f"{name}/{constant}" for constant in constants]
@@ -171,6 +184,7 @@ def _placed(
 def _source(mask: str, kind: str, attributes: list[str], body: str, end: str) -> str:
     """Return the text of a function that decodes this kind of mask and puts this kind of numbers into it."""
     before, after = _ENDS[kind]
-    inputs = ["code", "packed" if kind == "Nibbles" else "numbers", *(["scales"] if after == _SCALED else []), "table"]
+    code = [] if mask == "Whole" else ["code"]
+    inputs = [*code, "packed" if kind == "Nibbles" else "numbers", *(["scales"] if after == _SCALED else []), "table"]
     head = f"{mask}{kind}{end} <{', '.join(['shape', *attributes])}> ({', '.join(inputs)}) => (tensor)"
     return f"{head} {{{before}{body}{after}\n}}"

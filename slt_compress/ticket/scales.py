@@ -2,9 +2,10 @@
 
 A weight w becomes q = round(w / scale), within -most to most, and is read as scale·q. The plain scale, max |w| / most,
 cuts nothing off. A smaller one cuts off the largest weights and rounds all others more finely: with few numbers, as in
-4 bits, that loses less. So several multiples of the plain scale are tried, and the best one is then moved to where the
-error of its numbers has its minimum, Σwq / Σq², for some rounds, as in Lloyd's algorithm (IEEE Trans. Inf. Theory 28,
-1982). Nothing is drawn: the same weights get the same scales.
+4 bits, that loses less. So several smaller ones are tried, and a few larger ones, with which the largest weight is a
+number, too. The best one is then moved to where the error of its numbers has its minimum, Σwq / Σq², for some rounds,
+as in Lloyd's algorithm (IEEE Trans. Inf. Theory 28, 1982). Nothing is drawn: the same weights get the same scales, and
+weights that have been rounded once stay as they are, but for a last bit in rows of a few.
 
 Left out: numbers that are chosen by what the network computes of them, as GPTQ does; that needs images.
 """
@@ -15,7 +16,10 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int8]
 
-SHARES = {127: np.linspace(0.8, 1.05, 11), 7: np.linspace(0.4, 1.15, 26)}  # of the plain scale, by the largest number
+SHARES = {  # of the plain scale, by the largest number
+    127: [*np.linspace(0.8, 0.975, 8), *(127 / number for number in range(126, 120, -1))],
+    7: [*np.linspace(0.4, 0.97, 20), 7 / 6, 7 / 5],
+}
 _ROUNDS = 4  # of moving the best scales; later ones change the error in the fourth digit
 _SMALLEST = np.finfo(np.float32).tiny
 

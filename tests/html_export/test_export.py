@@ -13,6 +13,7 @@ from slt_compress.c_export.export import Examples
 from slt_compress.errors import MissingPackageError, OutputError, UnreachableError, UsageError, VerificationError
 from slt_compress.html_export import wasm
 from slt_compress.html_export.export import HtmlExportConfig, check, export
+from slt_compress.ticket.sample import with_values
 from slt_compress.ticket.ticket import Ticket
 from tests.support.browser import browser, needs_browser
 from tests.support.c_code import Sequence, ticket_of
@@ -55,6 +56,19 @@ def test_the_module_decides_as_torch_on_all_images(ticket: Ticket, tmp_path: Pat
         assert found.calibration_images == (0 if config.exact else len(examples.calibration or []))
     again = export(ticket.restore(), ticket, tmp_path / "again.html", config, examples)
     assert again.file.read_bytes() == found.file.read_bytes()
+
+
+@needs_wasm
+@needs_node
+def test_a_page_of_stored_weights_calls_them_trained(ticket: Ticket, tmp_path: Path) -> None:
+    stored = with_values(ticket, "int4")
+    found = export(stored.restore(), stored, tmp_path / "t.html", examples=Examples(DIGITS.read("test", 8)))
+    assert found.module_run
+    assert found.agreement
+    assert found.agreement.equal == 360
+    assert f"{stored.kept:,} of {stored.weight_count:,} trained weights" in (tmp_path / "t.html").read_text()
+    with pytest.raises(UnreachableError, match="`format=html` is for weights that are all generated or all stored"):
+        check(with_values(ticket, "int4", {ticket.layers[0].name}), HtmlExportConfig())
 
 
 @needs_wasm

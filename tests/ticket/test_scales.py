@@ -64,6 +64,19 @@ def test_rows_are_as_good_as_those_of_the_slow_search_and_as_the_plain_ones(most
         assert numbers[rows == index].tolist() == expected
 
 
+@pytest.mark.parametrize("most", MOST)
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_rounded_weights_stay_as_they_are(most: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 40))
+    weights = np.random.default_rng(data.draw(st.integers(0, 999))).standard_normal(count, np.float32)
+    rows = np.zeros(count, np.int64)
+    found, numbers = scales.quantised(weights, rows, 1, most)
+    once = found[rows] * numbers.astype(np.float32)
+    found, numbers = scales.quantised(once, rows, 1, most)
+    assert np.allclose(found[rows] * numbers.astype(np.float32), once, rtol=1e-6, atol=0)
+
+
 def test_normal_weights_lose_less_than_with_plain_scales() -> None:
     draw = np.random.default_rng(0)
     weights = draw.standard_normal(8000, np.float32)
