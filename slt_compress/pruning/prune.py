@@ -62,7 +62,7 @@ def prune(
     pruner = (
         Magnitude(config, steps, generator, trained=weights is not None)
         if config.method == MAGNITUDE
-        else GatedPruning(config, steps, generator)
+        else GatedPruning(config, steps, generator, trained=weights is not None)
     )
     trainer = WeightTrainer(network, job.run, recipe)
     pruner.begin(trainer)
