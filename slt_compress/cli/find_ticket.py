@@ -1,7 +1,7 @@
 """`slt-compress find-ticket`: search masks on early weights that train well, with rewinding."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli import trained
 from slt_compress.cli.config_file import COMMAS
 from slt_compress.cli.failures import exit_codes
-from slt_compress.cli.output import default_name, save
+from slt_compress.cli.output import default_name, figures, save
 from slt_compress.cli.trained import Writing, run_config
 from slt_compress.comparison.results import exact
 from slt_compress.errors import UsageError
@@ -163,26 +163,8 @@ def _render(printer: "Printer", result: "FindResult", files: dict[float, Writing
     for found in result.tickets:
         ticket, writing = found.ticket, files[found.sparsity]
         written, name = writing.output.stat().st_size, found.test.metric_name
-        document: dict[str, Any] = {
-            "artifact": str(writing.output),
-            "model": model,
-            "dataset": writing.config.dataset,
-            "method": method,
-            "seed": ticket.seed,
-            "sparsity": ticket.sparsity,
-            "neuron_sparsity": None,
-            name: found.test.metric,
-            f"validation_{name}": found.validation.metric,
-            "loss": found.test.finite_loss,
-            "bytes": written,
-            "mask_bytes": ticket.mask_bytes,
-            "mask_bound_bytes": ticket.mask_bound_bytes,
-            "dense_bytes": result.dense_bytes,
-            "epochs": result.epochs,
-            "seconds": result.seconds,
-            "images_per_second": result.images_per_second,
-            "rewind_steps": ticket.provenance.rewind_steps,
-        }
+        document = figures(writing.output, (model, writing.config.dataset, method), found, result)
+        document["rewind_steps"] = ticket.provenance.rewind_steps
         documents.append(document)
         lines += [
             ("ticket", f"{writing.output}, {size(written)} against {size(result.dense_bytes)} dense"),

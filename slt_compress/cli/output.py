@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slt_compress import files
 from slt_compress.cli.source import names_code
@@ -12,6 +12,8 @@ from slt_compress.errors import OutputError
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
+    from slt_compress.pipeline.find import SearchResult
+    from slt_compress.pruning.results import FindResult, FoundTicket
     from slt_compress.ticket.ticket import Ticket
 
 
@@ -60,3 +62,33 @@ def how_to_measure(model: str, config: "SearchConfig", output: Path, cause: Base
     words += ["--source", model] if names_code(model) else []
     words += ["--skip-unreadable"] if isinstance(cause, DamagedImagesError) or config.skip_unreadable else []
     return f"later measure it with: {shell(*words)}"
+
+
+def figures(
+    output: Path, names: tuple[str, str, str], found: "SearchResult | FoundTicket", run: "SearchResult | FindResult"
+) -> dict[str, Any]:
+    """Return what the JSON document of a command says of the ticket that it has written.
+
+    `names` are of the model, the data set and the method, `run` is what the ticket was found in.
+    """
+    model, dataset, method = names
+    ticket, test = found.ticket, found.test
+    return {
+        "artifact": str(output),
+        "model": model,
+        "dataset": dataset,
+        "method": method,
+        "seed": ticket.seed,
+        "sparsity": ticket.sparsity,
+        "neuron_sparsity": getattr(run, "neuron_sparsity", None),
+        test.metric_name: test.metric,
+        f"validation_{test.metric_name}": found.validation.metric,
+        "loss": test.finite_loss,
+        "bytes": output.stat().st_size,
+        "mask_bytes": ticket.mask_bytes,
+        "mask_bound_bytes": ticket.mask_bound_bytes,
+        "dense_bytes": run.dense_bytes,
+        "epochs": run.epochs,
+        "seconds": run.seconds,
+        "images_per_second": run.images_per_second,
+    }

@@ -10,7 +10,7 @@ from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, local_file, own_name
 from slt_compress.cli.options import MethodName, RecipeName
-from slt_compress.cli.output import default_name, how_to_measure, save
+from slt_compress.cli.output import default_name, figures, how_to_measure, save
 from slt_compress.cli.output import rescued as _rescued
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
@@ -227,25 +227,7 @@ def _render(printer: "Printer", model: str, config: "SearchConfig", result: "Sea
     if empty:
         printer.note(f"at most one weight is kept in {', '.join(empty[:3])}: the network may be cut there")
     printer.result(
-        {
-            "artifact": str(output),
-            "model": model,
-            "dataset": config.dataset,
-            "method": config.method,
-            "seed": config.seed,
-            "sparsity": ticket.sparsity,
-            "neuron_sparsity": result.neuron_sparsity,
-            test.metric_name: test.metric,
-            f"validation_{test.metric_name}": validation.metric,
-            "loss": test.finite_loss,
-            "bytes": written,
-            "mask_bytes": ticket.mask_bytes,
-            "mask_bound_bytes": ticket.mask_bound_bytes,
-            "dense_bytes": dense,
-            "epochs": result.epochs,
-            "seconds": result.seconds,
-            "images_per_second": result.images_per_second,
-        },
+        figures(output, (model, config.dataset, config.method), result, result),
         [
             (
                 test.metric_name,

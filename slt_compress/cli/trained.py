@@ -12,7 +12,7 @@ from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import own_name
 from slt_compress.cli.options import InitialiserName
-from slt_compress.cli.output import how_to_measure, rescued, save
+from slt_compress.cli.output import figures, how_to_measure, rescued, save
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.errors import SltError, UsageError
@@ -169,23 +169,7 @@ def render(printer: "Printer", writing: Writing, result: "TrainedResult", method
     ]
     printer.result(
         {
-            "artifact": str(writing.output),
-            "model": model,
-            "dataset": writing.config.dataset,
-            "method": method,
-            "seed": ticket.seed,
-            "sparsity": ticket.sparsity,
-            "neuron_sparsity": None,
-            name: test.metric,
-            f"validation_{name}": validation.metric,
-            "loss": test.finite_loss,
-            "bytes": written,
-            "mask_bytes": ticket.mask_bytes,
-            "mask_bound_bytes": ticket.mask_bound_bytes,
-            "dense_bytes": dense,
-            "epochs": result.epochs,
-            "seconds": result.seconds,
-            "images_per_second": result.images_per_second,
+            **figures(writing.output, (model, writing.config.dataset, method), result, result),
             "values": ", ".join(sorted(kinds)),
             "values_bytes": ticket.values_bytes,
             f"rounding_drop_{name}": result.rounding_drop,

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import UsageError
+from slt_compress.errors import DataError, SltError, TicketError, UsageError
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import statistic_names
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, rehearse
@@ -109,15 +111,40 @@ def evaluate_held_out(job: Job, network: TrainedNetwork) -> Evaluation:
         return evaluate(classifier, run.validation, run.feed, report, task=run.task)
 
 
+def check_readable(job: Job, network: TrainedNetwork) -> None:
+    """Raise DataError, before a long training, if a reader would refuse its ticket, such as for too many classes;
+    TicketError, with the name, for a part of a user's network that no ticket can hold.
+    """
+    said = provenance(job.prepared, network.module, SearchRecord("train", 0, job.run.budget.batch_size, {}))
+    kept, network.mask = network.mask, one_of_each(network)
+    try:
+        pack_values(network, job.prepared, said, job.origin, FP32, "auto")
+    except TicketError as error:
+        if not job.prepared.source.is_named:
+            raise
+        raise DataError(f"no ticket can hold what the data names: {error}") from error
+    finally:
+        network.mask = kept
+
+
+def one_of_each(network: TrainedNetwork) -> torch.Tensor:
+    """Return the mask of the first weight of each tensor, flat bool."""
+    mask = torch.zeros_like(network.searchable)
+    mask[[slot.offset for slot in network.slots]] = True
+    return mask
+
+
 @lost_workers()
 def finish(
     job: Job, network: TrainedNetwork, trained: Trained, values: str, method: str, settings: dict[str, Any]
 ) -> TrainedResult:
     """Round the weights of a trained network, pack it, and measure it once on the test examples.
 
-    Raises UnmeasuredError, with the ticket, if it cannot be measured; UnmeasuredInterrupt likewise for a
-    KeyboardInterrupt.
+    Raises SltError if the training has diverged; UnmeasuredError, with the ticket, if it cannot be measured;
+    UnmeasuredInterrupt likewise for a KeyboardInterrupt.
     """
+    if not all(bool(torch.isfinite(one).all()) for one in network.module.parameters()):
+        raise SltError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
     budget = job.run.budget
     record = SearchRecord(method, budget.steps, budget.batch_size, {**job.run.unusual_settings(), **settings})
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())

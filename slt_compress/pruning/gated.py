@@ -29,13 +29,14 @@ PAPER_FINISH = 0.0
 class GatedPruning:
     """Optimises gates of a method for the first part of a run, and fixes them."""
 
-    def __init__(self, config: PruneConfig, steps: int, generator: torch.Generator) -> None:
-        """Plan a run of so many steps."""
+    def __init__(self, config: PruneConfig, steps: int, generator: torch.Generator, *, trained: bool = False) -> None:
+        """Plan a run of so many steps; `trained` says that it starts from trained weights."""
         usual = PAPER_FINISH if config.recipe == "paper" else FINISH
         finish = usual if config.finish is None else config.finish
         self._soft_steps = max(1, steps - int(steps * finish))
         self._config = config
         self._generator = generator
+        self._trained = trained
         self._method: Method | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -54,6 +55,9 @@ class GatedPruning:
             options["penalty"] = config.penalty
         target = Target(density, self._soft_steps, config.run.seed, self._generator)
         self._method = make(config.method, trainer.network, target, config.recipe, options)
+        if self._trained:  # half-open gates would halve them
+            network = trainer.network
+            network.weights.div_(self._method.gate(0)[network.searchable].mean())
         trainer.soften(self._method)
 
     def after(self, done: int, trainer: WeightTrainer) -> None:

@@ -8,7 +8,7 @@ from slt_compress.models.source import Given
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import PruneConfig
-from slt_compress.pruning.finish import Job, finish, train_through
+from slt_compress.pruning.finish import Job, check_readable, finish, train_through
 from slt_compress.pruning.gated import GatedPruning
 from slt_compress.pruning.magnitude import Magnitude
 from slt_compress.pruning.names import MAGNITUDE
@@ -62,8 +62,9 @@ def prune(
     pruner = (
         Magnitude(config, steps, generator, trained=weights is not None)
         if config.method == MAGNITUDE
-        else GatedPruning(config, steps, generator)
+        else GatedPruning(config, steps, generator, trained=weights is not None)
     )
+    check_readable(job, network)
     trainer = WeightTrainer(network, job.run, recipe)
     pruner.begin(trainer)
     reporter.note(

@@ -9,7 +9,7 @@ from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import TrainConfig
 from slt_compress.pruning.controls import train_controls
-from slt_compress.pruning.finish import Job, finish, train_through
+from slt_compress.pruning.finish import Job, check_readable, finish, train_through
 from slt_compress.pruning.prune import ROUNDED
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult
@@ -60,6 +60,7 @@ def train_from(start: Start, job: Job, config: TrainConfig, teacher: Teacher | N
         f"{start.network.size:,} weights trained, {steps:,} steps of {job.run.budget.batch_size} on "
         f"{job.prepared.device}"
     )
+    check_readable(job, start.network)
     trainer = trainer_of(start, job, recipe, teacher)
     rounded_from = steps - int(steps * ROUNDED.get(config.values, 0.0))
 

@@ -20,7 +20,7 @@ from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import FindConfig
-from slt_compress.pruning.finish import Job, measure_statistics, train_through
+from slt_compress.pruning.finish import Job, check_readable, measure_statistics, train_through
 from slt_compress.pruning.gated import make
 from slt_compress.pruning.names import CONTINUOUS_SPARSIFICATION
 from slt_compress.pruning.network import State, TrainedNetwork, initialise
@@ -171,6 +171,7 @@ def find(
     rewinding = Rewinding(k, length, recipe)
     generator = torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed))
     rounds = Rounds(config, job, rewinding, generator)
+    check_readable(job, network)
     trainer = WeightTrainer(network, job.run, recipe)
     reporter.note(
         f"{job.prepared.source.name} on {job.prepared.data_name}: {network.size:,} weights trained in {count} rounds "

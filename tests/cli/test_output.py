@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from slt_compress.cli.console import Printer
-from slt_compress.cli.output import default_name, how_to_measure, rescued, save, stem
+from slt_compress.cli.output import default_name, figures, how_to_measure, rescued, save, stem
 from slt_compress.config import SearchConfig
+from slt_compress.evaluation.accuracy import Evaluation
+from slt_compress.pipeline.find import SearchResult
 from slt_compress.ticket.ticket import Ticket
 from tests.support.tickets import make_ticket
 
@@ -44,3 +46,13 @@ def test_an_interrupt_saves_what_was_found(ticket: Ticket, tmp_path: Path) -> No
     advice = how_to_measure("net.py:build", SearchConfig(skip_unreadable=True), path)
     words = f"slt-compress evaluate {path} --dataset digits --source net.py:build --skip-unreadable"
     assert advice == f"later measure it with: {words}"
+
+
+def test_figures_are_of_the_written_file(ticket: Ticket, tmp_path: Path) -> None:
+    ticket.save(tmp_path / "t.safetensors")
+    measured = Evaluation(0.5, 0.1, 10, 0.1, None)
+    result = SearchResult(ticket, measured, measured, 100, 2.0, 3.0, 4.0, neuron_sparsity=0.25)
+    found = figures(tmp_path / "t.safetensors", ("net", "digits", "crbg"), result, result)
+    assert found["bytes"] == len(ticket.to_bytes())
+    assert (found["model"], found["dataset"], found["method"]) == ("net", "digits", "crbg")
+    assert (found["accuracy"], found["validation_accuracy"], found["neuron_sparsity"]) == (0.5, 0.5, 0.25)

@@ -8,13 +8,23 @@ import pytest
 import torch
 
 from slt_compress import evaluate
-from slt_compress.errors import UsageError
+from slt_compress.errors import DataError, SltError, TicketError, UsageError
+from slt_compress.models.source import own_source
 from slt_compress.pipeline import measure
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
 from slt_compress.pruning.config import TRAINED
-from slt_compress.pruning.finish import Job, evaluate_held_out, finish, measure_statistics, train_through
+from slt_compress.pruning.finish import (
+    Job,
+    check_readable,
+    evaluate_held_out,
+    finish,
+    measure_statistics,
+    one_of_each,
+    train_through,
+)
+from slt_compress.pruning.recipes import WeightRecipe
 from slt_compress.ticket.ticket import Ticket
-from tests.support.pruned import lenet_job, prepared_lenet, trained_network, trainer_for
+from tests.support.pruned import lenet_job, own_network, prepared_lenet, trained_network, trainer_for
 from tests.support.reporters import RecordingReporter
 
 
@@ -77,3 +87,24 @@ def test_statistics_that_are_not_there_have_no_form() -> None:
     vit = replace(prepared_lenet(), source=replace(prepared_lenet().source, build=lambda: torch.nn.Linear(2, 2)))
     with pytest.raises(UsageError, match="`statistics` has no meaning for lenet-300-100"):
         Job.of(vit, replace(TRAINED, statistics="fp16"), RecordingReporter())
+
+
+def test_what_no_ticket_can_hold_is_refused_before_training() -> None:
+    job = lenet_job()
+    network = trained_network(job)
+    check_readable(job, network)
+    assert torch.equal(network.mask, network.searchable)
+    assert [int(part.sum()) for part in network.split(one_of_each(network))] == [1, 1, 1]
+    with pytest.raises(DataError, match="no ticket can hold what the data names: "):
+        check_readable(replace(job, prepared=replace(job.prepared, classes=("x" * 2000,) * 10)), network)
+    own = replace(job.prepared, source=own_source(own_network()), classes=("x" * 2000,) * 10)
+    with pytest.raises(TicketError):
+        check_readable(replace(job, prepared=own), network)
+
+
+def test_a_training_that_has_diverged_is_told() -> None:
+    job = lenet_job()
+    network = trained_network(job)
+    trained = train_through(job, trainer_for(job, network, WeightRecipe(1e38)))
+    with pytest.raises(SltError, match="the training has diverged, its weights are not finite: give a lower `learning"):
+        finish(job, network, trained, "fp16", "magnitude", {})

@@ -55,3 +55,16 @@ def test_the_largest_weight_of_an_empty_tensor_stays() -> None:
     found = keep_one(trainer_for(job, network), torch.zeros_like(network.mask))
     for part, weights in zip(network.split(found), network.split(network.weights), strict=True):
         assert part.nonzero().item() == weights.abs().argmax().item()
+
+
+@pytest.mark.parametrize("method", ["continuous-sparsification", "crbg"])
+def test_half_open_gates_do_not_halve_trained_weights(method: str) -> None:
+    job = lenet_job(STEPS)
+    network = trained_network(job)
+    before = network.weights.clone()
+    trainer = trainer_for(job, network)
+    plan = GatedPruning(PruneConfig(method=method), STEPS, generator(), trained=True)
+    plan.begin(trainer)
+    assert plan._method is not None
+    effective = plan._method.gate(0)[network.searchable] * network.weights[network.searchable]
+    assert (effective / before[network.searchable]).mean().item() == pytest.approx(1.0, abs=0.05)
