@@ -37,6 +37,7 @@ OF_STEPS: dict[str, Any] = {
     "augment": "none",
     "precision": "auto",
     "init_from": None,
+    "teacher": None,
 }
 
 
@@ -73,6 +74,7 @@ class SearchConfig:
         batch_size: images a step.
         learning_rate: of the gates; None: the method's.
         init_from: file of a ticket of the same network, seed and initialiser, whose kept weights begin ahead of others.
+        teacher: file of a trained network to learn from: a ticket, or weights of the same network.
         augment: random changes of training images, "none", "flip", "crop", "crop-flip" or "shift-flip", see
             `data.augment`.
         precision: arithmetic of the search: "fp32", "bf16", or "auto": bf16 on a GPU that has it.
@@ -105,6 +107,7 @@ class SearchConfig:
     batch_size: int = 256
     learning_rate: float | None = None
     init_from: Path | None = None
+    teacher: Path | None = None
     augment: str = "none"
     precision: str = "auto"
     device: str = "auto"
@@ -216,6 +219,8 @@ def with_settings(config: _Config, settings: Mapping[str, Any]) -> _Config:
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise UsageError(f"unknown setting {unknown[0]!r}; known: {', '.join(known)}")
-    paths = {name: Path(settings[name]) for name in ("data_dir", "init_from") if settings.get(name) is not None}
+    paths = {
+        name: Path(settings[name]) for name in ("data_dir", "init_from", "teacher") if settings.get(name) is not None
+    }
     settings = {**settings, **paths}
     return replace(config, **settings)  # type: ignore[type-var]

@@ -149,7 +149,7 @@ def defaults(command: Callable[..., None]) -> Mapping[str, Any]:
             compare.compare,
             {
                 *("options", "method", "recipe", "sparsity", "max_bytes", "seed", "learning_rate"),
-                *("codec", "statistics", "reference", "init_from"),
+                *("codec", "statistics", "reference", "init_from", "teacher"),
             },
         ),
     ],

@@ -142,7 +142,7 @@ LIBRARIES = {  # library -> the only modules that may import it
     "rich": {"cli.console"},
     "filelock": {"comparison.cells"},
     "tensorboard": set(),  # torch's own writer imports it, in training.logs
-    "safetensors": {"pruning.weights_file", "training.checkpoint", "ticket.container"},
+    "safetensors": {"pipeline.weights_file", "training.checkpoint", "ticket.container"},
 }
 
 NEEDS_NO_TORCH = {

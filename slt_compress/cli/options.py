@@ -149,6 +149,14 @@ Precision = Annotated[
     typer.Option(help="Arithmetic of the search; auto takes bf16 on a GPU that has it.", rich_help_panel="Training"),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where to compute; auto takes a GPU if there is one.")]
+Teacher = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A trained network to learn from: a ticket, or a state dict of the same network.",
+        rich_help_panel="Training",
+    ),
+]
 CheckpointEvery = Annotated[
     int | None,
     typer.Option(

@@ -88,6 +88,7 @@ def search(
             show_default=False,
         ),
     ] = None,
+    teacher: shared.Teacher = None,
     augment: shared.Augment = "none",
     precision: shared.Precision = "auto",
     device: shared.Device = "auto",
@@ -160,6 +161,7 @@ def search(
             max_steps=max_steps,
             batch_size=batch_size,
             learning_rate=lr,
+            teacher=teacher,
             augment=augment,
             precision=precision,
             device=device,
@@ -171,7 +173,12 @@ def search(
         config = replace(config, init_from=start)
         config.refuse_idle(checkpoint_every=checkpoint_every, resume=resume, log=log, tensorboard=tensorboard)
         outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
-        inputs = {**places.inputs(dataset, data_dir), "the network": code_file(model), "`init_from`": start}
+        inputs = {
+            **places.inputs(dataset, data_dir),
+            "the network": code_file(model),
+            "`init_from`": start,
+            "`teacher`": teacher,
+        }
         files.check_apart({**outputs, "`output`": output}, inputs)
         with own_name(output, named):
             files.check_writable(output)

@@ -55,14 +55,7 @@ def train(
     max_steps: shared.MaxSteps = None,
     batch_size: shared.BatchSize = 256,
     lr: trained.Lr = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A trained network to learn from: a ticket, or a state dict of the same network.",
-            rich_help_panel="Training",
-        ),
-    ] = None,
+    teacher: shared.Teacher = None,
     controls: Annotated[
         bool,
         typer.Option(

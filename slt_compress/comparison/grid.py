@@ -113,6 +113,8 @@ class Plan:
             raise UsageError("`reference` has no meaning for a comparison: its tickets are not deployed")
         if self.config.init_from:
             raise UsageError("`init_from` has no meaning for a comparison: a ticket has one seed")
+        if self.config.teacher:
+            raise UsageError("`teacher` has no meaning for a comparison: its networks learn from data alone")
         if self.dense_lr is not None and not self.dense:
             raise UsageError("`dense_lr` has no meaning where the dense network is not trained")
 

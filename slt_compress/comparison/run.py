@@ -60,7 +60,7 @@ _PLANNED = {
     "batch_size",
     "precision",
     "device",
-    *("reference", "init_from"),  # which no cell has
+    *("reference", "init_from", "teacher"),  # which no cell has
 }
 """Fields that are recorded as what came of them, if anything."""
 _FINGERPRINT_IMAGES = 100

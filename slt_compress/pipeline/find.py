@@ -25,6 +25,7 @@ from slt_compress.pipeline.measure import evaluate_ticket, provenance, reference
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.pipeline.resume import can_resume, identity
 from slt_compress.pipeline.start import start_mask
+from slt_compress.pipeline.teacher import open_teacher
 from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
 from slt_compress.tasks.record import CLASSIFICATION
@@ -34,7 +35,7 @@ from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.device import BF16
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
-from slt_compress.training.search import FoundMask, search
+from slt_compress.training.search import FoundMask, Guidance, search
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,11 @@ def find_ticket(
     if config.max_bytes is not None:
         config = replace(config, statistics="fp16") if config.statistics == "auto" and readable.statistics else config
         fit = _byte_limit(searched, config, prepared, origin, constants, reporter)
-    start = None if config.init_from is None else start_mask(config.init_from, searched.network, origin)
+    guidance = Guidance(
+        fit=fit,
+        start=None if config.init_from is None else start_mask(config.init_from, searched.network, origin),
+        teacher=None if config.teacher is None else open_teacher(config.teacher, prepared),
+    )
     reporter.note(_announcement(config, searched, prepared, context))
     if checkpoints:
         if checkpoints.every:
@@ -186,8 +191,7 @@ def find_ticket(
             report=record,
             checkpoints=checkpoints,
             context=context,
-            fit=fit,
-            start=start,
+            guidance=guidance,
         )
     pack = partial(pack_ticket, searched, found, config, prepared, origin, constants)
     ticket = None

@@ -47,6 +47,7 @@ def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module:
         "freezing": vars(config.freeze),
         "initialiser": initialiser,
         "start": None if config.init_from is None else Ticket.load(config.init_from).digest,
+        "teacher": None if config.teacher is None else hashlib.sha256(config.teacher.read_bytes()).hexdigest(),
         "seed": config.seed,
         "number of steps": run.budget.steps,
         "batch size": run.budget.batch_size,

@@ -11,8 +11,8 @@ from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import Control
 from slt_compress.pruning.rewind import dense_start
-from slt_compress.pruning.teacher import Teacher
 from slt_compress.pruning.under_mask import Start, trainer_of
+from slt_compress.training.distillation import Teacher
 
 RANDOM_MASK, OTHER_WEIGHTS = "random-mask", "other-weights"
 

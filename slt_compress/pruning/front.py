@@ -22,17 +22,18 @@ from slt_compress.models.registry import full_name
 from slt_compress.models.source import Given
 from slt_compress.models.spec import ModelSpec
 from slt_compress.pipeline.prepare import OWN_DATA, OwnData, Prepared, own_data, prepare
+from slt_compress.pipeline.teacher import open_teacher, teacher_of
+from slt_compress.pipeline.weights_file import read_weights
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning import rounds
 from slt_compress.pruning.config import TRAINED, FindConfig, PruneConfig, TrainConfig, with_shared
 from slt_compress.pruning.prune import prune as run_pruning
 from slt_compress.pruning.results import FindResult, TrainedResult
 from slt_compress.pruning.retrain import train_mask, train_ticket
-from slt_compress.pruning.teacher import Teacher, open_teacher, teacher_of
 from slt_compress.pruning.under_mask import same_network
-from slt_compress.pruning.weights_file import read_weights
 from slt_compress.tasks.task import Loss, Metric, Task, recorded_task, task_of
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.distillation import Teacher
 
 Weights = Mapping[str, torch.Tensor] | str | Path  # a state dict, or the file of one
 
@@ -199,5 +200,5 @@ def _teacher(given: "Ticket | Weights | None", prepared: Prepared) -> Teacher | 
     if given is None:
         return None
     if isinstance(given, str | Path):
-        return open_teacher(Path(given), prepared.source, prepared.device)
-    return teacher_of(given, prepared.source, prepared.device)
+        return open_teacher(Path(given), prepared)
+    return teacher_of(given, prepared)

@@ -6,6 +6,7 @@ import torch
 
 from slt_compress.models.source import Given
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
+from slt_compress.pipeline.weights_file import set_values
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import PruneConfig
 from slt_compress.pruning.finish import Job, check_readable, finish, train_through
@@ -16,7 +17,6 @@ from slt_compress.pruning.network import TrainedNetwork, initialise
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult
 from slt_compress.pruning.trainer import WeightTrainer
-from slt_compress.pruning.weights_file import set_values
 from slt_compress.tasks.task import Task
 from slt_compress.training.loop import torch_seed
 

@@ -13,10 +13,10 @@ from slt_compress.pruning.finish import Job, check_readable, finish, train_throu
 from slt_compress.pruning.prune import ROUNDED
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult
-from slt_compress.pruning.teacher import Teacher
 from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.pruning.under_mask import Start, mask_start, ticket_start, trainer_of
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.distillation import Teacher
 
 
 def train_ticket(

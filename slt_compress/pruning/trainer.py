@@ -1,7 +1,5 @@
 """Steps of the weights, under a mask that is fixed for now or under gates that are optimised beside them."""
 
-from collections.abc import Callable
-
 import torch
 
 from slt_compress.data.batches import Tensors
@@ -9,10 +7,9 @@ from slt_compress.methods.base import Method
 from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.quantise import round_rows
 from slt_compress.pruning.recipes import WeightRecipe
-from slt_compress.tasks.task import Outputs, Targets
+from slt_compress.tasks.task import Targets
+from slt_compress.training.distillation import LossOf
 from slt_compress.training.loop import TrainingRun, forward
-
-LossOf = Callable[[Tensors, Outputs, Targets], torch.Tensor]  # inputs, outputs, targets -> mean over a batch, a scalar
 
 
 class WeightTrainer:

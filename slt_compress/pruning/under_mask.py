@@ -13,9 +13,9 @@ from slt_compress.pruning.finish import Job
 from slt_compress.pruning.network import TrainedNetwork, initialise
 from slt_compress.pruning.recipes import WeightRecipe
 from slt_compress.pruning.rewind import NOT_REWOUND, Rewinding, check_same_run, dense_start, recorded
-from slt_compress.pruning.teacher import Teacher
 from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.distillation import Teacher
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def trainer_of(start: Start, job: Job, recipe: WeightRecipe, teacher: Teacher | 
     trainer.harden(start.network.mask)
     trainer.restart(-start.rewinding.steps, job.run.budget.steps + start.rewinding.steps)
     if teacher:
-        trainer.loss = teacher.loss(job.run)
+        trainer.loss = teacher.loss(job.run.task, job.run.task.mean_loss)
     return trainer
 
 

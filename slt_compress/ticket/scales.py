@@ -20,7 +20,7 @@ SHARES = {  # of the plain scale, by the largest number
     127: [*np.linspace(0.8, 0.975, 8), *(127 / number for number in range(126, 120, -1))],
     7: [*np.linspace(0.4, 0.97, 20), 7 / 6, 7 / 5],
 }
-_ROUNDS = 4  # of moving the best scales; later ones change the error in the fourth digit
+ROUNDS = 4  # of moving the best scales; later ones change the error in the fourth digit
 _SMALLEST = np.finfo(np.float32).tiny
 
 
@@ -43,7 +43,7 @@ def quantised(weights: Floats, rows: npt.NDArray[np.int64], count: int, most: in
     best, least = plain, _errors(weights, plain, rows, most)
     for share in SHARES[most]:
         best, least = _better(best, least, plain * np.float32(share), weights, rows, most)
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         numbers = _numbers(weights, best, rows, most).astype(np.float64)
         squares = np.bincount(rows, numbers * numbers, count)
         products = np.bincount(rows, weights * numbers, count)

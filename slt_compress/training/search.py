@@ -24,6 +24,7 @@ from slt_compress.tasks.task import CLASSIFY, Targets, Task
 from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.checkpoint import Checkpoints, State
 from slt_compress.training.device import FP32
+from slt_compress.training.distillation import LossOf, Teacher
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 from slt_compress.training.loop import Clock, TrainingRun, forward, noise, optimise, torch_seed
 
@@ -65,6 +66,21 @@ class Fit(Protocol):
         """Return the final mask, flat bool, of those that the search has at a density."""
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """What a search may be given besides its settings.
+
+    Attributes:
+        fit: chooses the density; the target is then only where the search begins.
+        start: a mask, flat bool, whose open gates begin ahead of the others.
+        teacher: a trained network whose outputs are learnt from. No weight is trained by it.
+    """
+
+    fit: Fit | None = None
+    start: torch.Tensor | None = None
+    teacher: Teacher | None = None
+
+
 _MOMENTS = (0.45, 0.65, 0.85)  # of a search, when its target is set anew: between thinning out and the last hardening
 
 
@@ -84,6 +100,7 @@ class GateTrainer:
         precision: str = FP32,
         task: Task = CLASSIFY,
         context: DistributedContext = SINGLE_PROCESS,
+        teacher: Teacher | None = None,
     ) -> None:
         self.module = network.module
         self._network = network
@@ -91,7 +108,9 @@ class GateTrainer:
         self._optimiser = optimiser
         self._batch_size = batch_size
         self._precision = precision
-        self._task = task
+        self._loss: LossOf = lambda _, outputs, targets: task.search_loss(outputs, targets)
+        if teacher:
+            self._loss = teacher.loss(task, task.search_loss)
         self._context = context
 
     def step(self, step: int, inputs: Tensors, targets: Targets) -> torch.Tensor:
@@ -99,7 +118,7 @@ class GateTrainer:
         for group in self._optimiser.param_groups:
             group["lr"] = method.learning_rate(step)
         network.set_gate(method.gate(step))
-        loss = self._task.search_loss(forward(network.module, inputs, self._precision), targets)
+        loss = self._loss(inputs, forward(network.module, inputs, self._precision), targets)
         share: torch.Tensor = loss * (length(targets) / self._batch_size)  # of the mean over the whole batch
         network.backward(share)
         self._context.all_reduce_sum(network.grad)
@@ -122,18 +141,16 @@ def search(
     report: ReportTraining | None = None,
     checkpoints: Checkpoints | None = None,
     context: DistributedContext = SINGLE_PROCESS,
-    fit: Fit | None = None,
-    start: torch.Tensor | None = None,
+    guidance: Guidance = Guidance(),
 ) -> FoundMask:
     """Search a mask of the target sparsity, and leave the network hardened to it, with its BatchNorm statistics.
 
     Of `config`, the method, its options and the target are read. The same arguments give the same mask on the same
     machine. `report` as in `loop.optimise`. A search that is resumed from its checkpoint ends as if it had never
     stopped. The processes of a context share each batch, and all find the same mask; the main process alone saves
-    checkpoints. With `fit`, the target is only where the search begins. With `start`, a mask, flat
-    bool, its open gates begin ahead of the others.
+    checkpoints.
 
-    Raises UnreachableError, before any step, if the gates that the seed fixes or `fit` rule the target out,
+    Raises UnreachableError, before any step, if the gates that the seed fixes or the guidance rule the target out,
     CheckpointError if the checkpoint is damaged, and VerificationError if the processes of a context have come apart.
     What is raised after the last step costs nothing of the search: either its state is kept, if there are checkpoints,
     or `failure` has it.
@@ -150,10 +167,13 @@ def search(
         learning_rate=config.learning_rate,
     )
     order, clock, settings = run.order(), Clock(), {}
+    fit, start, teacher = guidance.fit, guidance.start, guidance.teacher
     keeper = _Keeper(None, None, clock)
     if optimises:
         unusual = {"granularity": config.granularity} if config.granularity != SearchConfig.granularity else {}
         settings = {"recipe": config.recipe, **unusual, **run.unusual_settings(), **method.settings()}
+        if teacher:
+            settings["teacher"] = teacher.settings()
     if fit:
         fit.refuse_impossible(settings)
     if optimises:
@@ -164,7 +184,8 @@ def search(
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
         clock = Clock(spent)
         keeper = _Keeper(checkpoints if context.is_main_process else None, state, clock, first)
-        trainer = GateTrainer(network, method, state.optimiser, run.budget.batch_size, run.precision, run.task, context)
+        of_run = run.budget.batch_size, run.precision, run.task, context, teacher
+        trainer = GateTrainer(network, method, state.optimiser, *of_run)
         with keeper.rescuing():
             for done in optimise(trainer, run, clock, report, order=order, first=first, shard=context.shard):
                 if fit and done in moments:

@@ -250,6 +250,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--sparsity": 0.5,
             "--max-bytes": "5KB",
             "--init-from": "t.safetensors",
+            "--teacher": "t.safetensors",
             "--seed": 1,
             "--lr": 0.5,
             "--codec": "raw",

@@ -91,6 +91,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--scope": ("layer", "global"),
         "--sparsity": (0.5, 0, 0.999999, 1, "nan", -0.1),
         "--max-bytes": ("4KB", "100KB", "1", "x", ""),
+        "--teacher": ("t.safetensors", "images.safetensors", "none.pth", ""),
         "--init-from": ("t.safetensors", "images.safetensors", "t.onnx", "nowhere", ""),
         "--seed": (0, 3, -1, 2**64),
         "--lr": (0.1, 0, "inf"),

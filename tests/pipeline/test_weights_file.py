@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from slt_compress.errors import DataError, UsageError
-from slt_compress.pruning.weights_file import holds_ticket, read_weights, set_values
+from slt_compress.pipeline.weights_file import holds_ticket, read_weights, set_values
 from tests.support.pruned import own_network
 from tests.support.tickets import make_ticket
 

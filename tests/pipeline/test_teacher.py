@@ -1,0 +1,64 @@
+"""Teachers of tickets and of files, of trained weights and of a search."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from slt_compress.config import SearchConfig
+from slt_compress.errors import DataError, UsageError
+from slt_compress.pipeline.find import find_ticket
+from slt_compress.pipeline.teacher import open_teacher, teacher_of
+from slt_compress.pruning.config import PruneConfig, TrainConfig
+from slt_compress.pruning.prune import prune
+from slt_compress.pruning.retrain import train_ticket
+from slt_compress.ticket.sample import sample_ticket
+from slt_compress.training.distillation import SHARE, TEMPERATURE
+from tests.support.pruned import LENET, lenet_job, prepared_lenet
+
+
+def test_a_teacher_is_a_ticket_or_a_state_dict(tmp_path: Path) -> None:
+    ready = prepared_lenet(40)
+    run = replace(lenet_job(40).config)
+    dense = prune(LENET, PruneConfig(run=run, method="magnitude", sparsity=0.0), prepared=ready).ticket
+    dense.save(tmp_path / "t.safetensors")
+    save_file(
+        {name: one.contiguous() for name, one in dense.restore().state_dict().items()}, tmp_path / "w.safetensors"
+    )
+    of_ticket, of_file = (open_teacher(tmp_path / name, ready) for name in ("t.safetensors", "w.safetensors"))
+    inputs = ready.run.feed(next(iter(ready.run.validation.batches(8)))[0])
+    assert torch.equal(of_ticket.module(inputs), of_file.module(inputs))
+    assert (of_ticket.name, of_file.name) == ("t.safetensors", "w.safetensors")
+    assert teacher_of(dense, ready).name == "lenet-300-100"
+    student = sample_ticket(LENET, 0.1, input_size=8, channels=1)
+    result = train_ticket(student, TrainConfig(run=run), prepared=ready, teacher=of_ticket)
+    assert result.ticket.provenance.method.settings["teacher"] == {
+        "name": "t.safetensors",
+        "temperature": TEMPERATURE,
+        "share": SHARE,
+    }
+    assert result.accuracy > 0.7
+    (tmp_path / "x.pth").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"x\.pth cannot be read"):
+        open_teacher(tmp_path / "x.pth", ready)
+
+
+def test_a_search_learns_from_a_teacher_and_trains_no_weight(tmp_path: Path) -> None:
+    ready = prepared_lenet(40)
+    prune(LENET, PruneConfig(run=lenet_job(40).config, method="magnitude", sparsity=0.0), prepared=ready).ticket.save(
+        tmp_path / "t.safetensors"
+    )
+    config = SearchConfig(max_steps=30, sparsity=0.8)
+    plain = find_ticket(LENET, config)
+    taught = find_ticket(LENET, replace(config, teacher=tmp_path / "t.safetensors"))
+    assert taught.ticket.provenance.method.settings["teacher"]["name"] == "t.safetensors"
+    assert taught.ticket.weights_digest == plain.ticket.weights_digest
+    assert not any(layer.values for layer in taught.ticket.layers)
+    assert any((taught.ticket.mask(one.name) != plain.ticket.mask(one.name)).any() for one in plain.ticket.layers)
+    assert taught.accuracy > 0.7
+    with pytest.raises(UsageError, match="`teacher` has no meaning for `method=random`"):
+        find_ticket(LENET, SearchConfig(method="random", teacher=tmp_path / "t.safetensors"))
+    with pytest.raises(DataError, match="there is no file"):
+        find_ticket(LENET, replace(config, teacher=tmp_path / "none"))
