@@ -42,7 +42,7 @@ def test_every_round_begins_at_the_early_weights(method: str, k: int) -> None:
     recipe = WeightRecipe(0.01)
     trainer = trainer_for(job, network, recipe)
     length = (24 - k) // 3 + k
-    rounds = Rounds(config, job, Rewinding(k, length, recipe), generator())
+    rounds = Rounds(config, job, Rewinding(k, length, recipe), recipe)
     starts: list[torch.Tensor] = []
     rounds.begin(trainer)
 
