@@ -16,6 +16,7 @@ from slt_compress.errors import UsageError
 from slt_compress.masking.ranking import Ranking
 from slt_compress.methods.base import Method, Target
 from slt_compress.models.source import Given
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
 from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
@@ -158,7 +159,8 @@ def find(
 ) -> FindResult:
     """Search tickets whose kept weights, from the seed or from step k of dense training, train well.
 
-    The arguments are those of `prune.prune`. Raises UsageError for rounds too short for the rewinding.
+    The arguments are those of `prune.prune`. Raises UsageError for rounds too short for the rewinding, and, with the
+    first ticket that cannot be measured, UnmeasuredError or UnmeasuredInterrupt.
     """
     job = Job.of(prepared or prepare(model, config.run, reporter, data=data, task=task), config.run, reporter)
     module = job.prepared.source.build()
@@ -225,8 +227,13 @@ def _pack(
             network = fresh
         measure_statistics(job, network)
         ticket = pack_seed(network, job.prepared, said, job.origin, scales, config.run.codec)
-    ticket, validation = settle(ticket, config.run.statistics, job.prepared, job.reporter)
-    test = evaluate_ticket("test", ticket, job.prepared, job.reporter)
+    try:
+        ticket, validation = settle(ticket, config.run.statistics, job.prepared, job.reporter)
+        test = evaluate_ticket("test", ticket, job.prepared, job.reporter)
+    except KeyboardInterrupt as interrupt:
+        raise UnmeasuredInterrupt(ticket) from interrupt
+    except Exception as error:  # whatever it is, the search was long
+        raise UnmeasuredError(ticket, error) from error
     name = test.metric_name
     metrics = {name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}
     return FoundTicket(ticket.with_metrics(**metrics), sparsity, test, validation)
