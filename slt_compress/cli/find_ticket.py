@@ -94,7 +94,13 @@ def find_ticket(
     quiet: shared.Quiet = False,
 ) -> None:
     """Find tickets that train well: a mask on the weights of the seed, or of an early step of training."""
-    with exit_codes(output=output):
+    files: dict[float, Writing] = {}
+
+    def interrupted() -> str:
+        """Save what was found before an interrupt, if there is something, and say so."""
+        return next((one.interrupted() for one in files.values() if one.found), "interrupted; nothing was written")
+
+    with exit_codes(interrupted, output):
         from slt_compress.pruning.config import FindConfig
 
         run = run_config(
@@ -134,14 +140,19 @@ def find_ticket(
                 path = output.with_name(f"{output.name.removesuffix('.safetensors')}-{exact(one)}.safetensors")
             return Writing(model, run, path, named=output is not None)
 
-        files = {one: written(one) for one in config.sparsities}
+        files.update({one: written(one) for one in config.sparsities})
         for writing in files.values():
             writing.check({"`log`": log, "`tensorboard`": tensorboard}, {})
+        from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
         from slt_compress.pruning import front
 
         first = files[config.sparsities[0]]
         with first.opened(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as (printer, own):
-            result = front.find_ticket(own or model, config=config, reporter=printer)
+            try:
+                result = front.find_ticket(own or model, config=config, reporter=printer)
+            except (UnmeasuredError, UnmeasuredInterrupt) as failure:
+                sparsity_found = failure.ticket.sparsity
+                files[min(files, key=lambda one: abs(one - sparsity_found))].keep(failure, printer)
             for found in result.tickets:
                 writing = files[found.sparsity]
                 writing.output = save(found.ticket, writing.output, printer, named=writing.named)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeAlias
 
 import typer
 
@@ -21,6 +21,7 @@ from slt_compress.pruning.names import FINDERS, METHODS, RECIPES, SCOPES, VALUES
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.config import SearchConfig
+    from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.pruning.results import TrainedResult
     from slt_compress.ticket.ticket import Ticket
 
@@ -124,20 +125,22 @@ class Writing:
 
         try:
             result = make()
-        except UnmeasuredInterrupt as interrupt:
-            self.found.append((interrupt.ticket, self.config))
-            raise
-        except UnmeasuredError as failure:
-            self.found.append((failure.ticket, self.config))
-            self.output = save(failure.ticket, self.output, printer, named=self.named)
-            how = how_to_measure(self.model, self.config, self.output, failure.__cause__)
-            raise SltError(
-                f"the ticket was made, and is saved as {self.output}, but measuring it has failed: {failure.reason}; "
-                f"{how}"
-            ) from failure
+        except (UnmeasuredError, UnmeasuredInterrupt) as failure:
+            self.keep(failure, printer)
         self.found.append((result.ticket, self.config))
         self.output = save(result.ticket, self.output, printer, named=self.named)
         return result
+
+    def keep(self, failure: "UnmeasuredError | UnmeasuredInterrupt", printer: "Printer") -> NoReturn:
+        """Save the ticket that could not be measured, and raise what says so; an interrupt saves it at the end."""
+        self.found.append((failure.ticket, self.config))
+        if isinstance(failure, KeyboardInterrupt):
+            raise failure
+        self.output = save(failure.ticket, self.output, printer, named=self.named)
+        how = how_to_measure(self.model, self.config, self.output, failure.__cause__)
+        raise SltError(
+            f"the ticket was made, and is saved as {self.output}, but measuring it has failed: {failure.reason}; {how}"
+        ) from failure
 
     def interrupted(self) -> str:
         """Save what was made before an interrupt, if there is something, and say so."""

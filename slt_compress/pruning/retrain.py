@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import TrainConfig
@@ -75,4 +76,9 @@ def train_from(start: Start, job: Job, config: TrainConfig, teacher: Teacher | N
     result = finish(job, start.network, trained, config.values, "train", settings)
     if not config.controls:
         return result
-    return replace(result, controls=train_controls(start, job, config, teacher))
+    try:
+        return replace(result, controls=train_controls(start, job, config, teacher))
+    except KeyboardInterrupt as interrupt:  # the ticket itself is made
+        raise UnmeasuredInterrupt(result.ticket) from interrupt
+    except Exception as error:
+        raise UnmeasuredError(result.ticket, error) from error

@@ -16,6 +16,7 @@ from slt_compress.errors import UsageError
 from slt_compress.masking.ranking import Ranking
 from slt_compress.methods.base import Method, Target
 from slt_compress.models.source import Given
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
 from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
@@ -25,7 +26,7 @@ from slt_compress.pruning.gated import make
 from slt_compress.pruning.names import CONTINUOUS_SPARSIFICATION
 from slt_compress.pruning.network import State, TrainedNetwork, initialise
 from slt_compress.pruning.pack import pack_seed, pack_values, round_weights
-from slt_compress.pruning.recipes import weight_recipe
+from slt_compress.pruning.recipes import WeightRecipe, weight_recipe
 from slt_compress.pruning.results import FindResult, FoundTicket
 from slt_compress.pruning.rewind import Rewinding
 from slt_compress.pruning.trainer import WeightTrainer
@@ -48,12 +49,14 @@ class Rounds:
         early: the weights of step k.
     """
 
-    def __init__(self, config: FindConfig, job: Job, rewinding: Rewinding, generator: torch.Generator) -> None:
+    def __init__(self, config: FindConfig, job: Job, rewinding: Rewinding, recipe: WeightRecipe) -> None:
+        """Plan the rounds of a run; `recipe` is that of the weights after the steps of the rewinding."""
         self.masks: dict[float, torch.Tensor] = {}
         self.early: State = {}
         self._config = config
         self._rewinding = rewinding
-        self._generator = generator
+        self._recipe = recipe
+        self._generator = torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed))
         self._count = config.rounds or DEFAULT_ROUNDS[config.method]
         self._steps = job.run.budget.steps
         self._last = 1 - max(config.sparsities)
@@ -70,8 +73,9 @@ class Rounds:
 
     def begin(self, trainer: WeightTrainer) -> None:
         """Prepare the first round."""
-        trainer.restart(0, self._rewinding.schedule)
-        if not self._rewinding.steps:
+        k, length = self._rewinding.steps, self._rewinding.schedule
+        trainer.restart(0, length, self._rewinding.recipe if k else self._recipe)
+        if not k:
             self.early = trainer.network.state()
             self._soften(trainer)
 
@@ -80,6 +84,7 @@ class Rounds:
         k, length = self._rewinding.steps, self._rewinding.schedule
         if self._round == 1 and done == k > 0:
             self.early = trainer.network.state()
+            trainer.restart(0, length, self._recipe)
             self._soften(trainer)
         if done != self._end():
             return
@@ -154,7 +159,8 @@ def find(
 ) -> FindResult:
     """Search tickets whose kept weights, from the seed or from step k of dense training, train well.
 
-    The arguments are those of `prune.prune`. Raises UsageError for rounds too short for the rewinding.
+    The arguments are those of `prune.prune`. Raises UsageError for rounds too short for the rewinding, and, with the
+    first ticket that cannot be measured, UnmeasuredError or UnmeasuredInterrupt.
     """
     job = Job.of(prepared or prepare(model, config.run, reporter, data=data, task=task), config.run, reporter)
     module = job.prepared.source.build()
@@ -168,9 +174,8 @@ def find(
             f"`rewind_steps={k}` leaves no step for each of {count} rounds: all steps together are {steps}"
         )
     recipe = weight_recipe(module, config.recipe, config.learning_rate, method=config.method)
-    rewinding = Rewinding(k, length, recipe)
-    generator = torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed))
-    rounds = Rounds(config, job, rewinding, generator)
+    rewinding = Rewinding(k, length, weight_recipe(module, config.recipe, config.learning_rate))
+    rounds = Rounds(config, job, rewinding, recipe)
     check_readable(job, network)
     trainer = WeightTrainer(network, job.run, recipe)
     reporter.note(
@@ -222,8 +227,13 @@ def _pack(
             network = fresh
         measure_statistics(job, network)
         ticket = pack_seed(network, job.prepared, said, job.origin, scales, config.run.codec)
-    ticket, validation = settle(ticket, config.run.statistics, job.prepared, job.reporter)
-    test = evaluate_ticket("test", ticket, job.prepared, job.reporter)
+    try:
+        ticket, validation = settle(ticket, config.run.statistics, job.prepared, job.reporter)
+        test = evaluate_ticket("test", ticket, job.prepared, job.reporter)
+    except KeyboardInterrupt as interrupt:
+        raise UnmeasuredInterrupt(ticket) from interrupt
+    except Exception as error:  # whatever it is, the search was long
+        raise UnmeasuredError(ticket, error) from error
     name = test.metric_name
     metrics = {name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}
     return FoundTicket(ticket.with_metrics(**metrics), sparsity, test, validation)

@@ -33,8 +33,11 @@ class WeightTrainer:
         self._gate = torch.empty_like(network.effective)
         self.restart(0, run.budget.steps)
 
-    def restart(self, first: int, steps: int) -> None:
-        """Begin a schedule of so many steps, of which step `first` of the run is the first, with a new optimiser."""
+    def restart(self, first: int, steps: int, recipe: WeightRecipe | None = None) -> None:
+        """Begin a schedule of so many steps, of which step `first` of the run is the first, with a new optimiser, and
+        from now on by another recipe if one is given.
+        """
+        self._recipe = recipe or self._recipe
         self._optimiser = self._recipe.make(self.network.trained, self.network.others.values())
         self._first, self._steps = first, steps
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from slt_compress.pruning import rounds
 from slt_compress.ticket.ticket import Ticket
 from tests.support.commands import document, refused
 from tests.support.process import Run
@@ -50,3 +51,16 @@ def test_several_sparsities_are_several_tickets_of_one_run(invoke: Run, tmp_path
 )
 def test_what_cannot_be_is_refused(words: tuple[object, ...], text: str, invoke: Run, tmp_path: Path) -> None:
     refused(invoke("find-ticket", *FEW, *words), 2, text, tmp_path)
+
+
+def test_a_ticket_that_cannot_be_measured_is_saved(
+    invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(rounds, "settle", fail)
+    done = invoke("find-ticket", *FEW, "--sparsity", "0.5,0.8", "--output", "f.safetensors")
+    assert done.returncode == 1
+    assert "is saved as f-0.5.safetensors, but measuring it has failed: OSError: gone" in done.stderr
+    assert Ticket.load(tmp_path / "f-0.5.safetensors").kept == 25_100

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
 from slt_compress.prng import SeedRecipe
+from slt_compress.pruning import retrain
 from slt_compress.pruning.config import FindConfig, PruneConfig, TrainConfig
 from slt_compress.pruning.prune import prune
 from slt_compress.pruning.retrain import train_mask, train_ticket
@@ -59,3 +61,21 @@ def test_trained_weights_are_trained_on_gently() -> None:
     result = train_ticket(pruned.ticket, config(), prepared=prepared_lenet(STEPS))
     assert result.validation.loss < pruned.validation.loss
     assert result.ticket.provenance.method.settings["weights"]["learning_rate"] == 1e-3
+
+
+FAILURES = [(KeyboardInterrupt(), UnmeasuredInterrupt), (OSError("x"), UnmeasuredError)]
+
+
+@pytest.mark.parametrize(("error", "kind"), FAILURES)
+def test_a_trained_ticket_is_not_lost_with_its_controls(
+    error: BaseException, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(retrain, "train_controls", fail)
+    ticket = sample_ticket(LENET, 0.2, input_size=8, channels=1)
+    with pytest.raises(kind) as raised:
+        train_ticket(ticket, TrainConfig(run=lenet_job(6).config, controls=True), prepared=prepared_lenet(6))
+    assert raised.value.ticket.kept == ticket.kept  # type: ignore[attr-defined]
+    assert raised.value.ticket.provenance.metrics["accuracy"] > 0  # type: ignore[attr-defined]

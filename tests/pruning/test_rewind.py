@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from slt_compress.pruning.config import FindConfig
 from slt_compress.pruning.recipes import PAPER, WeightRecipe
 from slt_compress.pruning.rewind import NOT_REWOUND, Rewinding, check_same_run, dense_start, early_iterate, recorded
 from slt_compress.pruning.rounds import find
+from slt_compress.pruning.under_mask import flat_mask
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.loop import Clock, optimise
 from tests.support.pruned import LENET, lenet_job, prepared_lenet, trained_network, trainer_for
@@ -39,7 +41,7 @@ def test_a_ticket_says_how_its_iterate_comes_about() -> None:
     ticket = found()
     rewinding = recorded(ticket)
     assert (rewinding.steps, rewinding.schedule) == (3, 7)
-    assert rewinding.recipe == WeightRecipe(0.01, weight_decay=1.0)
+    assert rewinding.recipe == WeightRecipe(0.01)  # of dense training: that of the rounds decays
     assert recorded(found(recipe="paper")).recipe == PAPER
     assert recorded(found(0)) == NOT_REWOUND
     check_same_run(ticket, lenet_job(20))
@@ -76,3 +78,18 @@ def test_a_ticket_that_does_not_say_it_is_refused(said: object) -> None:
     silent = replace(ticket, provenance=replace(ticket.provenance, method=method))
     with pytest.raises(TicketError, match="is rewound to step 3, and does not say how that is reached"):
         recorded(silent)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "continuous-sparsification"])
+def test_a_search_rewinds_to_what_is_made_again(method: str) -> None:
+    fields = {"method": method, "rewind_steps": 3, "rounds": 2, "sparsity": 0.5, "store_weights": True}
+    config = FindConfig(run=lenet_job(12).config, **fields)  # type: ignore[arg-type]
+    (stored,) = find(LENET, config, prepared=prepared_lenet(12)).tickets
+    network = dense_start(lenet_job(20), 0, recorded(stored.ticket))
+    network.mask = network.mask & flat_mask(network, masks_of(stored.ticket), "net")
+    rounded = {name: one.astype(np.float16).astype(np.float32) for name, one in network.weight_arrays().items()}
+    assert all((stored.ticket.weights(name) == one).all() for name, one in rounded.items())
+
+
+def masks_of(ticket: Ticket) -> dict[str, torch.Tensor]:
+    return {layer.name: torch.from_numpy(ticket.mask(layer.name)) for layer in ticket.layers}

@@ -8,6 +8,8 @@ import torch
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
 from slt_compress.methods.base import Target
+from slt_compress.pipeline.find import UnmeasuredError
+from slt_compress.pruning import rounds
 from slt_compress.pruning.config import FindConfig
 from slt_compress.pruning.finish import train_through
 from slt_compress.pruning.recipes import WeightRecipe
@@ -42,7 +44,7 @@ def test_every_round_begins_at_the_early_weights(method: str, k: int) -> None:
     recipe = WeightRecipe(0.01)
     trainer = trainer_for(job, network, recipe)
     length = (24 - k) // 3 + k
-    rounds = Rounds(config, job, Rewinding(k, length, recipe), generator())
+    rounds = Rounds(config, job, Rewinding(k, length, recipe), recipe)
     starts: list[torch.Tensor] = []
     rounds.begin(trainer)
 
@@ -89,3 +91,13 @@ def test_rounds_need_steps() -> None:
     config = FindConfig(run=lenet_job(12).config, rewind_steps=10, rounds=3)
     with pytest.raises(UsageError, match="`rewind_steps=10` leaves no step for each of 3 rounds: all steps"):
         find(LENET, config, prepared=prepared_lenet(12))
+
+
+def test_a_found_ticket_that_cannot_be_measured_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(rounds, "settle", fail)
+    with pytest.raises(UnmeasuredError, match="gone") as raised:
+        find(LENET, FindConfig(run=lenet_job(12).config, sparsity=0.5), prepared=prepared_lenet(12))
+    assert raised.value.ticket.kept == 25_100
