@@ -1,11 +1,14 @@
 """Figures of trained tickets: accuracy and bytes of pruned networks beside strong tickets and the dense network.
 
-    python -m benchmarks.pruning run FOLDER [lenet|resnet20|resnet20-w2|found …] --data-dir DIR [--seeds 3]
+    python -m benchmarks.pruning run FOLDER [lenet|narrow|resnet20|resnet20-w2|found …] --data-dir DIR [--seeds 3]
     python -m benchmarks.pruning table FOLDER
+    python -m benchmarks.pruning plot FOLDER FILE.png
 
 run     one JSON file a cell in FOLDER, written at once and as a whole; a cell that is there is not run again, so that
         the command can be killed and repeated. All of them if none is named; `found` are ticket searches with
-        rewinding, trained with their controls. --epochs N is of each run, 12 by default.
+        rewinding, trained with their controls, and `narrow` dense networks of the shape of LeNet-300-100 with fewer
+        hidden units. --epochs N is of each run, 12 by default.
+plot    test accuracy against bytes, of the parts `lenet` and `narrow`
 table   mean ± std of the test accuracy in per cent over the seeds that are there, and the mean bytes
 
 One thread. A pruned network is trained once; its weights are then rounded to each form of values, with its statistics
@@ -25,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import slt_compress
 from slt_compress.comparison.dense import train_dense
@@ -33,6 +37,7 @@ from slt_compress.files import write_atomically
 from slt_compress.machine import processor
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare
+from slt_compress.plotting.figures import new_figure, own_settings, to_png
 from slt_compress.progress import SILENT
 from slt_compress.pruning.config import FindConfig, PruneConfig, TrainConfig
 from slt_compress.pruning.finish import Job, Trained, finish
@@ -49,8 +54,10 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name of a part -> netw
     "lenet": ("lenet-300-100", "mnist", {}),
     "resnet20": ("resnet20", "cifar10", {"augment": "crop-flip", "batch_size": 128}),
     "resnet20-w2": ("resnet20-w2", "cifar10", {"augment": "crop-flip", "batch_size": 128}),
+    "narrow": ("lenet-300-100", "mnist", {}),
     "found": ("lenet-300-100", "mnist", {}),
 }
+NARROW = ((300, 100), (150, 50), (75, 25), (40, 20), (20, 10), (10, 10))  # hidden units
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,9 @@ def cells(parts: list[str], seeds: int) -> Iterator[Cell]:
                     for steps in (0, REWOUND):
                         yield from (Cell(part, f"{method}-from-{steps}", one, seed) for one in SPARSITIES)
                 continue
+            if part == "narrow":
+                yield from (Cell(part, f"dense-{first}-{second}", 0.0, seed) for first, second in NARROW)
+                continue
             yield Cell(part, "dense", 0.0, seed)
             for sparsity in SPARSITIES:
                 yield from (Cell(part, method, sparsity, seed) for method in (*METHODS, "strong"))
@@ -105,6 +115,10 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, 
         }
     if cell.part == "found":
         return _found(cell, prepared, run)
+    if cell.part == "narrow":
+        first, second = map(int, cell.method.split("-")[1:])
+        prepared = prepare(lambda: _lenet(first, second), run)
+        cell = replace(cell, method="magnitude")  # which removes nothing at sparsity 0
     chosen = PruneConfig(run=run, method=cell.method, sparsity=cell.sparsity, values="fp32")
     result = prune(model, chosen, prepared=prepared)
     job = Job.of(prepared, run, SILENT)
@@ -115,6 +129,14 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, 
         accuracies[values], sizes[values] = rounded.accuracy, len(rounded.ticket.to_bytes())
     found = {"accuracy": result.accuracy, "accuracies": accuracies, "bytes": sizes, "seconds": result.seconds}
     return {**found, "layers": {layer.name: layer.kept / layer.size for layer in result.ticket.layers}}
+
+
+def _lenet(first: int, second: int) -> nn.Module:
+    """Return LeNet-300-100 with other numbers of hidden units."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in ((28 * 28, first), (first, second)):
+        layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs, affine=False), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(second, 10, bias=False), nn.BatchNorm1d(10, affine=False))
 
 
 def _found(cell: Cell, prepared: Prepared, run: SearchConfig) -> dict[str, Any]:
@@ -163,6 +185,54 @@ def table(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def plot(folder: Path) -> bytes:
+    """Return test errors against bytes as PNG: means over the seeds that are there, both axes logarithmic."""
+    lines: dict[str, dict[tuple[str, float], list[tuple[int, float]]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        row = json.loads(path.read_text())
+        for label, point in _points(row).items():
+            lines.setdefault(label, {}).setdefault((row["method"], row["sparsity"]), []).append(point)
+    with own_settings():
+        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+        figure = new_figure((7.5, 5))
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for label, places in sorted(lines.items(), key=lambda line: not line[0].startswith("strong")):
+            points = sorted(
+                (statistics.mean(size for size, _ in found), 1 - statistics.mean(one for _, one in found))
+                for found in places.values()
+            )
+            style = {"strong": "o-", "dense ": "k^:"}.get(label[:6], "s--")
+            axes.plot([size / 1000 for size, _ in points], [errors for _, errors in points], style, label=label)
+        axes.invert_yaxis()
+        ticks = (0.95, 0.96, 0.97, 0.98, 0.985, 0.987)
+        axes.yaxis.set_major_locator(FixedLocator([1 - tick for tick in ticks]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        axes.set_xlabel("file in KB")
+        axes.set_ylabel("test accuracy (logarithm of the errors)")
+        axes.set_title("LeNet-300-100 on MNIST, 12 epochs: accuracy against bytes")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+        return to_png(figure)
+
+
+def _points(row: dict[str, Any]) -> dict[str, tuple[int, float]]:
+    """Return the bytes and the accuracy of a cell, by the line that it is a point of."""
+    sizes = row["bytes"]
+    if row["part"] == "narrow":
+        return {"dense networks of several widths, int8": (sizes["int8"], row["accuracies"]["int8"])}
+    if row["part"] == "lenet" and row["method"] == "strong":
+        return {"strong crbg ticket: seed and mask": (sizes["seed"], row["accuracy"])}
+    if row["part"] == "lenet" and row["method"] in METHODS:
+        kinds = [values for values in VALUES if row["method"] == "crbg" or values == "int8"]
+        return {f"pruned by {row['method']}, {kind}": (sizes[kind], row["accuracies"][kind]) for kind in kinds}
+    return {}
+
+
 def _over(
     rows: list[dict[str, Any]], pick: Callable[[dict[str, Any]], dict[str, float]], show: Callable[[list[float]], str]
 ) -> str:
@@ -179,9 +249,9 @@ def _per_cent(found: list[float]) -> str:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("what", choices=("run", "table", "plot"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("parts", nargs="*", choices=(*MODELS, []), default=[])
+    parser.add_argument("parts", nargs="*", default=[], help=f"of {', '.join(MODELS)}; for a plot, its file")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
@@ -189,6 +259,11 @@ def main() -> None:
     if chosen.what == "table":
         print(table(chosen.folder))
         return
+    if chosen.what == "plot":
+        write_atomically(Path(*chosen.parts), plot(chosen.folder))
+        return
+    if unknown := set(chosen.parts) - set(MODELS):
+        parser.error(f"unknown parts {', '.join(unknown)}; known: {', '.join(MODELS)}")
     run_all(chosen.folder, chosen.parts or list(MODELS), chosen.data_dir, seeds=chosen.seeds, epochs=chosen.epochs)
 
 
