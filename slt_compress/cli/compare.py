@@ -125,7 +125,7 @@ def compare(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Compare methods over sparsities or sizes, and seeds: tickets, tables of mean ± std, plots. Goes on where it was."""
+    """Compare methods over sparsities or sizes, and seeds: tickets, tables of mean ± std, plots. Resumes."""
     with exit_codes(lambda: f"interrupted; finished cells stay in {output}, run the same command again to continue"):
         config = shared.search_config(
             dataset=dataset,
