@@ -23,7 +23,7 @@ from slt_compress.models.source import Given
 from slt_compress.models.spec import ModelSpec
 from slt_compress.pipeline.prepare import OWN_DATA, OwnData, Prepared, own_data, prepare
 from slt_compress.pipeline.teacher import open_teacher, teacher_of
-from slt_compress.pipeline.weights_file import read_weights
+from slt_compress.pipeline.weights_file import plain_tensors, read_weights
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning import rounds
 from slt_compress.pruning.config import TRAINED, FindConfig, PruneConfig, TrainConfig, with_shared
@@ -67,7 +67,7 @@ def prune(
     """
     chosen = with_shared(config or PruneConfig(), _named(dataset, settings))
     data, task = own_data(dataset, train, test, validation), _task(loss, metric)
-    return run_pruning(model, chosen, reporter, data=data, task=task, weights=_tensors(weights))
+    return run_pruning(model, chosen, reporter, data=data, task=task, weights=_tensors("weights", weights))
 
 
 @torch_defaults()
@@ -132,7 +132,7 @@ def train(
         if isinstance(ticket, Ticket | Path) or source is not None:
             raise UsageError("`mask` is for a network by name or one of yours; a ticket has its own")
         prepared = prepare(ticket, chosen.run, reporter, data=data, task=task)
-        masks = _tensors(mask)
+        masks = _tensors("mask", mask)
         assert masks is not None
         return train_mask(masks, chosen, reporter, prepared=prepared, teacher=_teacher(teacher, prepared))
     if not isinstance(ticket, Ticket | str | Path):
@@ -191,8 +191,11 @@ def _task(loss: str | Loss | None, metric: str | Metric | None) -> Task | None:
     return None if loss is None and metric is None else task_of(loss, metric)
 
 
-def _tensors(given: Weights | None) -> Mapping[str, torch.Tensor] | None:
-    return read_weights(Path(given)) if isinstance(given, str | Path) else given
+def _tensors(name: str, given: Weights | None) -> Mapping[str, torch.Tensor] | None:
+    """Return the tensors that were passed as this argument."""
+    if given is None:
+        return None
+    return read_weights(Path(given)) if isinstance(given, str | Path) else plain_tensors(given, f"`{name}`")
 
 
 def _teacher(given: "Ticket | Weights | None", prepared: Prepared) -> Teacher | None:

@@ -357,7 +357,11 @@ def test_options_of_a_new_method_reach_a_comparison(toy: Path) -> None:
         (3, "fancy"),
         (1, "plain"),
     ]
-    assert (toy / "grid" / "results.csv").read_text().startswith("method,scope,toy_option,toy_kind,pruned_by,values,recipe,")
+    assert (
+        (toy / "grid" / "results.csv")
+        .read_text()
+        .startswith("method,scope,toy_option,toy_kind,pruned_by,values,recipe,")
+    )
     again = run(toy, "compare", "lenet-300-100", *arguments, "--output", "grid")
     assert "4 cells, 4 of them finished" in again.stderr
 

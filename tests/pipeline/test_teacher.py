@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from slt_compress.config import SearchConfig
-from slt_compress.errors import DataError, UsageError
+from slt_compress.errors import DataError, SltError, UsageError
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.teacher import open_teacher, teacher_of
 from slt_compress.pruning.config import PruneConfig, TrainConfig
@@ -62,3 +62,26 @@ def test_a_search_learns_from_a_teacher_and_trains_no_weight(tmp_path: Path) -> 
         find_ticket(LENET, SearchConfig(method="random", teacher=tmp_path / "t.safetensors"))
     with pytest.raises(DataError, match="there is no file"):
         find_ticket(LENET, replace(config, teacher=tmp_path / "none"))
+
+
+def test_a_teacher_that_cannot_teach_is_refused_before_the_first_step() -> None:
+    ready = prepared_lenet(40)
+    cases = {
+        r"takes images of 12 px with 1 channels, the network of 8 px with 1": sample_ticket(
+            "lenet-5", 0.1, input_size=12, channels=1
+        ),
+        r"the tensors of `teacher` are not those of lenet-300-100: missing": {"x": torch.zeros(1)},
+        "`teacher` holds no state dict": {"x": [1.0]},
+    }
+    for message, given in cases.items():
+        with pytest.raises(SltError, match=message):
+            teacher_of(given, ready)  # type: ignore[arg-type]
+    values = {
+        name: torch.full_like(one, 1e38 if one.is_floating_point() else 0)
+        for name, one in ready.source.build().state_dict().items()
+    }
+    with pytest.raises(UsageError, match="`teacher`, lenet-300-100, gives logits that are not finite"):
+        teacher_of(values, ready)
+    other = replace(ready, preprocessing=None)
+    with pytest.raises(UsageError, match=r"`teacher`, lenet-5, cannot take what the network takes \(RuntimeError: "):
+        teacher_of(sample_ticket("lenet-5", 0.1, input_size=12, channels=1), other)
