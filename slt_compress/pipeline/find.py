@@ -284,8 +284,12 @@ def _byte_limit(
     """Return what chooses the density of a search for `max_bytes`."""
     assert config.max_bytes is not None
 
-    def pack(settings: Mapping[str, Any]) -> Ticket:
-        ticket = _pack_open(searched, config, prepared, origin, constants, settings)
+    def pack(settings: Mapping[str, Any], mask: torch.Tensor | None) -> Ticket:
+        if mask is None:
+            ticket = _pack_open(searched, config, prepared, origin, constants, settings)
+        else:
+            found = FoundMask(searched.gates.named(mask), dict(settings), _steps(config, prepared), 0.0, 0.0)
+            ticket = pack_ticket(searched, found, config, prepared, origin, constants)
         return ticket.with_half_statistics() if config.statistics == "fp16" else ticket
 
     return ByteLimit(
@@ -313,8 +317,7 @@ def _pack_open(
         for name, mask in masks.items():
             _, closed = fixed_gates(config.seed, name, mask.numel(), config.freeze)
             mask &= ~torch.from_numpy(closed).view(mask.shape)
-    steps = prepared.run.budget.steps if registry.METHODS[config.method].optimises else 0
-    found = FoundMask(masks, dict(settings or {}), steps, 0.0, 0.0)
+    found = FoundMask(masks, dict(settings or {}), _steps(config, prepared), 0.0, 0.0)
     return pack_ticket(
         Searched(searched.network, searched.network),
         found,
@@ -323,6 +326,11 @@ def _pack_open(
         origin,
         constants,
     )
+
+
+def _steps(config: SearchConfig, prepared: Prepared) -> int:
+    """Return how many optimiser steps the search makes."""
+    return prepared.run.budget.steps if registry.METHODS[config.method].optimises else 0
 
 
 def pack_ticket(

@@ -201,10 +201,7 @@ def search(
     with keeper.finishing(), noise(run, steps, network.weights.device):
         recalibrate(network.module, run.train, run.feed, run.budget.batch_size, order)
     return FoundMask(
-        masks={
-            slot.name: part.view(slot.shape).cpu()
-            for slot, part in zip(network.slots, network.split(mask), strict=True)
-        },
+        masks=network.named(mask),
         settings=settings,
         steps=steps,
         seconds=seconds,
