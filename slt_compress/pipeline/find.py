@@ -16,6 +16,7 @@ from slt_compress.data.splits import count
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import DataError, SltError, TicketError, UsageError, reason
 from slt_compress.evaluation.accuracy import Evaluation
+from slt_compress.hub.download import located
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes
 from slt_compress.methods import registry
 from slt_compress.models.source import Given
@@ -140,6 +141,8 @@ def find_ticket(
             refuse_idle_batches(prepared, config)
     if config.reference and (prepared.preprocessing is None or prepared.run.task.record.name != CLASSIFICATION):
         raise UsageError("`reference` is for networks that give one class an image of a named data set")
+    if config.teacher is not None:
+        config = replace(config, teacher=located(config.teacher))
     run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
     initialiser = config.initialiser or registry.initialiser(config.method, config.recipe)
     origin = SeedRecipe(config.seed, initialiser, config.freeze)

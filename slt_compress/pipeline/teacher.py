@@ -9,6 +9,7 @@ from torch import nn
 from slt_compress.data.batches import CPU, call, move
 from slt_compress.data.own import first_batch
 from slt_compress.errors import UsageError, first_line
+from slt_compress.hub.download import located
 from slt_compress.models.spec import ModelSpec
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.pipeline.weights_file import holds_ticket, plain_tensors, read_weights, set_values
@@ -19,10 +20,11 @@ _TRIED = 8  # examples
 
 
 def open_teacher(path: Path, prepared: Prepared) -> Teacher:
-    """Return the teacher of a file: a ticket, or trained weights of the same network.
+    """Return the teacher of a file, here or on the hub: a ticket, or trained weights of the same network.
 
-    Raises DataError if it cannot be read, UsageError if these weights are not the network's.
+    Raises DataError if it cannot be read, UsageError if it is not one for this network.
     """
+    path = located(path)
     given = Ticket.load(path) if holds_ticket(path) else read_weights(path)
     return teacher_of(given, prepared, path.name)
 

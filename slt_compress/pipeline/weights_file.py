@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from slt_compress.errors import DataError, UsageError, few, first_line
+from slt_compress.hub.download import located
 from slt_compress.models.quiet import quiet
 from slt_compress.ticket.container import KEY
 
@@ -18,10 +19,12 @@ _PREFIX = "module."  # of every name, where torch's DataParallel has saved it
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a .safetensors file, or of a file of `torch.save`, which is not allowed to run code.
+    """Return the tensors of a .safetensors file, or of a file of `torch.save`, which is not allowed to run code. It may
+    be on the Hugging Face hub: hf://OWNER/NAME/FILE.
 
-    Raises DataError, naming the file, if it cannot be read or holds no tensors.
+    Raises DataError, naming the file, if it cannot be read or holds no tensors, and what `hub.download.located` does.
     """
+    path = located(path)
     if not path.is_file():
         problem = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
         raise DataError(f"{problem}, expected tensors by name, such as a state dict in safetensors")
