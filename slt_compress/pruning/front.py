@@ -129,7 +129,8 @@ def train(
     chosen = with_shared(config or TrainConfig(), _named(dataset, settings))
     data, task = own_data(dataset, train, test, validation), _task(loss, metric)
     if mask is not None:
-        if isinstance(ticket, Ticket | Path) or source is not None:
+        is_file = isinstance(ticket, str) and ticket.endswith(".safetensors")
+        if isinstance(ticket, Ticket | Path) or is_file or source is not None:
             raise UsageError("`mask` is for a network by name or one of yours; a ticket has its own")
         prepared = prepare(ticket, chosen.run, reporter, data=data, task=task)
         masks = _tensors("mask", mask)
