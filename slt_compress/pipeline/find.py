@@ -1,6 +1,6 @@
 """Search a ticket, and measure it once on the test split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -81,11 +81,13 @@ class UnmeasuredError(SltError):
 
     Attributes:
         ticket: what was found, without metrics, ready to be saved.
+        others: further tickets of the same search, those that were measured before with their metrics.
         reason: what failed.
     """
 
-    def __init__(self, ticket: Ticket, error: BaseException) -> None:
+    def __init__(self, ticket: Ticket, error: BaseException, others: Sequence[Ticket] = ()) -> None:
         self.ticket = ticket
+        self.others = tuple(others)
         self.reason = reason(error)
         super().__init__(
             f"a ticket was found, but measuring it has failed ({self.reason}); this error has it as its attribute, "
@@ -97,11 +99,12 @@ class UnmeasuredInterrupt(KeyboardInterrupt):
     """Somebody has interrupted a search that had found a ticket and was measuring it.
 
     Attributes:
-        ticket: what was found, without metrics, ready to be saved.
+        ticket, others: as in `UnmeasuredError`.
     """
 
-    def __init__(self, ticket: Ticket) -> None:
+    def __init__(self, ticket: Ticket, others: Sequence[Ticket] = ()) -> None:
         self.ticket = ticket
+        self.others = tuple(others)
         super().__init__("a ticket was found, and is not measured; this interrupt has it as its attribute")
 
 

@@ -134,6 +134,12 @@ def one_of_each(network: TrainedNetwork) -> torch.Tensor:
     return mask
 
 
+def refuse_diverged(network: TrainedNetwork) -> None:
+    """Raise SltError if a training has diverged."""
+    if not all(bool(torch.isfinite(one).all()) for one in (network.weights, *network.module.parameters())):
+        raise SltError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
+
+
 @lost_workers()
 def finish(
     job: Job, network: TrainedNetwork, trained: Trained, values: str, method: str, settings: dict[str, Any]
@@ -143,8 +149,7 @@ def finish(
     Raises SltError if the training has diverged, UnreachableError if the file cannot hold the values; UnmeasuredError,
     with the ticket, if it cannot be measured; UnmeasuredInterrupt likewise for a KeyboardInterrupt.
     """
-    if not all(bool(torch.isfinite(one).all()) for one in network.module.parameters()):
-        raise SltError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
+    refuse_diverged(network)
     budget = job.run.budget
     record = SearchRecord(method, budget.steps, budget.batch_size, {**job.run.unusual_settings(), **settings})
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
