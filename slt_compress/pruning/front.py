@@ -18,7 +18,7 @@ import torch
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
 from slt_compress.models.defaults import torch_defaults
-from slt_compress.models.registry import full_name
+from slt_compress.models.registry import known_name
 from slt_compress.models.source import Given
 from slt_compress.models.spec import ModelSpec
 from slt_compress.pipeline.prepare import OWN_DATA, OwnData, Prepared, own_data, prepare
@@ -176,7 +176,7 @@ def _train_ticket(
         raise UsageError(f"the ticket is of your own network, {said.model.title}: give `source`, what builds it")
     elif data is None and run.input_size is None and said.preprocessing:
         run = replace(run, input_size=said.preprocessing.size)
-    model = full_name(said.model) if source is None and isinstance(said.model, ModelSpec) else source
+    model = known_name(said.model) if source is None and isinstance(said.model, ModelSpec) else source
     assert model is not None
     prepared = prepare(model, run, reporter, data=data, task=request.task)
     same_network(ticket, prepared)

@@ -174,7 +174,10 @@ def search(
         settings = {"recipe": config.recipe, **unusual, **run.unusual_settings(), **method.settings()}
         if teacher:
             settings["teacher"] = teacher.settings()
+        if start is not None:
+            settings["started_from"] = "mask of a ticket"
     if fit:
+        settings["max_bytes"] = config.max_bytes
         fit.refuse_impossible(settings)
     if optimises:
         if start is not None:
