@@ -35,7 +35,7 @@ def compare(
     model: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MODEL]", help="resnet20, vit_tiny_patch16_224, … See: slt-compress models.", show_default=False
+            metavar="MODEL", help="resnet20, vit_tiny_patch16_224, … See: slt-compress models.", show_default=False
         ),
     ] = None,
     *,
@@ -125,9 +125,7 @@ def compare(
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
-    """Compare methods over sparsities, or sizes, and seeds: tickets, tables of mean ± std, plots. Resumes where it
-    stopped.
-    """
+    """Compare methods over sparsities or sizes, and seeds: tickets, tables of mean ± std, plots. Resumes."""
     with exit_codes(lambda: f"interrupted; finished cells stay in {output}, run the same command again to continue"):
         config = shared.search_config(
             dataset=dataset,

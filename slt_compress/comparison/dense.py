@@ -13,9 +13,10 @@ from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import Tensors
 from slt_compress.data.workers import lost_workers
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
-from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names
+from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names, residual_branches
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
+from slt_compress.pruning.network import initialise as start_as_a_search
 from slt_compress.tasks.task import Targets
 from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.loop import Clock, TrainingRun, forward, noise, optimise, torch_seed
@@ -139,8 +140,13 @@ def initialise(module: nn.Module, seed: int) -> None:
     """Give every parameter the value that training starts from, on the CPU, from one seeded torch generator.
 
     Weights of convolutions and linear layers are normal with variance 2 / fan-in (He et al. 2015), embeddings normal
-    with standard deviation `EMBEDDING_STD`, biases 0 and scales 1.
+    with standard deviation `EMBEDDING_STD`, biases 0 and scales 1. Networks with residual branches behind LayerNorms,
+    such as transformers, start from the scales that a search gives them: a baseline that starts from worse ones would
+    flatter every ticket (docs/methods.md).
     """
+    if residual_branches(module):
+        start_as_a_search(module, seed, "kaiming-normal")
+        return
     generator = torch.Generator().manual_seed(torch_seed(seed))
     freeze_ungated(module, seed)
     with torch.no_grad():
