@@ -1,8 +1,10 @@
 """The settings of a search. Needs no torch: the command line checks a request before anything heavy loads."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,6 +118,8 @@ class SearchConfig:
     reference: bool = False
 
     def __post_init__(self) -> None:
+        check_numbers(self, ("sparsity", "neuron_sparsity", "learning_rate"))
+        check_numbers(self, ("input_size", "batch_size", "epochs", "max_steps"), whole=True)
         if not 0 <= self.sparsity < 1:
             raise UsageError(f"`sparsity` must be at least 0 and below 1, got {self.sparsity:g}")
         if self.max_bytes is not None:
@@ -130,7 +134,7 @@ class SearchConfig:
             if value is not None and value < least:
                 raise UsageError(f"`{name}` must be at least {least}, got {value}")
         if type(self.seed) is not int or not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"`seed` must be a whole number from 0 to 2**64 - 1, got {self.seed}")
+            raise UsageError(f"`seed` must be a whole number from 0 to 2**64 - 1, got {self.seed!r}")
         for name, value in (("epochs", self.epochs), ("max_steps", self.max_steps)):
             if value is not None and value < 1:
                 raise UsageError(f"`{name}` must be at least 1, got {value}")
@@ -203,6 +207,16 @@ class SearchConfig:
         return 1 - self.sparsity
 
 
+def check_numbers(config: object, names: Sequence[str], *, whole: bool = False) -> None:
+    """Raise UsageError if one of these fields is no number, or no whole one; None passes where it is the default."""
+    kind, expected = (Integral, "a whole number") if whole else (Real, "a number")
+    for name in names:
+        value = getattr(config, name)
+        is_default = value is None and getattr(type(config), name) is None
+        if not is_default and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise UsageError(f"`{name}` must be {expected}, got {value!r}")
+
+
 def search_config(config: SearchConfig | None, dataset: str | None, settings: Mapping[str, Any]) -> SearchConfig:
     """Return the config with these fields changed, and the data set if one is given.
 
@@ -219,8 +233,9 @@ def with_settings(config: _Config, settings: Mapping[str, Any]) -> _Config:
     unknown = [name for name in settings if name not in known]
     if unknown:
         raise UsageError(f"unknown setting {unknown[0]!r}; known: {', '.join(known)}")
-    paths = {
-        name: Path(settings[name]) for name in ("data_dir", "init_from", "teacher") if settings.get(name) is not None
-    }
-    settings = {**settings, **paths}
+    paths = {name: settings[name] for name in ("data_dir", "init_from", "teacher") if settings.get(name) is not None}
+    for name, path in paths.items():
+        if not isinstance(path, str | PathLike):
+            raise UsageError(f"`{name}` must be a path, got a {type(path).__name__}")
+    settings = {**settings, **{name: Path(path) for name, path in paths.items()}}
     return replace(config, **settings)  # type: ignore[type-var]

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from slt_compress.cli import compare, options, search
-from slt_compress.config import CHOICES, DEFAULT_EPOCHS, DEFAULT_SPARSITY, MIN_STEPS, SearchConfig
+from slt_compress.config import CHOICES, DEFAULT_EPOCHS, DEFAULT_SPARSITY, MIN_STEPS, SearchConfig, with_settings
 from slt_compress.errors import UsageError
 from slt_compress.masking.codecs import CODECS
 from slt_compress.prng import INITIALISERS, MAX_SEED, Freeze
@@ -53,6 +53,12 @@ OF_THE_GRID = {"methods", "models", "sparsities", "bytes", "seeds", "dense", "de
             ({name: "other"}, f"`{name}` must be one of {', '.join(choices)}, got 'other'")
             for name, choices in CHOICES.items()
         ),
+        ({"sparsity": "0.9"}, "`sparsity` must be a number, got '0.9'"),
+        ({"sparsity": None}, "`sparsity` must be a number, got None"),
+        ({"learning_rate": "1"}, "`learning_rate` must be a number, got '1'"),
+        ({"max_steps": 2.5}, "`max_steps` must be a whole number, got 2.5"),
+        ({"batch_size": None}, "`batch_size` must be a whole number, got None"),
+        ({"seed": "0"}, "`seed` must be a whole number from 0 to 2**64 - 1, got '0'"),
         ({"augment": None}, "`augment` must be one of none, flip, crop, crop-flip, shift-flip, got None"),
         (
             {"method": "crgb"},
@@ -187,3 +193,8 @@ def test_help_tells_the_default_budget() -> None:
     assert (DEFAULT_EPOCHS, MIN_STEPS) == (12, 1_000)
     (help_text,) = [note.help for note in get_args(options.Epochs)[1:]]
     assert f"[default: {DEFAULT_EPOCHS}, or more for {MIN_STEPS:,} steps]" in help_text
+
+
+def test_what_is_no_path_is_refused() -> None:
+    with pytest.raises(UsageError, match="`teacher` must be a path, got a dict"):
+        with_settings(SearchConfig(), {"teacher": {}})

@@ -170,7 +170,7 @@ def compare(
             shard=shard,
         )
         plan = replace(plan, sizes=sizes, checkpoint_every=checkpoint_every)
-        plan.refuse_idle({"log": log, "tensorboard": tensorboard, "checkpoint_every": checkpoint_every})
+        plan.refuse_idle({"log": log, "tensorboard": tensorboard})
         written = {**outputs(output), "`log`": log, "`tensorboard`": tensorboard}
         files.check_apart(written, places.inputs(dataset, data_dir))
         command = shell("slt-compress", *spelled_out(sys.argv[1:]))

@@ -17,6 +17,7 @@ from slt_compress.errors import UsageError
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.pruning.results import FindResult
+    from slt_compress.ticket.ticket import Ticket
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -98,7 +99,12 @@ def find_ticket(
 
     def interrupted() -> str:
         """Save what was found before an interrupt, if there is something, and say so."""
-        return next((one.interrupted() for one in files.values() if one.found), "interrupted; nothing was written")
+        told = [one.interrupted().removeprefix("interrupted; ") for one in files.values() if one.found]
+        return f"interrupted; {'; '.join(told) or 'nothing was written'}"
+
+    def file_of(ticket: "Ticket") -> Writing:
+        """Return where a ticket is to be written."""
+        return files[min(files, key=lambda one: abs(one - ticket.sparsity))]
 
     with exit_codes(interrupted, output):
         from slt_compress.pruning.config import FindConfig
@@ -151,8 +157,15 @@ def find_ticket(
             try:
                 result = front.find_ticket(own or model, config=config, reporter=printer)
             except (UnmeasuredError, UnmeasuredInterrupt) as failure:
-                sparsity_found = failure.ticket.sparsity
-                files[min(files, key=lambda one: abs(one - sparsity_found))].keep(failure, printer)
+                for ticket in failure.others:
+                    file_of(ticket).found.append((ticket, run))
+                if isinstance(failure, UnmeasuredError):
+                    for ticket in failure.others:
+                        place = save(ticket, file_of(ticket).output, printer, named=file_of(ticket).named)
+                        printer.warn(f"{place} is saved too" + ("" if ticket.provenance.metrics else ", not measured"))
+                file_of(failure.ticket).keep(failure, printer)
+            for found in result.tickets:
+                files[found.sparsity].found.append((found.ticket, run))
             for found in result.tickets:
                 writing = files[found.sparsity]
                 writing.output = save(found.ticket, writing.output, printer, named=writing.named)

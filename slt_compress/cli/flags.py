@@ -28,4 +28,4 @@ def as_flags(text: str) -> str:
         option = "--" + _OPTIONS.get(name, name).replace("_", "-")
         return option if value is None else f"{option} {value}"
 
-    return re.sub(r"`([a-z][a-z_]*)(?:=([\w.-]+))?`", flag, text)
+    return re.sub(r"`([a-z][a-z_]*)(?:=([^`]+))?`", flag, text)

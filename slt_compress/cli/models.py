@@ -8,6 +8,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.flags import as_flags
 from slt_compress.cli.streams import shell
+from slt_compress.errors import UsageError
 
 EXAMPLES = (
     "Examples:\n\nslt-compress models\n\nslt-compress models wide_resnet\n\n"
@@ -39,6 +40,8 @@ def models(
     """List networks with their gated weights and the size of a ticket, at 90 % sparsity or as small as asked."""
     with exit_codes():
         limit = None if max_bytes is None else shared.byte_count(max_bytes, "max_bytes")
+        if limit is not None and limit < 1:
+            raise UsageError(f"`max_bytes` must be a whole number of at least 1, got {limit}")
         from slt_compress.cli.console import Printer, size
         from slt_compress.models import catalogue
 

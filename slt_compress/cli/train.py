@@ -12,7 +12,7 @@ from slt_compress.cli.output import default_name
 from slt_compress.cli.source import names_code
 from slt_compress.cli.trained import Writing, render, run_config
 from slt_compress.errors import UsageError
-from slt_compress.hub.address import path_in
+from slt_compress.hub.address import is_address, path_in
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -90,6 +90,10 @@ def train(
 
         if mask is None and names_code(what):
             raise UsageError(f"{what} needs a `mask`; for a ticket of it: slt-compress train TICKET --source {what}")
+        if mask is None and not is_address(what) and not Path(what).suffix and not Path(what).is_file():
+            raise UsageError(f"{what!r} is no ticket; to train a network by name, give its `mask`, a file")
+        if mask is not None and Path(what).suffix == ".safetensors":
+            raise UsageError(f"{what} is a ticket, which has its mask; `mask` is for a network")
         if mask is not None and source is not None:
             raise UsageError("`source` is for a ticket; with a `mask` give FILE.py:FUNCTION in its place")
         path = None if mask is not None else local_file(what)

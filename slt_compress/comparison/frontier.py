@@ -18,6 +18,7 @@ from slt_compress.comparison.grid import Plan
 from slt_compress.comparison.results import DENSE, ComparisonResult, Summary, markdown_table, percent, target_name
 from slt_compress.comparison.run import compare
 from slt_compress.errors import first_line
+from slt_compress.models.registry import check_model_name
 from slt_compress.progress import GridReporter
 
 FILES = ("frontier.md", "frontier.json", "frontier.png")
@@ -96,8 +97,11 @@ def compare_models(
 ) -> FrontierResult:
     """Run a plan for each of several networks, and return what is best where.
 
-    Finished runs are kept, and the tables written, as `run.compare` does. Raises as it does.
+    Finished runs are kept, and the tables written, as `run.compare` does. Raises as it does; for an unknown network
+    before the first one is run.
     """
+    for model in models:
+        check_model_name(model)
     files.check_folder(folder)
     files.make_folder(folder)
     for name in FILES:
@@ -123,7 +127,8 @@ def compare_models(
 
 def table(found: FrontierResult) -> tuple[list[str], list[list[str]]]:
     """Return (headings, rows): the best network of each method at each target."""
-    heading = ["at most", "method", "best network", "sparsity", "KB", "test accuracy", "held-out"]
+    sizes = any(one.summary.max_bytes for one in found.points)
+    heading = ["at most" if sizes else "asked", "method", "best network", "sparsity", "KB", "test accuracy", "held-out"]
     rows = [
         [
             target_name(one.summary) if one.summary.label != DENSE else "–",

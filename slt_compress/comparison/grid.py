@@ -34,7 +34,11 @@ class Contender:
             return cls(PRUNE, *read_words(words, text))
         if name not in registry.METHODS:
             close = difflib.get_close_matches(name, registry.METHODS, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(registry.METHODS)}"
+            hint = (
+                f"did you mean {' or '.join(close)}?"
+                if close
+                else f"known: {', '.join(registry.METHODS)}, {PRUNE}:METHOD"
+            )
             raise UsageError(f"unknown method {name!r} in `methods`: {hint}")
         chosen: dict[str, Any] = {}
         for word in words:
@@ -53,6 +57,11 @@ class Contender:
     def optimises(self) -> bool:
         """Whether its runs make optimiser steps."""
         return self.method in (DENSE, PRUNE) or registry.METHODS[self.method].optimises
+
+    @property
+    def searches(self) -> bool:
+        """Whether its runs search a mask by optimiser steps, while the weights stay as they are."""
+        return self.method not in (DENSE, PRUNE) and self.optimises
 
     @property
     def label(self) -> str:
@@ -99,6 +108,13 @@ class Plan:
             raise UsageError(f"`bytes` is for tickets of random weights; give `sparsities` for {', '.join(trained)}")
         if trained and (self.config.granularity != SearchConfig.granularity or self.config.freeze.ratio):
             raise UsageError(f"`granularity` and `freeze_ratio` have no meaning for {', '.join(trained)}")
+        if self.sizes and self.config.granularity != SearchConfig.granularity:
+            raise UsageError(f"`bytes` is for gates of weights, not for `granularity={self.config.granularity}`")
+        if self.checkpoint_every and not any(one.searches for one in self.contenders):
+            methods = ", ".join(one.label for one in self.contenders)
+            raise UsageError(
+                f"`checkpoint_every` has no meaning for {methods}: it is the state of a search that is saved"
+            )
         if self.sizes and self.sparsities:
             raise UsageError("give `sparsities` or `bytes`, not both")
         for sparsity in self.sparsities:
@@ -201,6 +217,11 @@ class Cell:
     def optimises(self) -> bool:
         """Whether the run makes optimiser steps."""
         return self.contender.optimises
+
+    @property
+    def searches(self) -> bool:
+        """Whether the run is a search by optimiser steps."""
+        return self.contender.searches
 
     @property
     def name(self) -> str:

@@ -245,7 +245,7 @@ class _Work:
     def _checkpoints(self, cell: Cell) -> Checkpoints | None:
         """Return where the state of a cell's search is kept, None where it is not."""
         every = self._plan.checkpoint_every
-        if every is None or cell.is_pruned or not cell.optimises:
+        if every is None or not cell.searches:
             return None
         return Checkpoints(self._store.checkpoints(cell), every, resume=True)
 

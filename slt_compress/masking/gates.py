@@ -126,6 +126,11 @@ class Gates(ABC):
         for slot in self.slots:
             yield flat[slot.offset : slot.offset + slot.size]
 
+    def named(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the parts of a flat tensor by the names of their slots, in the shapes of these, on the CPU."""
+        parts = zip(self.slots, self.split(flat), strict=True)
+        return {slot.name: part.view(slot.shape).cpu() for slot, part in parts}
+
     def remember_saturated(self, gate: torch.Tensor) -> None:
         """Note where a gate in [0, 1], flat, is 0 or 1, for `damp_saturated`."""
         if self._fractional is None:

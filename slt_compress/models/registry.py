@@ -122,8 +122,13 @@ def library_version(spec: ModelSpec) -> str:
 
 
 def full_name(spec: ModelSpec) -> str:
-    """Return the name that leads to this spec, and its arguments."""
+    """Return the name that leads to this spec, and its arguments, for people."""
     return f"{TORCHVISION}{spec.title}" if spec.builder == "torchvision" else spec.title
+
+
+def known_name(spec: ModelSpec) -> str:
+    """Return the name by which `resolve_model` finds this network, without its arguments."""
+    return f"{TORCHVISION}{spec.name}" if spec.builder == "torchvision" else spec.name
 
 
 def _unknown(name: str) -> UnknownModelError:

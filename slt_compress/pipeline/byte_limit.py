@@ -23,7 +23,10 @@ _LONGEST = -1.2345678901234567e-05  # no metric has more digits
 _GUESSES = 2  # of the final density, before masks are coded again and again
 _SPARE = 2  # bytes for each tensor: its scale may get another digit, and the name of its codec a letter
 
-Pack = Callable[[Mapping[str, Any]], Ticket]  # settings -> a ticket of a mask that is not coded, without metrics
+_WORTH = 0.01  # of a file, left empty: worth a closer look
+
+# settings, mask -> its ticket without metrics; without a mask, one of all gates in a bit each, whose header is longest
+Pack = Callable[[Mapping[str, Any], torch.Tensor | None], Ticket]
 
 
 def begin(config: SearchConfig, module: nn.Module) -> SearchConfig:
@@ -43,7 +46,7 @@ class ByteLimit:
         gates: what is searched.
         limit: bytes of the whole file.
         codec: of the masks.
-        pack: makes a ticket with masks of one bit a gate.
+        pack: makes a ticket.
         metric: name of the metric that the ticket will have.
         reference: number of classes of a reference that it will have, None without one.
         reporter: who is told if the file cannot be filled.
@@ -85,6 +88,21 @@ class ByteLimit:
     def final(self, mask_at: Callable[[float], torch.Tensor], settings: Mapping[str, Any]) -> torch.Tensor:
         """Return the mask of the most weights whose file is small enough."""
         self._room = self.limit - self._around(settings)
+        mask = self._largest(mask_at)
+        # A header has numbers for each tensor, of fewer digits where masks are short: much of a small file.
+        around, longest = self._around(settings, mask), self.limit - self._room
+        if longest - around < _WORTH * self.limit:
+            return mask
+        for _ in range(_GUESSES):
+            self._room = self.limit - around
+            larger = self._largest(mask_at)
+            around = self._around(settings, larger)
+            if around + coded_bytes(self.gates, larger, self.codec) <= self.limit:
+                return larger
+        return mask
+
+    def _largest(self, mask_at: Callable[[float], torch.Tensor]) -> torch.Tensor:
+        """Return the mask of the most weights that takes no more than the room that there is."""
         sizes, _ = open_counts(self.gates, self.gates.searchable)
         guess = self._of_all(filling_share(sizes, sizes, self._room))
         for _ in range(_GUESSES):
@@ -100,9 +118,9 @@ class ByteLimit:
         """Return the density of all gates where this share of the searchable ones is open."""
         return (self.gates.locked_count + share * self.gates.searchable_count) / self.gates.size
 
-    def _around(self, settings: Mapping[str, Any]) -> int:
-        """Return the bytes of a file but for its masks."""
-        ticket = self.pack(settings)
+    def _around(self, settings: Mapping[str, Any], mask: torch.Tensor | None = None) -> int:
+        """Return the bytes of a file but for its masks, of the longest one if there is no mask yet."""
+        ticket = self.pack(settings, mask)
         names = (self.metric, "loss", f"validation_{self.metric}")
         ticket = ticket.with_metrics(**dict.fromkeys(names, _LONGEST))
         if self.reference is not None:

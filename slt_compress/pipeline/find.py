@@ -1,6 +1,6 @@
 """Search a ticket, and measure it once on the test split."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from slt_compress.data.splits import count
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import DataError, SltError, TicketError, UsageError, reason
 from slt_compress.evaluation.accuracy import Evaluation
+from slt_compress.hub.download import located
 from slt_compress.masking.parameters import embedding_names, set_constants, slopes
 from slt_compress.methods import registry
 from slt_compress.models.source import Given
@@ -80,11 +81,13 @@ class UnmeasuredError(SltError):
 
     Attributes:
         ticket: what was found, without metrics, ready to be saved.
+        others: further tickets of the same search, those that were measured before with their metrics.
         reason: what failed.
     """
 
-    def __init__(self, ticket: Ticket, error: BaseException) -> None:
+    def __init__(self, ticket: Ticket, error: BaseException, others: Sequence[Ticket] = ()) -> None:
         self.ticket = ticket
+        self.others = tuple(others)
         self.reason = reason(error)
         super().__init__(
             f"a ticket was found, but measuring it has failed ({self.reason}); this error has it as its attribute, "
@@ -96,11 +99,12 @@ class UnmeasuredInterrupt(KeyboardInterrupt):
     """Somebody has interrupted a search that had found a ticket and was measuring it.
 
     Attributes:
-        ticket: what was found, without metrics, ready to be saved.
+        ticket, others: as in `UnmeasuredError`.
     """
 
-    def __init__(self, ticket: Ticket) -> None:
+    def __init__(self, ticket: Ticket, others: Sequence[Ticket] = ()) -> None:
         self.ticket = ticket
+        self.others = tuple(others)
         super().__init__("a ticket was found, and is not measured; this interrupt has it as its attribute")
 
 
@@ -140,6 +144,8 @@ def find_ticket(
             refuse_idle_batches(prepared, config)
     if config.reference and (prepared.preprocessing is None or prepared.run.task.record.name != CLASSIFICATION):
         raise UsageError("`reference` is for networks that give one class an image of a named data set")
+    if config.teacher is not None:
+        config = replace(config, teacher=located(config.teacher))
     run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
     initialiser = config.initialiser or registry.initialiser(config.method, config.recipe)
     origin = SeedRecipe(config.seed, initialiser, config.freeze)
@@ -284,8 +290,12 @@ def _byte_limit(
     """Return what chooses the density of a search for `max_bytes`."""
     assert config.max_bytes is not None
 
-    def pack(settings: Mapping[str, Any]) -> Ticket:
-        ticket = _pack_open(searched, config, prepared, origin, constants, settings)
+    def pack(settings: Mapping[str, Any], mask: torch.Tensor | None) -> Ticket:
+        if mask is None:
+            ticket = _pack_open(searched, config, prepared, origin, constants, settings)
+        else:
+            found = FoundMask(searched.gates.named(mask), dict(settings), _steps(config, prepared), 0.0, 0.0)
+            ticket = pack_ticket(searched, found, config, prepared, origin, constants)
         return ticket.with_half_statistics() if config.statistics == "fp16" else ticket
 
     return ByteLimit(
@@ -313,8 +323,7 @@ def _pack_open(
         for name, mask in masks.items():
             _, closed = fixed_gates(config.seed, name, mask.numel(), config.freeze)
             mask &= ~torch.from_numpy(closed).view(mask.shape)
-    steps = prepared.run.budget.steps if registry.METHODS[config.method].optimises else 0
-    found = FoundMask(masks, dict(settings or {}), steps, 0.0, 0.0)
+    found = FoundMask(masks, dict(settings or {}), _steps(config, prepared), 0.0, 0.0)
     return pack_ticket(
         Searched(searched.network, searched.network),
         found,
@@ -323,6 +332,11 @@ def _pack_open(
         origin,
         constants,
     )
+
+
+def _steps(config: SearchConfig, prepared: Prepared) -> int:
+    """Return how many optimiser steps the search makes."""
+    return prepared.run.budget.steps if registry.METHODS[config.method].optimises else 0
 
 
 def pack_ticket(

@@ -21,6 +21,8 @@ def start_mask(path: Path, network: FlatNetwork, origin: SeedRecipe) -> torch.Te
     if {layer.name: layer.shape for layer in ticket.layers} != shapes:
         title = ticket.provenance.model.title
         raise UsageError(f"`init_from={path}` is a ticket of another network, {title}: its tensors are not those here")
+    if any(layer.values for layer in ticket.layers):
+        raise UsageError(f"`init_from={path}` has trained weights, a search has random ones")
     there = ticket.origin
     for name, found, wanted in (
         ("seed", there.seed, origin.seed),
@@ -32,8 +34,6 @@ def start_mask(path: Path, network: FlatNetwork, origin: SeedRecipe) -> torch.Te
             raise UsageError(
                 f"`init_from={path}` is of other random weights: give `{name}={found}`, with which it was made"
             )
-    if any(layer.values for layer in ticket.layers):
-        raise UsageError(f"`init_from={path}` has trained weights, a search has random ones")
     mask = torch.zeros(network.weights.shape, dtype=torch.bool)
     for slot, part in zip(network.slots, network.split(mask), strict=True):
         part.copy_(torch.from_numpy(ticket.mask(slot.name)).flatten())

@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from slt_compress.errors import DataError, UsageError, few, first_line
+from slt_compress.hub.download import located
+from slt_compress.models.quiet import quiet
 from slt_compress.ticket.container import KEY
 
 _COUNTER = "num_batches_tracked"
@@ -17,14 +19,23 @@ _PREFIX = "module."  # of every name, where torch's DataParallel has saved it
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a .safetensors file, or of a file of `torch.save`, which is not allowed to run code.
+    """Return the tensors of a .safetensors file, or of a file of `torch.save`, which is not allowed to run code. It may
+    be on the Hugging Face hub: hf://OWNER/NAME/FILE.
 
-    Raises DataError, naming the file, if it cannot be read or holds no tensors.
+    Raises DataError, naming the file, if it cannot be read or holds no tensors, and what `hub.download.located` does.
     """
+    path = located(path)
     if not path.is_file():
-        raise DataError(f"there is no file {path}, expected tensors by name, such as a state dict in safetensors")
+        problem = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+        raise DataError(f"{problem}, expected tensors by name, such as a state dict in safetensors")
+    if holds_ticket(path):
+        raise DataError(
+            f"{path} is a ticket, expected tensors by name, such as a state dict; what a ticket keeps is trained with "
+            "the ticket in the place of the network"
+        )
     try:
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        with quiet():
+            found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}") from error
     except Exception as error:  # what torch raises for a file that is not its own, or that would run code
@@ -35,12 +46,26 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     for key in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    tensors = isinstance(found, Mapping) and all(isinstance(one, torch.Tensor) for one in found.values())
-    if not tensors or not found:
-        raise DataError(f"{path} holds no state dict: expected tensors by name")
-    if all(name.startswith(_PREFIX) for name in found):
-        found = {name.removeprefix(_PREFIX): tensor for name, tensor in found.items()}
-    return dict(found)
+    tensors = plain_tensors(found, str(path))
+    if all(name.startswith(_PREFIX) for name in tensors):
+        tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def plain_tensors(found: object, origin: str) -> dict[str, torch.Tensor]:
+    """Return tensors by name, as float32 on the CPU, of a file or from a caller, whatever these hold.
+
+    Raises DataError, naming the origin, for what is none, and for tensors without an array of real numbers.
+    """
+    given = found if isinstance(found, Mapping) else {}
+    if not given or not all(isinstance(name, str) and isinstance(one, torch.Tensor) for name, one in given.items()):
+        raise DataError(f"{origin} holds no state dict: expected tensors by name")
+    for name, one in given.items():
+        dense = one.layout is torch.strided and not one.is_quantized and not one.is_meta
+        if not dense or one.is_complex():
+            kind = "meta" if one.is_meta else str(one.dtype if one.layout is torch.strided else one.layout)
+            raise DataError(f"{origin} holds {name} as {kind}, expected dense tensors of real numbers")
+    return {name: one.detach().to("cpu", torch.float32) for name, one in given.items()}
 
 
 def holds_ticket(path: Path) -> bool:
@@ -54,8 +79,8 @@ def holds_ticket(path: Path) -> bool:
         return False
 
 
-def set_values(module: nn.Module, values: Mapping[str, torch.Tensor], name: str) -> None:
-    """Give a module the values of a state dict.
+def set_values(module: nn.Module, values: Mapping[str, torch.Tensor], name: str, option: str = "weights") -> None:
+    """Give a module the values of a state dict, which came as this option.
 
     Raises UsageError, naming the first few, for tensors that are missing, unexpected or of another shape.
     """
@@ -71,10 +96,10 @@ def set_values(module: nn.Module, values: Mapping[str, torch.Tensor], name: str)
     ]
     found = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     if problems := [f"{what}: {few(keys)}" for what, keys in found.items() if keys]:
-        raise UsageError(f"`weights` are not those of {name}: {'; '.join(problems)}")
+        raise UsageError(f"the tensors of `{option}` are not those of {name}: {'; '.join(problems)}")
     bad = [key for key, tensor in given.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
-        raise UsageError(f"`weights` are not all finite numbers: {few(bad)}")
+        raise UsageError(f"the tensors of `{option}` are not all finite numbers: {few(bad)}")
     with torch.no_grad():
         for key, tensor in own.items():
             if key in given:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, TypeVar
 
-from slt_compress.config import SearchConfig, with_settings
+from slt_compress.config import SearchConfig, check_numbers, with_settings
 from slt_compress.errors import UsageError
 from slt_compress.pruning.names import (
     CONTINUOUS_SPARSIFICATION,
@@ -67,6 +68,7 @@ class PruneConfig:
     values: str = "fp16"
 
     def __post_init__(self) -> None:
+        check_numbers(self, ("sparsity", "learning_rate", "round_ratio", "initial_score", "penalty", "finish"))
         check_choice("method", self.method, METHODS)
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("values", self.values, VALUES)
@@ -130,9 +132,14 @@ class FindConfig:
     store_weights: bool = False
 
     def __post_init__(self) -> None:
+        check_numbers(self, ("learning_rate",))
         check_choice("method", self.method, FINDERS)
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("scope", self.scope, SCOPES)
+        given: Any = self.sparsity
+        several = isinstance(given, Sequence) and not isinstance(given, str)
+        if not all(isinstance(one, Real) for one in (given if several else [given])):
+            raise UsageError(f"`sparsity` must be a number, or several, got {given!r}")
         if not self.sparsities:
             raise UsageError("`sparsity` is empty: give one at least, such as 0.9")
         for one in self.sparsities:
@@ -147,7 +154,7 @@ class FindConfig:
     @property
     def sparsities(self) -> tuple[float, ...]:
         """All that were asked for."""
-        return (self.sparsity,) if isinstance(self.sparsity, int | float) else tuple(self.sparsity)
+        return tuple(self.sparsity) if isinstance(self.sparsity, Sequence) else (self.sparsity,)
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,7 @@ class TrainConfig:
     controls: bool = False
 
     def __post_init__(self) -> None:
+        check_numbers(self, ("learning_rate",))
         check_choice("values", self.values, VALUES)
         check_learning_rate(self.learning_rate)
 

@@ -9,7 +9,7 @@ import torch
 from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DataError, SltError, TicketError, UsageError
+from slt_compress.errors import DataError, SltError, TicketError, UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import statistic_names
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, rehearse
@@ -134,17 +134,22 @@ def one_of_each(network: TrainedNetwork) -> torch.Tensor:
     return mask
 
 
+def refuse_diverged(network: TrainedNetwork) -> None:
+    """Raise SltError if a training has diverged."""
+    if not all(bool(torch.isfinite(one).all()) for one in (network.weights, *network.module.parameters())):
+        raise SltError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
+
+
 @lost_workers()
 def finish(
     job: Job, network: TrainedNetwork, trained: Trained, values: str, method: str, settings: dict[str, Any]
 ) -> TrainedResult:
     """Round the weights of a trained network, pack it, and measure it once on the test examples.
 
-    Raises SltError if the training has diverged; UnmeasuredError, with the ticket, if it cannot be measured;
-    UnmeasuredInterrupt likewise for a KeyboardInterrupt.
+    Raises SltError if the training has diverged, UnreachableError if the file cannot hold the values; UnmeasuredError,
+    with the ticket, if it cannot be measured; UnmeasuredInterrupt likewise for a KeyboardInterrupt.
     """
-    if not all(bool(torch.isfinite(one).all()) for one in network.module.parameters()):
-        raise SltError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
+    refuse_diverged(network)
     budget = job.run.budget
     record = SearchRecord(method, budget.steps, budget.batch_size, {**job.run.unusual_settings(), **settings})
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
@@ -153,7 +158,13 @@ def finish(
         measure_statistics(job, network)
         unrounded = evaluate_held_out(job, network)
         if values != FP32:
-            round_weights(network, values)
+            try:
+                round_weights(network, values)
+            except UnreachableError as error:
+                raise UnreachableError(
+                    f"the trained weights do not fit into `values={values}` ({error}): give `values=fp32`, or a lower "
+                    "`learning_rate` if the training has diverged"
+                ) from error
             measure_statistics(job, network)
         said = provenance(job.prepared, network.module, record)
         ticket = pack_values(network, job.prepared, said, job.origin, values, job.config.codec)

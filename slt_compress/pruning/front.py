@@ -18,12 +18,12 @@ import torch
 from slt_compress.data.workers import lost_workers
 from slt_compress.errors import UsageError
 from slt_compress.models.defaults import torch_defaults
-from slt_compress.models.registry import full_name
+from slt_compress.models.registry import known_name
 from slt_compress.models.source import Given
 from slt_compress.models.spec import ModelSpec
 from slt_compress.pipeline.prepare import OWN_DATA, OwnData, Prepared, own_data, prepare
 from slt_compress.pipeline.teacher import open_teacher, teacher_of
-from slt_compress.pipeline.weights_file import read_weights
+from slt_compress.pipeline.weights_file import plain_tensors, read_weights
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning import rounds
 from slt_compress.pruning.config import TRAINED, FindConfig, PruneConfig, TrainConfig, with_shared
@@ -67,7 +67,7 @@ def prune(
     """
     chosen = with_shared(config or PruneConfig(), _named(dataset, settings))
     data, task = own_data(dataset, train, test, validation), _task(loss, metric)
-    return run_pruning(model, chosen, reporter, data=data, task=task, weights=_tensors(weights))
+    return run_pruning(model, chosen, reporter, data=data, task=task, weights=_tensors("weights", weights))
 
 
 @torch_defaults()
@@ -129,10 +129,11 @@ def train(
     chosen = with_shared(config or TrainConfig(), _named(dataset, settings))
     data, task = own_data(dataset, train, test, validation), _task(loss, metric)
     if mask is not None:
-        if isinstance(ticket, Ticket | Path) or source is not None:
+        is_file = isinstance(ticket, str) and ticket.endswith(".safetensors")
+        if isinstance(ticket, Ticket | Path) or is_file or source is not None:
             raise UsageError("`mask` is for a network by name or one of yours; a ticket has its own")
         prepared = prepare(ticket, chosen.run, reporter, data=data, task=task)
-        masks = _tensors(mask)
+        masks = _tensors("mask", mask)
         assert masks is not None
         return train_mask(masks, chosen, reporter, prepared=prepared, teacher=_teacher(teacher, prepared))
     if not isinstance(ticket, Ticket | str | Path):
@@ -175,7 +176,7 @@ def _train_ticket(
         raise UsageError(f"the ticket is of your own network, {said.model.title}: give `source`, what builds it")
     elif data is None and run.input_size is None and said.preprocessing:
         run = replace(run, input_size=said.preprocessing.size)
-    model = full_name(said.model) if source is None and isinstance(said.model, ModelSpec) else source
+    model = known_name(said.model) if source is None and isinstance(said.model, ModelSpec) else source
     assert model is not None
     prepared = prepare(model, run, reporter, data=data, task=request.task)
     same_network(ticket, prepared)
@@ -191,8 +192,11 @@ def _task(loss: str | Loss | None, metric: str | Metric | None) -> Task | None:
     return None if loss is None and metric is None else task_of(loss, metric)
 
 
-def _tensors(given: Weights | None) -> Mapping[str, torch.Tensor] | None:
-    return read_weights(Path(given)) if isinstance(given, str | Path) else given
+def _tensors(name: str, given: Weights | None) -> Mapping[str, torch.Tensor] | None:
+    """Return the tensors that were passed as this argument."""
+    if given is None:
+        return None
+    return read_weights(Path(given)) if isinstance(given, str | Path) else plain_tensors(given, f"`{name}`")
 
 
 def _teacher(given: "Ticket | Weights | None", prepared: Prepared) -> Teacher | None:

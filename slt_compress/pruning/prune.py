@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import torch
 
+from slt_compress.errors import UsageError
 from slt_compress.models.source import Given
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.pipeline.weights_file import set_values
 from slt_compress.progress import SILENT, ProgressReporter
-from slt_compress.pruning.config import PruneConfig
+from slt_compress.pruning.config import TRAINED, PruneConfig
 from slt_compress.pruning.finish import Job, check_readable, finish, train_through
 from slt_compress.pruning.gated import GatedPruning
 from slt_compress.pruning.magnitude import Magnitude
@@ -45,9 +46,10 @@ def prune(
         weights: a state dict to start from; without it, training starts from the weights of the seed.
         prepared: what `prepare` returned for the same model, data, task and budget; made if not given.
 
-    Raises UsageError for weights that are not the network's, UnreachableError if the ticket cannot hold the values, and
-    as `finish.finish` does.
+    Raises UsageError for weights that are not the network's, and as `finish.finish` does.
     """
+    if weights is not None and config.run.initialiser != TRAINED.initialiser:
+        raise UsageError(f"`initialiser={config.run.initialiser}` has no meaning beside `weights`, which replace all")
     job = Job.of(prepared or prepare(model, config.run, reporter, data=data, task=task), config.run, reporter)
     module = job.prepared.source.build()
     initialise(module, config.run.seed, job.origin.initialiser)

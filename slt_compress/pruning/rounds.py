@@ -21,7 +21,7 @@ from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import FindConfig
-from slt_compress.pruning.finish import Job, check_readable, measure_statistics, train_through
+from slt_compress.pruning.finish import Job, check_readable, measure_statistics, refuse_diverged, train_through
 from slt_compress.pruning.gated import make
 from slt_compress.pruning.names import CONTINUOUS_SPARSIFICATION
 from slt_compress.pruning.network import State, TrainedNetwork, initialise
@@ -159,8 +159,8 @@ def find(
 ) -> FindResult:
     """Search tickets whose kept weights, from the seed or from step k of dense training, train well.
 
-    The arguments are those of `prune.prune`. Raises UsageError for rounds too short for the rewinding, and, with the
-    first ticket that cannot be measured, UnmeasuredError or UnmeasuredInterrupt.
+    The arguments are those of `prune.prune`. Raises UsageError for rounds too short for the rewinding, SltError if
+    the training has diverged, and with all tickets, if one cannot be measured, UnmeasuredError or UnmeasuredInterrupt.
     """
     job = Job.of(prepared or prepare(model, config.run, reporter, data=data, task=task), config.run, reporter)
     module = job.prepared.source.build()
@@ -184,16 +184,26 @@ def find(
     )
     rounds.begin(trainer)
     trained = train_through(job, trainer, rounds.after)
+    refuse_diverged(network)
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
     said = {"recipe": config.recipe, "rounds": count, "scope": config.scope}
     if k:
         said["rewinding"] = rewinding.settings(job)
     record = SearchRecord(config.method, steps, job.run.budget.batch_size, {**job.run.unusual_settings(), **said})
-    tickets = []
+    packed = []
     for sparsity in config.sparsities:
         network.load(rounds.early)
         network.mask = rounds.masks[sparsity] & network.searchable
-        tickets.append(_pack(job, network, record, config, scales, sparsity))
+        packed.append(_pack(job, network, record, config, scales))
+    tickets: list[FoundTicket] = []
+    for place, sparsity in enumerate(config.sparsities):  # all are there by then: none is lost by what comes now
+        others = [*(one.ticket for one in tickets), *packed[place + 1 :]]
+        try:
+            tickets.append(_measure(job, packed[place], sparsity))
+        except KeyboardInterrupt as interrupt:
+            raise UnmeasuredInterrupt(packed[place], others) from interrupt
+        except Exception as error:  # whatever it is, the search was long
+            raise UnmeasuredError(packed[place], error, others) from error
     return FindResult(
         tickets=tuple(tickets),
         dense_bytes=dense_bytes,
@@ -209,31 +219,27 @@ def _pack(
     record: SearchRecord,
     config: FindConfig,
     scales: dict[str, float],
-    sparsity: float,
-) -> FoundTicket:
-    """Return the measured ticket of the present mask on the early weights."""
+) -> Ticket:
+    """Return the ticket of the present mask on the early weights, without metrics."""
     said = provenance(job.prepared, network.module, record, config.rewind_steps)
-    ticket: Ticket
     if config.store_weights:
         round_weights(network, "fp16")
         measure_statistics(job, network)
-        ticket = pack_values(network, job.prepared, said, job.origin, "fp16", config.run.codec)
-    else:
-        if config.rewind_steps:  # what the file restores to are the weights of the seed
-            initialise_again = job.prepared.source.build()
-            initialise(initialise_again, config.run.seed, job.origin.initialiser)
-            fresh = TrainedNetwork(initialise_again, job.prepared.device)
-            fresh.mask = network.mask
-            network = fresh
-        measure_statistics(job, network)
-        ticket = pack_seed(network, job.prepared, said, job.origin, scales, config.run.codec)
-    try:
-        ticket, validation = settle(ticket, config.run.statistics, job.prepared, job.reporter)
-        test = evaluate_ticket("test", ticket, job.prepared, job.reporter)
-    except KeyboardInterrupt as interrupt:
-        raise UnmeasuredInterrupt(ticket) from interrupt
-    except Exception as error:  # whatever it is, the search was long
-        raise UnmeasuredError(ticket, error) from error
+        return pack_values(network, job.prepared, said, job.origin, "fp16", config.run.codec)
+    if config.rewind_steps:  # what the file restores to are the weights of the seed
+        generated = job.prepared.source.build()
+        initialise(generated, config.run.seed, job.origin.initialiser)
+        fresh = TrainedNetwork(generated, job.prepared.device)
+        fresh.mask = network.mask
+        network = fresh
+    measure_statistics(job, network)
+    return pack_seed(network, job.prepared, said, job.origin, scales, config.run.codec)
+
+
+def _measure(job: Job, ticket: Ticket, sparsity: float) -> FoundTicket:
+    """Return a ticket with its metrics."""
+    ticket, validation = settle(ticket, job.config.statistics, job.prepared, job.reporter)
+    test = evaluate_ticket("test", ticket, job.prepared, job.reporter)
     name = test.metric_name
     metrics = {name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}
     return FoundTicket(ticket.with_metrics(**metrics), sparsity, test, validation)

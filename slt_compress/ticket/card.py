@@ -174,6 +174,7 @@ def search_command(ticket: "Ticket") -> str:
     known = {"digits", *_DATASETS, *_PLACES}
     whole = ticket.granularity == "weight" and "granularity" not in method.settings
     whole = whole and not ticket.parameters and not _stored(ticket)
+    whole = whole and not {"teacher", "started_from", "rounds"} & set(method.settings)  # other files, another command
     if not isinstance(model, ModelSpec) or not origin.preprocessing or not whole:
         return ""
     if origin.task != IMAGE_TASK or origin.dataset not in known:
@@ -190,13 +191,16 @@ def search_command(ticket: "Ticket") -> str:
         "--lock-ratio": ticket.freeze.lock or None,
         "--max-steps": method.steps or None,
     }
+    target = ["--sparsity", f"{ticket.sparsity:.8g}"]
+    if "max_bytes" in settings:
+        target = ["--max-bytes", str(settings["max_bytes"])]
     words = [
         *("slt-compress", "search", f"{'torchvision/' if model.builder == 'torchvision' else ''}{model.name}"),
         *(word for name, value in model.arguments.items() for word in ("--model-arg", f"{name}={value}")),
         *("--dataset", *_PLACES.get(origin.dataset, [origin.dataset])),
         *("--input-size", str(origin.preprocessing.size)),
         *("--method", method.name),
-        *("--sparsity", f"{ticket.sparsity:.8g}"),
+        *target,
         *("--seed", str(ticket.seed)),
         *("--batch-size", str(method.batch_size)),
         *(word for name, value in recorded.items() if value is not None for word in (name, str(value))),

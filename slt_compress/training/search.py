@@ -174,7 +174,10 @@ def search(
         settings = {"recipe": config.recipe, **unusual, **run.unusual_settings(), **method.settings()}
         if teacher:
             settings["teacher"] = teacher.settings()
+        if start is not None:
+            settings["started_from"] = "mask of a ticket"
     if fit:
+        settings["max_bytes"] = config.max_bytes
         fit.refuse_impossible(settings)
     if optimises:
         if start is not None:
@@ -201,10 +204,7 @@ def search(
     with keeper.finishing(), noise(run, steps, network.weights.device):
         recalibrate(network.module, run.train, run.feed, run.budget.batch_size, order)
     return FoundMask(
-        masks={
-            slot.name: part.view(slot.shape).cpu()
-            for slot, part in zip(network.slots, network.split(mask), strict=True)
-        },
+        masks=network.named(mask),
         settings=settings,
         steps=steps,
         seconds=seconds,

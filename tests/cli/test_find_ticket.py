@@ -53,14 +53,17 @@ def test_what_cannot_be_is_refused(words: tuple[object, ...], text: str, invoke:
     refused(invoke("find-ticket", *FEW, *words), 2, text, tmp_path)
 
 
-def test_a_ticket_that_cannot_be_measured_is_saved(
-    invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("failure", "code"), [(OSError("gone"), 1), (KeyboardInterrupt(), 130)])
+def test_tickets_that_cannot_be_measured_are_saved_all(
+    failure: BaseException, code: int, invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise OSError("gone")
+        raise failure
 
     monkeypatch.setattr(rounds, "settle", fail)
     done = invoke("find-ticket", *FEW, "--sparsity", "0.5,0.8", "--output", "f.safetensors")
-    assert done.returncode == 1
-    assert "is saved as f-0.5.safetensors, but measuring it has failed: OSError: gone" in done.stderr
-    assert Ticket.load(tmp_path / "f-0.5.safetensors").kept == 25_100
+    assert done.returncode == code
+    assert "is saved as f-0.5.safetensors, " in done.stderr
+    assert ("but measuring it has failed: OSError: gone" if code == 1 else "not yet measured") in done.stderr
+    assert "f-0.8.safetensors" in done.stderr
+    assert [Ticket.load(tmp_path / f"f-{one}.safetensors").kept for one in (0.5, 0.8)] == [25_100, 10_040]

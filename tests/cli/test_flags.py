@@ -25,6 +25,7 @@ PAGES = {"assessment/page.py", "ticket/card.py", "html_export/wasm.py"}
         ("`min_accuracy=0.95`", "--min-accuracy 0.95"),
         ("give `test` and `metric`", "give test= in Python and metric= in Python"),
         ("`init`, `weights=int8`; `method=edge-popup`.", "--init, --weights int8; --method edge-popup."),
+        ("`init_from=a folder/t.safetensors` is `x=1`", "--init-from a folder/t.safetensors is --x 1"),
         ("`learning_rate` must be positive", "--lr must be positive"),
         ("`learning_rate=0.1` and `initialiser=uniform`", "--lr 0.1 and --init uniform"),
         ("a file_name, sparsity=0.9 and --flag", "a file_name, sparsity=0.9 and --flag"),

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import document, refused
 from tests.support.process import Run
 
@@ -31,3 +33,9 @@ def test_a_person_gets_a_table_and_what_cannot_be_built(invoke: Run) -> None:
 
 def test_an_unknown_name_is_answered_with_close_ones(invoke: Run, tmp_path: Path) -> None:
     refused(invoke("models", "lenett-5"), 1, "no model matches 'lenett-5'; closest: lenet-5", tmp_path)
+
+
+@pytest.mark.parametrize("size", ["0", "0.0001KB"])
+def test_a_size_below_one_byte_is_refused(size: str, invoke: Run) -> None:
+    done = invoke("models", "lenet-5", "--max-bytes", size)
+    assert (done.returncode, done.stderr) == (2, "error: --max-bytes must be a whole number of at least 1, got 0\n")

@@ -63,6 +63,8 @@ def test_a_ticket_of_the_users_network_needs_its_code(cli: Run, invoke: Run, tmp
     ("words", "code", "text"),
     [
         (("none.safetensors",), 2, "none.safetensors does not exist"),
+        (("lenet-300-100",), 2, "'lenet-300-100' is no ticket; to train a network by name, give its --mask"),
+        (("x.safetensors", "--mask", "x.safetensors"), 2, "x.safetensors is a ticket, which has its mask"),
         (("net.py:build",), 2, "net.py:build needs a --mask"),
         (("lenet-300-100", "--mask", "m", "--source", "net.py:build"), 2, "--source is for a ticket"),
         (("lenet-300-100", "--mask", "none.safetensors"), 1, "there is no file none.safetensors"),

@@ -11,6 +11,7 @@ from slt_compress.comparison.frontier import FILES, FrontierResult, compare_mode
 from slt_compress.comparison.grid import Plan
 from slt_compress.comparison.results import ComparisonResult, Row
 from slt_compress.config import SearchConfig
+from slt_compress.errors import UnknownModelError
 from slt_compress.progress import SILENT_GRID
 from tests.support.process import Run, run_here
 
@@ -49,6 +50,15 @@ def test_the_best_is_chosen_on_held_out_images_and_each_method_and_size_has_its_
     heading, rows = table(found)
     assert len(heading) == len(rows[0])
     assert rows[1][:3] == ["20 KB", "crbg", "a"]
+    assert heading[0] == "at most"
+    assert table(FrontierResult("cmd", {"a": result_of(replace(ROW, max_bytes=None))}))[0][0] == "asked"
+
+
+def test_an_unknown_network_is_refused_before_the_first_is_run(tmp_path: Path) -> None:
+    plan = Plan.parse("", SearchConfig(), methods="random", sparsities="0.5", seeds=1, dense=False)
+    with pytest.raises(UnknownModelError, match="unknown model 'lenet-6'"):
+        compare_models(plan, ["lenet-5", "lenet-6"], tmp_path / "out", "cmd", SILENT_GRID)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

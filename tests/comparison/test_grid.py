@@ -1,6 +1,8 @@
 """What a comparison is asked for: lists, methods with options, and the cells they make."""
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -174,3 +176,18 @@ def test_cells_of_different_rates_have_different_names() -> None:
     names = [Cell(Contender("dense"), 0.0, 0, rate).name for rate in rates]
     assert names[:3] == ["dense-0.002-0", "dense-1e-05-0", "dense-1-0"]
     assert len(set(names)) == len(rates)
+
+
+@pytest.mark.parametrize(
+    ("methods", "settings", "words"),
+    [
+        ("crbg", {"config": SearchConfig(granularity="neuron"), "sizes": (4000,)}, "`bytes` is for gates of weights"),
+        ("prune:magnitude", {"checkpoint_every": 1}, "`checkpoint_every` has no meaning for prune:magnitude"),
+        ("random", {"checkpoint_every": 1}, "`checkpoint_every` has no meaning for random"),
+    ],
+)
+def test_what_no_cell_can_do_is_refused(methods: str, settings: dict[str, Any], words: str) -> None:
+    plan = Plan.parse("lenet-5", SearchConfig(), methods=methods, sparsities=None, seeds=1, dense=True)
+    with pytest.raises(UsageError, match=words):
+        replace(plan, **settings)
+    assert replace(plan, contenders=(*plan.contenders, Contender("crbg")), checkpoint_every=1).checkpoint_every == 1

@@ -12,6 +12,7 @@ from slt_compress.models.registry import (
     check_model_name,
     closest_names,
     default_input_size,
+    known_name,
     library_version,
     model_names,
     resolve_model,
@@ -33,6 +34,7 @@ def test_a_name_leads_to_its_builder(name: str, builder: str) -> None:
     spec = resolve_model(name, classes=10, channels=3, input_size=32)
     assert spec.builder == builder
     assert ModelSpec.from_json(spec.to_json()) == spec
+    assert known_name(spec) == name
     assert library_version(spec).split()[0] == {"slt": "slt-compress"}.get(builder, builder)
 
 

@@ -81,6 +81,17 @@ def test_an_own_network_without_norms_is_filled_too() -> None:
     assert result.ticket.apply_to(plain_network())(images[:2]).shape == (2, 3)
 
 
+def test_a_small_file_of_many_tensors_is_filled_too() -> None:
+    """Most of it is header, whose numbers have fewer digits than those of masks that are not coded."""
+
+    def deep_network() -> nn.Module:
+        hidden = [layer for _ in range(12) for layer in (nn.ReLU(), nn.Linear(320, 320))]
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 320), *hidden, nn.Linear(320, 10))
+
+    result = slt_compress.search(deep_network, max_bytes=3_300, max_steps=1)
+    assert 0.95 * 3_300 <= len(result.ticket.to_bytes()) <= 3_300
+
+
 def test_a_resumed_search_ends_with_the_same_bytes(tmp_path: Path) -> None:
     whole = find_ticket(LENET, config(max_bytes=5_000)).ticket
     kept = Checkpoints(tmp_path / "ckpt", every=7)  # after the first new aim

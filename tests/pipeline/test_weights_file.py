@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from slt_compress.errors import DataError, UsageError
-from slt_compress.pipeline.weights_file import holds_ticket, read_weights, set_values
+from slt_compress.pipeline.weights_file import holds_ticket, plain_tensors, read_weights, set_values
 from tests.support.pruned import own_network
 from tests.support.tickets import make_ticket
 
@@ -39,6 +39,10 @@ def test_files_of_several_kinds_are_read(kind: str, tmp_path: Path) -> None:
         ({"epoch": 3}, "holds no state dict: expected tensors by name"),
         ({}, "holds no state dict"),
         ([torch.ones(1)], "holds no state dict"),
+        ({0: torch.ones(1)}, "holds no state dict"),
+        ({"x": torch.ones(2).to_sparse()}, "holds x as torch.sparse_coo, expected dense tensors of real numbers"),
+        ({"x": torch.ones(2, dtype=torch.complex64)}, "holds x as torch.complex64, expected dense"),
+        ({"x": torch.ones(2, device="meta")}, "holds x as meta, expected dense"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
@@ -51,6 +55,27 @@ def test_what_is_no_state_dict_is_refused(content: object, message: str, suffix:
         torch.save(content, path)
     with pytest.raises(DataError, match=message):
         read_weights(path)
+
+
+def test_folders_and_tickets_are_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder, expected tensors by name"):
+        read_weights(tmp_path)
+    make_ticket("lenet-300-100", 0.5, size=8, channels=1).save(tmp_path / "t.safetensors")
+    with pytest.raises(DataError, match=r"t\.safetensors is a ticket, expected tensors by name"):
+        read_weights(tmp_path / "t.safetensors")
+
+
+def test_numbers_of_any_type_become_float32_and_those_beyond_it_are_refused(tmp_path: Path) -> None:
+    kinds = (torch.float64, torch.float16, torch.float8_e4m3fn, torch.int64, torch.bool)
+    torch.save({str(kind): torch.ones(2, 3).to(kind) for kind in kinds}, tmp_path / "w.pth")
+    read = read_weights(tmp_path / "w.pth").values()
+    assert len(read) == len(kinds)
+    assert all(torch.equal(one, torch.ones(2, 3)) for one in read)
+    values = plain_tensors(
+        {name: torch.full_like(one, 1e300, dtype=torch.float64) for name, one in state().items()}, "it"
+    )
+    with pytest.raises(UsageError, match="the tensors of `teacher` are not all finite numbers"):
+        set_values(own_network()(), values, "net", "teacher")
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
@@ -71,12 +96,12 @@ def test_other_networks_are_refused_with_the_first_few_names() -> None:
     with pytest.raises(UsageError) as raised:
         set_values(own_network()(), values, "net")
     assert str(raised.value) == (
-        "`weights` are not those of net: missing: 1.weight; unexpected: new; of another shape: 4.bias (3,) instead of "
-        "(10,)"
+        "the tensors of `weights` are not those of net: missing: 1.weight; unexpected: new; of another shape: "
+        "4.bias (3,) instead of (10,)"
     )
     values = state()
     values["1.weight"][0, 0] = torch.nan
-    with pytest.raises(UsageError, match=r"`weights` are not all finite numbers: 1\.weight"):
+    with pytest.raises(UsageError, match=r"the tensors of `weights` are not all finite numbers: 1\.weight"):
         set_values(own_network()(), values, "net")
 
 

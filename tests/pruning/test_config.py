@@ -21,6 +21,8 @@ MAGNITUDE, CRBG = {"method": "magnitude"}, {"method": "crbg"}
         ({"recipe": "other"}, "`recipe` must be one of default, paper, got 'other'"),
         ({"values": "int2"}, "`values` must be one of fp32, fp16, int8, int4, got 'int2'"),
         ({"scope": "row"}, "`scope` must be one of global, layer, got 'row'"),
+        ({"sparsity": [0.5, 0.9]}, "`sparsity` must be a number, got [0.5, 0.9]"),
+        ({"finish": "a"}, "`finish` must be a number, got 'a'"),
         ({"sparsity": 1.0}, "`sparsity` must be at least 0 and below 1, got 1"),
         ({"sparsity": math.nan}, "`sparsity` must be at least 0 and below 1, got nan"),
         ({"learning_rate": 0.0}, "`learning_rate` must be a positive number, got 0"),
@@ -49,6 +51,8 @@ def test_what_no_pruning_can_do_is_refused(fields: dict[str, Any], message: str)
     ("fields", "message"),
     [
         ({"method": "crbg"}, "`method` must be one of continuous-sparsification, magnitude, got 'crbg'"),
+        ({"sparsity": "0.9"}, "`sparsity` must be a number, or several, got '0.9'"),
+        ({"sparsity": [0.5, None]}, "`sparsity` must be a number, or several, got [0.5, None]"),
         ({"sparsity": ()}, "`sparsity` is empty: give one at least, such as 0.9"),
         ({"sparsity": (0.5, 1.5)}, "`sparsity` must be at least 0 and below 1, got 1.5"),
         ({"sparsity": (0.5, 0.5)}, "`sparsity` has one twice: 0.5, 0.5"),

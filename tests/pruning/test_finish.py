@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slt_compress import evaluate
-from slt_compress.errors import DataError, SltError, TicketError, UsageError
+from slt_compress.errors import DataError, SltError, TicketError, UnreachableError, UsageError
 from slt_compress.models.source import own_source
 from slt_compress.pipeline import measure
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
@@ -107,4 +107,13 @@ def test_a_training_that_has_diverged_is_told() -> None:
     network = trained_network(job)
     trained = train_through(job, trainer_for(job, network, WeightRecipe(1e38)))
     with pytest.raises(SltError, match="the training has diverged, its weights are not finite: give a lower `learning"):
+        finish(job, network, trained, "fp16", "magnitude", {})
+
+
+def test_weights_beyond_fp16_are_told_with_what_to_do() -> None:
+    job = lenet_job()
+    network = trained_network(job)
+    trained = train_through(job, trainer_for(job, network, WeightRecipe(1e-3)))
+    network.weights.mul_(1e6)
+    with pytest.raises(UnreachableError, match=r"do not fit into `values=fp16` .*: give `values=fp32`, or a lower"):
         finish(job, network, trained, "fp16", "magnitude", {})

@@ -93,3 +93,10 @@ def test_data_that_was_passed_has_to_be_passed_again() -> None:
     pruned = slt_compress.prune(build, **DATA, method="magnitude", max_steps=2)
     with pytest.raises(UsageError, match="was made on data of your own: give `train` and `test`"):
         slt_compress.train(pruned.ticket, source=build)
+
+
+def test_a_network_with_arguments_is_trained_as_it_was_found() -> None:
+    few: dict[str, Any] = {"max_steps": 4, "batch_size": 16, "model_arguments": {"depth": 1}}
+    found = slt_compress.find_ticket("test_vit", rounds=1, **few).tickets[0].ticket
+    trained = slt_compress.train(found, max_steps=2, batch_size=16).ticket
+    assert trained.provenance.model == found.provenance.model

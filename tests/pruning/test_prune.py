@@ -54,3 +54,6 @@ def test_trained_weights_are_a_better_start(method: str) -> None:
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(UsageError, match=r"`weights` are not those of lenet-300-100: missing: 1\.weight"):
         prune(LENET, PruneConfig(run=RUN), prepared=prepared_lenet(6), weights={"x": torch.ones(1)})
+    config = PruneConfig(run=replace(RUN, initialiser="uniform"))
+    with pytest.raises(UsageError, match="`initialiser=uniform` has no meaning beside `weights`"):
+        prune(LENET, config, prepared=prepared_lenet(6), weights={"x": torch.ones(1)})

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from slt_compress.errors import UsageError
+from slt_compress.errors import SltError, UsageError
+from slt_compress.evaluation.accuracy import Evaluation
 from slt_compress.methods import registry
 from slt_compress.methods.base import Target
-from slt_compress.pipeline.find import UnmeasuredError
+from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
+from slt_compress.pipeline.measure import evaluate_ticket
 from slt_compress.pruning import rounds
 from slt_compress.pruning.config import FindConfig
 from slt_compress.pruning.finish import train_through
@@ -93,11 +95,32 @@ def test_rounds_need_steps() -> None:
         find(LENET, config, prepared=prepared_lenet(12))
 
 
-def test_a_found_ticket_that_cannot_be_measured_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("gone")
+@pytest.mark.parametrize(
+    ("failure", "raised"), [(OSError("gone"), UnmeasuredError), (KeyboardInterrupt(), UnmeasuredInterrupt)]
+)
+def test_no_ticket_is_lost_where_one_cannot_be_measured(
+    failure: BaseException, raised: type[UnmeasuredError | UnmeasuredInterrupt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested: list[object] = []
 
-    monkeypatch.setattr(rounds, "settle", fail)
-    with pytest.raises(UnmeasuredError, match="gone") as raised:
-        find(LENET, FindConfig(run=lenet_job(12).config, sparsity=0.5), prepared=prepared_lenet(12))
-    assert raised.value.ticket.kept == 25_100
+    def second_fails(*arguments: Any) -> Evaluation:
+        tested.append(arguments)
+        if len(tested) == 2:
+            raise failure
+        return evaluate_ticket(*arguments)
+
+    monkeypatch.setattr(rounds, "evaluate_ticket", second_fails)
+    config = FindConfig(run=lenet_job(12).config, sparsity=(0.5, 0.8, 0.9))
+    with pytest.raises(raised) as caught:
+        find(LENET, config, prepared=prepared_lenet(12))
+    told = caught.value
+    assert isinstance(told, UnmeasuredError | UnmeasuredInterrupt)
+    assert told.ticket.kept == 10_040
+    assert [one.kept for one in told.others] == [25_100, 5_020]
+    assert [bool(one.provenance.metrics) for one in told.others] == [True, False]
+
+
+def test_a_search_that_has_diverged_is_told() -> None:
+    config = FindConfig(run=lenet_job(12).config, learning_rate=3e38)
+    with pytest.raises(SltError, match="the training has diverged"):
+        find(LENET, config, prepared=prepared_lenet(12))

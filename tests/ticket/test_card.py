@@ -59,6 +59,9 @@ def test_trained_weights_make_no_lottery_ticket(ticket: Ticket) -> None:
     assert "are trained, and those that are kept are stored, as int8 with a scale for each row. The file" in text
     assert f"| stored weights | {stored.values_bytes:,} bytes, as int8 with a scale for each row |" in text
     assert search_command(stored) == ""
+    for name in ("teacher", "started_from", "rounds"):  # what another search, or another command, has found
+        method = replace(ticket.provenance.method, settings={**ticket.provenance.method.settings, name: 1})
+        assert search_command(changed(ticket, method=method)) == ""
     part = card(with_values(ticket, "fp16", {ticket.layers[0].name}), "me/net")
     assert "stored, as fp16. Those of 1 of its 3 layers follow from a seed instead." in part
 
@@ -117,6 +120,8 @@ def test_names_in_a_ticket_become_no_markup(ticket: Ticket, text: str) -> None:
         "--method random --init uniform",
         "--recipe paper --max-steps 4 --augment crop --init signed-constant",
         "--recipe paper --max-steps 2 --precision bf16",
+        "--max-bytes 5000 --max-steps 8",
+        "--max-bytes 5KB --method random",
     ],
 )
 def test_its_command_finds_the_same_masks(invoke: Run, tmp_path: Path, words: str) -> None:
