@@ -183,8 +183,8 @@ def render(printer: "Printer", writing: Writing, result: "TrainedResult", method
             ("sparsity", f"{ticket.sparsity:.2%}: {ticket.kept:,} of {ticket.weight_count:,} weights kept"),
             (
                 "values",
-                f"{', '.join(sorted(kinds))}, {size(ticket.values_bytes)}; rounding has cost "
-                f"{result.rounding_drop:.2%} of the held-out {name}",
+                f"{', '.join(sorted(kinds))}, {size(ticket.values_bytes)}; held-out {name} before rounding "
+                f"{validation.metric + result.rounding_drop:.2%}",
             ),
             ("size", f"{size(written)} against {size(dense)} dense, {dense / written:.0f}× smaller"),
             ("time", f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s"),
