@@ -22,7 +22,6 @@ from slt_compress.ticket.ticket import Ticket
 _LONGEST = -1.2345678901234567e-05  # no metric has more digits
 _GUESSES = 2  # of the final density, before masks are coded again and again
 _SPARE = 2  # bytes for each tensor: its scale may get another digit, and the name of its codec a letter
-
 _WORTH = 0.01  # of a file, left empty: worth a closer look
 
 # settings, mask -> its ticket without metrics; without a mask, one of all gates in a bit each, whose header is longest
