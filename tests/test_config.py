@@ -181,8 +181,8 @@ def test_choices_are_those_of_the_command_line_and_of_the_tables_they_stand_for(
         "initialiser": get_args(options.InitialiserName),
         "augment": get_args(options.AugmentName),
         "precision": get_args(options.PrecisionName),
-        "codec": get_args(search.CodecName),
-        "statistics": get_args(search.StatisticsName),
+        "codec": get_args(options.CodecName),
+        "statistics": get_args(options.StatisticsName),
         "granularity": get_args(options.GranularityName),
     } == CHOICES
     assert CHOICES["initialiser"] == tuple(INITIALISERS)

@@ -193,17 +193,13 @@ def compare(
 
 def _networks(model: str | None, models: str | None) -> list[str]:
     """Return the networks that are named, in one way or the other."""
-    if (model is None) == (models is None):
-        raise UsageError("give a MODEL, or several as `models`" + ("" if model is None else ", not both"))
-    if model is not None:
+    from slt_compress.comparison.grid import read_names
+
+    if model is not None and models is None:
         return [model]
-    names = [name.strip() for name in (models or "").split(",")]
-    if not all(names):
-        raise UsageError(f"`models` must be a list with commas between its members, got {models!r}")
-    twice = [name for index, name in enumerate(names) if name in names[:index]]
-    if twice:
-        raise UsageError(f"`models` names {twice[0]} twice")
-    return names
+    if model is None and models is not None:
+        return read_names("models", models)
+    raise UsageError("give a MODEL, or several as `models`" + ("" if model is None else ", not both"))
 
 
 def _render_frontier(printer: "Printer", found: "FrontierResult", output: Path, *, tables: bool) -> None:

@@ -10,7 +10,7 @@ from slt_compress.cli import trained
 from slt_compress.cli.config_file import COMMAS
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.output import default_name, figures, save
-from slt_compress.cli.trained import Writing, run_config
+from slt_compress.cli.trained import Writing
 from slt_compress.comparison.results import exact
 from slt_compress.errors import UsageError
 
@@ -109,7 +109,7 @@ def find_ticket(
     with exit_codes(interrupted, output):
         from slt_compress.pruning.config import FindConfig
 
-        run = run_config(
+        run = shared.search_config(
             dataset=dataset,
             data_dir=data_dir,
             workers=workers,

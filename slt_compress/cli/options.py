@@ -25,6 +25,8 @@ else:
     RecipeName = Literal[tuple(registry.recipes())]
 InitialiserName = Literal["signed-constant", "kaiming-uniform", "uniform", "kaiming-normal"]
 GranularityName = Literal["weight", "neuron", "neuron,weight"]
+CodecName = Literal["auto", "raw", "rice"]
+StatisticsName = Literal["auto", "fp32", "fp16"]
 AugmentName = Literal["none", "flip", "crop", "crop-flip", "shift-flip"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -243,7 +245,7 @@ def images_of(
 
 
 def search_config(
-    *, freeze_ratio: float, lock_ratio: float, model_arg: Sequence[str] | None, **fields: Any
+    *, model_arg: Sequence[str] | None = None, freeze_ratio: float = 0.0, lock_ratio: float = 0.0, **fields: Any
 ) -> "SearchConfig":
     """Return the config of a search; `fields` are its other fields.
 

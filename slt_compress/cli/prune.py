@@ -9,7 +9,7 @@ from slt_compress.cli import options as shared
 from slt_compress.cli import trained
 from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.output import default_name
-from slt_compress.cli.trained import Writing, render, run_config
+from slt_compress.cli.trained import Writing, render
 from slt_compress.comparison.results import exact
 
 EXAMPLES = (
@@ -121,7 +121,7 @@ def prune(
         from slt_compress.pruning.config import PruneConfig
 
         config = PruneConfig(
-            run=run_config(
+            run=shared.search_config(
                 dataset=dataset,
                 data_dir=data_dir,
                 workers=workers,

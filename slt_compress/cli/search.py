@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, local_file, own_name
-from slt_compress.cli.options import MethodName, RecipeName
+from slt_compress.cli.options import CodecName, MethodName, RecipeName, StatisticsName
 from slt_compress.cli.output import default_name, figures, how_to_measure, save
 from slt_compress.cli.output import rescued as _rescued
 from slt_compress.cli.source import code_file, names_code, user_code
@@ -29,9 +29,6 @@ EXAMPLES = (
     "slt-compress search resnet18 --dataset cifar10 --sparsity 0.95 --output resnet18.safetensors\n\n"
     "slt-compress search conv4 --dataset imagefolder --data-dir images --max-steps 200 --json"
 )
-
-CodecName = Literal["auto", "raw", "rice"]
-StatisticsName = Literal["auto", "fp32", "fp16"]
 
 
 def search(

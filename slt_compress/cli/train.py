@@ -10,7 +10,7 @@ from slt_compress.cli import trained
 from slt_compress.cli.failures import exit_codes, local_file
 from slt_compress.cli.output import default_name
 from slt_compress.cli.source import names_code
-from slt_compress.cli.trained import Writing, render, run_config
+from slt_compress.cli.trained import Writing, render
 from slt_compress.errors import UsageError
 from slt_compress.hub.address import is_address, path_in
 
@@ -97,7 +97,7 @@ def train(
         if mask is not None and source is not None:
             raise UsageError("`source` is for a ticket; with a `mask` give FILE.py:FUNCTION in its place")
         path = None if mask is not None else local_file(what)
-        run = run_config(
+        run = shared.search_config(
             dataset=dataset or "digits",
             data_dir=data_dir,
             workers=workers,
@@ -139,7 +139,7 @@ def train(
                 ticket = Ticket.load(path)
                 title = ticket.provenance.model.title
                 if dataset is None:
-                    writing.config = run_config(dataset=ticket.provenance.dataset, data_dir=data_dir)
+                    writing.config = shared.search_config(dataset=ticket.provenance.dataset, data_dir=data_dir)
                 result = writing.save(
                     lambda: front.train(ticket, dataset, config=config, source=own, teacher=teacher, reporter=printer),
                     printer,

@@ -1,7 +1,7 @@
 """What the commands that train weights share: options, how a training is run and saved, and what is said of it."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeAlias
@@ -11,7 +11,7 @@ import typer
 from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import own_name
-from slt_compress.cli.options import InitialiserName
+from slt_compress.cli.options import CodecName, InitialiserName, StatisticsName
 from slt_compress.cli.output import figures, how_to_measure, rescued, save
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
@@ -36,9 +36,6 @@ else:
     RecipeName = Literal[RECIPES]
     ScopeName = Literal[SCOPES]
     ValuesName = Literal[VALUES]
-
-CodecName = Literal["auto", "raw", "rice"]
-StatisticsName = Literal["auto", "fp32", "fp16"]
 
 Recipe = Annotated[
     RecipeName, typer.Option(help="Our settings, or those the method was published with.", rich_help_panel="Gates")
@@ -67,14 +64,6 @@ Statistics = Annotated[
         rich_help_panel="Output",
     ),
 ]
-
-
-def run_config(*, model_arg: Sequence[str] | None = None, **fields: Any) -> "SearchConfig":
-    """Return what commands share with a search. Raises UsageError for what cannot be."""
-    from slt_compress.config import SearchConfig
-
-    arguments = shared.numbers(model_arg or (), "model_arguments", "NAME=NUMBER, such as depth=6")
-    return SearchConfig(model_arguments=arguments, **fields)
 
 
 @dataclass

@@ -251,6 +251,13 @@ def read_sparsities(text: str) -> list[float]:
     return found
 
 
+def read_names(argument: str, text: str) -> list[str]:
+    """Read names with commas between them. Raises UsageError for an empty one, or one that is there twice."""
+    names = _words(argument, text)
+    _check_once(argument, names)
+    return names
+
+
 def _check_once(argument: str, values: Sequence[object]) -> None:
     twice = [value for index, value in enumerate(values) if value in values[:index]]
     if twice:

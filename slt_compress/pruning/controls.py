@@ -4,9 +4,8 @@ import numpy as np
 import torch
 
 from slt_compress import prng
-from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.pruning.config import TrainConfig
-from slt_compress.pruning.finish import Job, evaluate_held_out, measure_statistics, train_through
+from slt_compress.pruning.finish import Job, evaluate_as_it_is, measure_statistics, train_through
 from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import Control
@@ -35,7 +34,7 @@ def train_controls(ticket: Start, job: Job, config: TrainConfig, teacher: Teache
         recipe = weight_recipe(network.module, "default", config.learning_rate)
         train_through(job, trainer_of(start, job, recipe, teacher))
         measure_statistics(job, network)
-        found.append(Control(name, _tested(job, network), evaluate_held_out(job, network)))
+        found.append(Control(name, *(evaluate_as_it_is(split, job, network) for split in ("test", "held-out"))))
     return tuple(found)
 
 
@@ -46,10 +45,3 @@ def random_like(network: TrainedNetwork, mask: torch.Tensor, seed: int) -> torch
         drawn = prng.random_mask(seed, slot.name, slot.size, int(other.sum()))
         part.copy_(torch.from_numpy(np.ascontiguousarray(drawn)))
     return found
-
-
-def _tested(job: Job, network: TrainedNetwork) -> Evaluation:
-    """Evaluate a network as it is on the test examples."""
-    classifier = torch_classifier(network.module, job.prepared.device)
-    with job.reporter.counter(f"evaluating on test {job.prepared.examples}") as report:
-        return evaluate(classifier, job.prepared.test, job.run.feed, report, task=job.run.task)

@@ -27,6 +27,9 @@ from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.batchnorm import recalibrate
 from slt_compress.training.loop import Clock, TrainingRun, noise, optimise
 
+# Share of the steps, the last ones, that compute with rounded weights, where that pays, see docs/pruning.md.
+ROUNDED = {"int4": 0.2}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -75,9 +78,13 @@ class Trained:
 
 
 def train_through(
-    job: Job, trainer: WeightTrainer, after: Callable[[int, WeightTrainer], None] | None = None
+    job: Job, trainer: WeightTrainer, after: Callable[[int, WeightTrainer], None] | None = None, values: str = FP32
 ) -> Trained:
-    """Make all steps of a run; `after` is called with the number of those that are done."""
+    """Make all steps of a run; `after` is called with the number of those that are done. Where it pays for these values
+    of the file, the last ones are made with rounded weights.
+    """
+    steps = job.run.budget.steps
+    rounded_from = steps - int(steps * ROUNDED.get(values, 0.0))
     history: list[TrainingProgress] = []
     clock = Clock()
     with job.reporter.training_progress() as report:
@@ -90,6 +97,8 @@ def train_through(
         for done in optimise(trainer, job.run, clock, record):
             if after:
                 after(done, trainer)
+            if done == rounded_from < steps:
+                trainer.rounding = values
         trainer.network.weights.sum().item()  # waits for a GPU
         seconds = clock.seconds()
     return Trained(seconds, tuple(history))
@@ -103,12 +112,12 @@ def measure_statistics(job: Job, network: TrainedNetwork) -> None:
         recalibrate(network.module, run.train, run.feed, run.budget.batch_size, run.order())
 
 
-def evaluate_held_out(job: Job, network: TrainedNetwork) -> Evaluation:
-    """Evaluate a network as it is on held-out examples."""
-    run = job.run
-    with job.reporter.counter(f"evaluating on held-out {job.prepared.examples}") as report:
+def evaluate_as_it_is(name: str, job: Job, network: TrainedNetwork) -> Evaluation:
+    """Evaluate a network, not its ticket, on the "held-out" or the "test" examples."""
+    split = job.run.validation if name == "held-out" else job.prepared.test
+    with job.reporter.counter(f"evaluating on {name} {job.prepared.examples}") as report:
         classifier = torch_classifier(network.module, job.prepared.device)
-        return evaluate(classifier, run.validation, run.feed, report, task=run.task)
+        return evaluate(classifier, split, job.run.feed, report, task=job.run.task)
 
 
 def check_readable(job: Job, network: TrainedNetwork) -> None:
@@ -156,7 +165,7 @@ def finish(
     ticket: Ticket | None = None
     try:
         measure_statistics(job, network)
-        unrounded = evaluate_held_out(job, network)
+        unrounded = evaluate_as_it_is("held-out", job, network)
         if values != FP32:
             try:
                 round_weights(network, values)

@@ -21,9 +21,6 @@ from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.tasks.task import Task
 from slt_compress.training.loop import torch_seed
 
-# Share of the steps, the last ones, that compute with rounded weights, where that pays, see docs/pruning.md.
-ROUNDED = {"int4": 0.2}
-
 
 def prune(
     model: str | Given,
@@ -73,14 +70,7 @@ def prune(
         f"{job.prepared.source.name} on {job.prepared.data_name}: {network.size:,} weights trained and pruned by "
         f"{config.method}, {steps:,} steps of {job.run.budget.batch_size} on {job.prepared.device}"
     )
-    rounded_from = steps - int(steps * ROUNDED.get(config.values, 0.0))
-
-    def after(done: int, trainer: WeightTrainer) -> None:
-        pruner.after(done, trainer)
-        if done == rounded_from < steps:
-            trainer.rounding = config.values
-
-    trained = train_through(job, trainer, after)
+    trained = train_through(job, trainer, pruner.after, config.values)
     settings = {"recipe": config.recipe, "weights": recipe.settings(), "gates": pruner.settings()}
     if weights is not None:
         settings["started_from"] = "weights of a file"

@@ -11,10 +11,8 @@ from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import TrainConfig
 from slt_compress.pruning.controls import train_controls
 from slt_compress.pruning.finish import Job, check_readable, finish, train_through
-from slt_compress.pruning.prune import ROUNDED
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult
-from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.pruning.under_mask import Start, mask_start, ticket_start, trainer_of
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.distillation import Teacher
@@ -63,13 +61,7 @@ def train_from(start: Start, job: Job, config: TrainConfig, teacher: Teacher | N
     )
     check_readable(job, start.network)
     trainer = trainer_of(start, job, recipe, teacher)
-    rounded_from = steps - int(steps * ROUNDED.get(config.values, 0.0))
-
-    def after(done: int, trainer: WeightTrainer) -> None:
-        if done == rounded_from < steps:
-            trainer.rounding = config.values
-
-    trained = train_through(job, trainer, after)
+    trained = train_through(job, trainer, values=config.values)
     settings = {**start.said, "weights": recipe.settings()}
     if teacher:
         settings["teacher"] = teacher.settings()

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from slt_compress import prng
-from slt_compress.cli import evaluate, export, search
+from slt_compress.cli import evaluate, export
 from slt_compress.cli import options as shared
 from slt_compress.cli.main import app
 from slt_compress.comparison import run
@@ -38,8 +38,8 @@ def test_choices_are_those_the_library_knows() -> None:
     assert choices(shared.InitialiserName) == set(CHOICES["initialiser"]) == set(prng.INITIALISERS)
     assert choices(shared.AugmentName) == set(CHOICES["augment"])
     assert choices(shared.PrecisionName) == set(CHOICES["precision"]) == {"auto", BF16, FP32}
-    assert choices(search.CodecName) == set(CHOICES["codec"]) == {"auto", *codecs.CODECS}
-    assert choices(search.StatisticsName) == set(CHOICES["statistics"])
+    assert choices(shared.CodecName) == set(CHOICES["codec"]) == {"auto", *codecs.CODECS}
+    assert choices(shared.StatisticsName) == set(CHOICES["statistics"])
     assert choices(export.FormName) == set(FORMS)
     assert choices(evaluate.BackendName) == {"torch", "onnxruntime"}
     assert set(re.split(r", | or ", shared.DATASETS)) == set(DATASET_NAMES)

@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import pytest
 
+from slt_compress.cli import options as shared
 from slt_compress.cli import trained
 from slt_compress.cli.console import Printer
-from slt_compress.cli.trained import Writing, run_config
+from slt_compress.cli.trained import Writing
 from slt_compress.config import CHOICES
 from slt_compress.errors import OutputError, SltError, UsageError
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
@@ -26,8 +27,8 @@ def test_choices_are_those_the_library_knows() -> None:
         (trained.RecipeName, names.RECIPES),
         (trained.ScopeName, names.SCOPES),
         (trained.ValuesName, names.VALUES),
-        (trained.CodecName, CHOICES["codec"]),
-        (trained.StatisticsName, CHOICES["statistics"]),
+        (shared.CodecName, CHOICES["codec"]),
+        (shared.StatisticsName, CHOICES["statistics"]),
     ):
         assert set(get_args(kind)) == set(known)
 
@@ -51,7 +52,7 @@ def test_they_say_the_same_about_every_option_they_share() -> None:
 
 
 def writing(folder: Path, model: str = "lenet-300-100", **fields: Any) -> Writing:
-    return Writing(model, run_config(**fields), folder / "t.safetensors", named=True)
+    return Writing(model, shared.search_config(**fields), folder / "t.safetensors", named=True)
 
 
 def test_a_ticket_that_cannot_be_measured_is_saved(ticket: Ticket, tmp_path: Path) -> None:

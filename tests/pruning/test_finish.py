@@ -16,7 +16,7 @@ from slt_compress.pruning.config import TRAINED
 from slt_compress.pruning.finish import (
     Job,
     check_readable,
-    evaluate_held_out,
+    evaluate_as_it_is,
     finish,
     measure_statistics,
     one_of_each,
@@ -61,7 +61,7 @@ def test_statistics_are_those_of_the_mask() -> None:
     measure_statistics(job, network)
     assert network.module.get_buffer("2.running_var").mean() < 0.5 * full.mean()
     assert not network.module.training
-    assert evaluate_held_out(job, network).samples == 143
+    assert evaluate_as_it_is("held-out", job, network).samples == 143
 
 
 UNMEASURED = [(OSError("gone"), UnmeasuredError), (KeyboardInterrupt(), UnmeasuredInterrupt)]
