@@ -1,13 +1,15 @@
 """Figures of trained tickets: accuracy and bytes of pruned networks beside strong tickets and the dense network.
 
-    python -m benchmarks.pruning run FOLDER [lenet|narrow|resnet20|resnet20-w2|found …] --data-dir DIR [--seeds 3]
+    python -m benchmarks.pruning run FOLDER [lenet|narrow|found|resnet20|vgg16|vgg16-quarter …] --data-dir DIR
     python -m benchmarks.pruning table FOLDER
     python -m benchmarks.pruning plot FOLDER FILE.png
 
 run     one JSON file a cell in FOLDER, written at once and as a whole; a cell that is there is not run again, so that
-        the command can be killed and repeated. All of them if none is named; `found` are ticket searches with
-        rewinding, trained with their controls, and `narrow` dense networks of the shape of LeNet-300-100 with fewer
-        hidden units. --epochs N is of each run, 12 by default.
+        the command can be killed and repeated. `found` are ticket searches with rewinding, trained with their
+        controls, and `narrow` dense networks of the shape of LeNet-300-100 with fewer hidden units: MNIST in DIR. The
+        other networks learn CIFAR-10, where DIR holds train and test, with a folder per class; `vgg16` is VGG-16 with
+        BatchNorm and one linear layer, and `vgg16-quarter` has a quarter of its channels. --epochs N is of each run,
+        12 by default, --seeds N their number, --sparsities and --methods choose among the cells.
 plot    test accuracy against bytes, of the parts `lenet` and `narrow`
 table   mean ± std of the test accuracy in per cent over the seeds that are there, and the mean bytes
 
@@ -50,12 +52,33 @@ from slt_compress.version import __version__
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
 REWOUND = 200  # steps, about an epoch of MNIST
-MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {  # name of a part -> network, data set, settings of its runs
+_CIFAR: dict[str, Any] = {"input_size": 32, "augment": "shift-flip", "batch_size": 128, "precision": "bf16"}
+
+
+def vgg16(share: float) -> nn.Module:
+    """Return VGG-16 (Simonyan & Zisserman 2015, arXiv:1409.1556) for images of 32 px, with BatchNorm and one linear
+    layer, and a share of its channels.
+    """
+    layers: list[nn.Module] = []
+    channels = 3
+    for repeats, width in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(repeats):
+            outputs = round(width * share)
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            channels = outputs
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels, 10))
+
+
+# name of a part -> network, data set, settings of its runs
+MODELS: dict[str, tuple[str | Callable[[], nn.Module], str, dict[str, Any]]] = {
     "lenet": ("lenet-300-100", "mnist", {}),
-    "resnet20": ("resnet20", "cifar10", {"augment": "crop-flip", "batch_size": 128}),
-    "resnet20-w2": ("resnet20-w2", "cifar10", {"augment": "crop-flip", "batch_size": 128}),
     "narrow": ("lenet-300-100", "mnist", {}),
     "found": ("lenet-300-100", "mnist", {}),
+    "resnet20": ("resnet20", "imagefolder", _CIFAR),
+    "resnet20-w2": ("resnet20-w2", "imagefolder", _CIFAR),
+    "vgg16": (lambda: vgg16(1), "imagefolder", _CIFAR),
+    "vgg16-quarter": (lambda: vgg16(1 / 4), "imagefolder", _CIFAR),
 }
 NARROW = ((300, 100), (150, 50), (75, 25), (40, 20), (20, 10), (10, 10))  # hidden units
 
@@ -82,21 +105,22 @@ class Cell:
         return f"{self.part}_{self.method}_{self.sparsity:g}_{self.seed}"
 
 
-def cells(parts: list[str], seeds: int) -> Iterator[Cell]:
+def cells(parts: list[str], seeds: int, sparsities: list[float], methods: list[str]) -> Iterator[Cell]:
     """Yield all cells, those of the first seed first."""
     for seed in range(seeds):
         for part in parts:
             if part == "found":
                 for method in ("magnitude", "continuous-sparsification"):
                     for steps in (0, REWOUND):
-                        yield from (Cell(part, f"{method}-from-{steps}", one, seed) for one in SPARSITIES)
+                        yield from (Cell(part, f"{method}-from-{steps}", one, seed) for one in sparsities)
                 continue
             if part == "narrow":
                 yield from (Cell(part, f"dense-{first}-{second}", 0.0, seed) for first, second in NARROW)
                 continue
-            yield Cell(part, "dense", 0.0, seed)
-            for sparsity in SPARSITIES:
-                yield from (Cell(part, method, sparsity, seed) for method in (*METHODS, "strong"))
+            if "dense" in methods:
+                yield Cell(part, "dense", 0.0, seed)
+            for sparsity in sparsities:
+                yield from (Cell(part, method, sparsity, seed) for method in methods if method != "dense")
 
 
 def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, Any]:
@@ -150,12 +174,12 @@ def _found(cell: Cell, prepared: Prepared, run: SearchConfig) -> dict[str, Any]:
     return {"accuracy": result.accuracy, "accuracies": controls, "bytes": sizes, "seconds": result.seconds}
 
 
-def run_all(folder: Path, chosen: list[str], data_dir: Path, *, seeds: int, epochs: int) -> None:
+def run_all(folder: Path, chosen: Iterator[Cell], data_dir: Path, *, epochs: int) -> None:
     """Run all cells that are not there, and say so of each."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     ready: dict[str, tuple[Prepared, SearchConfig]] = {}
-    for cell in cells(chosen, seeds):
+    for cell in chosen:
         path = folder / f"{cell.name}.json"
         if path.exists():
             continue
@@ -255,6 +279,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--sparsities", nargs="+", type=float, default=list(SPARSITIES))
+    known = ["dense", *METHODS, "strong"]
+    parser.add_argument("--methods", nargs="+", choices=known, default=known)
     chosen = parser.parse_args()
     if chosen.what == "table":
         print(table(chosen.folder))
@@ -264,7 +291,10 @@ def main() -> None:
         return
     if unknown := set(chosen.parts) - set(MODELS):
         parser.error(f"unknown parts {', '.join(unknown)}; known: {', '.join(MODELS)}")
-    run_all(chosen.folder, chosen.parts or list(MODELS), chosen.data_dir, seeds=chosen.seeds, epochs=chosen.epochs)
+    if not chosen.parts or not chosen.data_dir:
+        parser.error("run needs the parts to run and --data-dir")
+    todo = cells(chosen.parts, chosen.seeds, chosen.sparsities, chosen.methods)
+    run_all(chosen.folder, todo, chosen.data_dir, epochs=chosen.epochs)
 
 
 if __name__ == "__main__":
