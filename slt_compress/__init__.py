@@ -13,13 +13,15 @@ from slt_compress.version import __version__
 
 TYPE_CHECKING = False  # as in typing, which the command line imports only when it takes care of interrupts
 if TYPE_CHECKING:
-    from slt_compress.api import assess, bench, compare, evaluate, export, search
+    from slt_compress.api import assess, bench, evaluate, export, search
     from slt_compress.assessment.config import AssessConfig
     from slt_compress.assessment.fleet import Fleet
     from slt_compress.assessment.results import Assessment
     from slt_compress.benchmark.config import BenchConfig
     from slt_compress.benchmark.results import BenchResult
     from slt_compress.c_export.export import CExportConfig, CExportResult
+    from slt_compress.comparison.front import compare
+    from slt_compress.comparison.frontier import FrontierResult
     from slt_compress.comparison.results import ComparisonResult
     from slt_compress.config import SearchConfig
     from slt_compress.diagnosis.diagnose import doctor
@@ -55,6 +57,7 @@ __all__ = [
     "Fleet",
     "FoundTicket",
     "Freeze",
+    "FrontierResult",
     "HtmlExportConfig",
     "HtmlExportResult",
     "MonitorResult",
@@ -101,6 +104,7 @@ _LAZY = {
     "FindConfig": "slt_compress.pruning.config",
     "FindResult": "slt_compress.pruning.results",
     "Fleet": "slt_compress.assessment.fleet",
+    "FrontierResult": "slt_compress.comparison.frontier",
     "FoundTicket": "slt_compress.pruning.results",
     "Freeze": "slt_compress.prng",
     "HtmlExportConfig": "slt_compress.html_export.export",
@@ -118,7 +122,7 @@ _LAZY = {
     "UnmeasuredInterrupt": "slt_compress.pipeline.find",
     "assess": "slt_compress.api",
     "bench": "slt_compress.api",
-    "compare": "slt_compress.api",
+    "compare": "slt_compress.comparison.front",
     "doctor": "slt_compress.diagnosis.diagnose",
     "evaluate": "slt_compress.api",
     "export": "slt_compress.api",

@@ -1,4 +1,4 @@
-"""The front door for Python: assess, search, evaluate, export, bench and compare.
+"""The front door for Python: assess, search, evaluate, export and bench.
 
 The package's own page shows them with names that the command line knows. With a network, data and a task of your own:
 
@@ -12,7 +12,6 @@ What only some of them need is imported by these: onnx is slow to import.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -33,7 +32,7 @@ from slt_compress.pipeline.find import SearchResult, find_ticket
 from slt_compress.pipeline.images import check_inputs, images_for, images_to_check, own_data_to_check
 from slt_compress.pipeline.prepare import own_data, prepare
 from slt_compress.prediction.predict import check_classifies
-from slt_compress.progress import SILENT, SILENT_GRID, GridReporter, ProgressReporter
+from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.tasks.task import CLASSIFY, Loss, Metric, recorded_task, task_of
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from slt_compress.benchmark.config import BenchConfig
     from slt_compress.benchmark.results import BenchResult
     from slt_compress.c_export.export import CExportResult
-    from slt_compress.comparison.results import ComparisonResult
     from slt_compress.formats.registry import AnyExportConfig
     from slt_compress.html_export.export import HtmlExportResult
     from slt_compress.onnx_export.export import ExportResult
@@ -335,52 +333,6 @@ def bench(
 
 
 @torch_defaults()
-def compare(
-    model: str,
-    dataset: str | None = None,
-    *,
-    output: str | Path,
-    methods: Sequence[str],
-    sparsities: Sequence[float] = (),
-    bytes: Sequence[int] = (),  # noqa: A002, as the option is called
-    config: SearchConfig | None = None,
-    reporter: GridReporter = SILENT_GRID,
-    **settings: Any,
-) -> "ComparisonResult":
-    """Run methods at all sparsities and seeds, and train the dense network; finished runs in the folder are kept.
-
-    Args:
-        model, dataset: names; "digits" if no data set is given.
-        output: folder for tickets, tables and plots.
-        methods: as the command line has them: NAME[:OPTION…].
-        sparsities: targets, in [0, 1).
-        bytes: instead, largest sizes of a ticket's file.
-        config: what all searches share; its method, recipe, options, sparsity and seed are ignored.
-        settings: fields of `comparison.grid.Plan` (`seeds`, `dense`, `dense_lr`, `shard`) and of `SearchConfig`.
-
-    Raises UsageError for what is unknown or out of range, or if the folder holds runs of other settings.
-    """
-    from slt_compress.comparison.grid import Plan
-    from slt_compress.comparison.run import compare as run_comparison
-
-    if not isinstance(model, str):
-        raise UsageError("a comparison is one of a network by name; search your own with `method` and `sparsity`")
-    if isinstance(methods, str):
-        raise UsageError(f"`methods` must be a list of names, got the string {methods!r}")
-    for name in ("method", "recipe", "options", "sparsity", "seed"):
-        if name in settings:
-            raise UsageError(f"{name!r} differs from run to run; give `methods`, `sparsities` and `seeds`")
-    of_plan = {"seeds": 3, "dense": True, "dense_lr": None, "shard": None}
-    planned = {name: settings.pop(name, default) for name, default in of_plan.items()}
-    chosen = search_config(config, dataset, settings)
-    shares = None if bytes else ",".join(map(str, sparsities))
-    plan = Plan.parse(model, chosen, methods=",".join(methods), sparsities=shares, **planned)
-    plan = replace(plan, sizes=tuple(bytes))
-    targets = f"bytes={list(bytes)}" if bytes else f"sparsities={list(sparsities)}"
-    asked = f"{model!r}, {chosen.dataset!r}, methods={list(methods)}, {targets}"
-    return run_comparison(plan, Path(output), f"slt_compress.compare({asked})", reporter)
-
-
 def _reading(workers: int | None, skip_unreadable: bool) -> Reading:
     """Return how images are read. Raises UsageError, as a search does, for what cannot be."""
     chosen = SearchConfig(workers=workers, skip_unreadable=skip_unreadable)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import slt_compress
-from slt_compress.comparison.results import DENSE
 from slt_compress.config import SearchConfig
 from slt_compress.errors import DataError, TicketError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.networks import open_network
@@ -86,25 +85,6 @@ def test_images_that_might_have_to_be_downloaded_are_left_alone(tmp_path: Path) 
     assert any("no images of imagefolder" in note and "`data_dir`" in note for note in reporter.notes)
 
 
-def test_a_comparison_returns_its_rows_and_writes_its_tables(tmp_path: Path) -> None:
-    found = slt_compress.compare(
-        "lenet-300-100",
-        output=tmp_path / "grid",
-        methods=["random", "crbg"],
-        sparsities=[0.5, 0.9],
-        seeds=1,
-        max_steps=5,
-    )
-    assert found.is_complete
-    assert [row.method for row in found.rows] == ["random", "random", "crbg", "crbg", DENSE]
-    page = (tmp_path / "grid" / "results.md").read_text()
-    assert "```python\nslt_compress.compare('lenet-300-100', 'digits'," in page
-    again = slt_compress.compare(
-        "lenet-300-100", output=tmp_path / "grid", methods=["random"], sparsities=[0.9], seeds=1, max_steps=5
-    )
-    assert [row.digest for row in again.rows if row.method != DENSE] == [found.rows[1].digest]
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -117,23 +97,6 @@ def test_a_comparison_returns_its_rows_and_writes_its_tables(tmp_path: Path) -> 
 def test_settings_out_of_place_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         slt_compress.search("lenet-300-100", **settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"methods": "crbg"}, r"^`methods` must be a list of names, got the string 'crbg'$"),
-        ({"sparsity": 0.5}, r"^'sparsity' differs from run to run; give `methods`, `sparsities` and `seeds`$"),
-        ({"seed": 1}, r"^'seed' differs from run to run"),
-        ({"sparsities": [1.0]}, r"^`sparsities` must be numbers of at least 0 and below 1, got 1$"),
-        ({"shard": "3/2"}, r"^`shard` must be I/N with I from 1 to N, such as 1/4, got '3/2'$"),
-    ],
-)
-def test_a_comparison_refuses_what_it_would_ignore(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"methods": ["crbg"], "sparsities": [0.5], **settings}
-    with pytest.raises(UsageError, match=message):
-        slt_compress.compare("lenet-300-100", output=tmp_path / "grid", **arguments)
-    assert not list(tmp_path.iterdir())
 
 
 def test_failures_are_those_of_the_package(tmp_path: Path) -> None:

@@ -110,6 +110,8 @@ class Plan:
             raise UsageError(f"`granularity` and `freeze_ratio` have no meaning for {', '.join(trained)}")
         if self.sizes and self.config.granularity != SearchConfig.granularity:
             raise UsageError(f"`bytes` is for gates of weights, not for `granularity={self.config.granularity}`")
+        if self.checkpoint_every is not None and (type(self.checkpoint_every) is not int or self.checkpoint_every < 1):
+            raise UsageError(f"`checkpoint_every` must be a whole number of at least 1, got {self.checkpoint_every!r}")
         if self.checkpoint_every and not any(one.searches for one in self.contenders):
             methods = ", ".join(one.label for one in self.contenders)
             raise UsageError(
