@@ -230,8 +230,8 @@ def _render_frontier(printer: "Printer", found: "FrontierResult", output: Path, 
 def _render(
     printer: "Printer", result: "ComparisonResult", output: Path, failure: FailedRunsError | None, *, tables: bool
 ) -> None:
-    from slt_compress.comparison.results import accuracy_table
     from slt_compress.comparison.run import PLOTS
+    from slt_compress.comparison.tables import accuracy_table
 
     lines = [("cells", f"{len(result.rows)} of {result.cells} finished")]
     document = result.to_json()

@@ -15,8 +15,9 @@ from slt_compress import files
 from slt_compress.comparison import plots
 from slt_compress.comparison.cells import to_json_bytes
 from slt_compress.comparison.grid import Plan
-from slt_compress.comparison.results import DENSE, ComparisonResult, Summary, markdown_table, percent, target_name
+from slt_compress.comparison.results import DENSE, ComparisonResult, Summary
 from slt_compress.comparison.run import compare
+from slt_compress.comparison.tables import markdown_table, percent, target_name
 from slt_compress.errors import first_line
 from slt_compress.models.registry import check_model_name
 from slt_compress.progress import GridReporter

@@ -24,7 +24,8 @@ from slt_compress.comparison import plots
 from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
 from slt_compress.comparison.dense import train_dense
 from slt_compress.comparison.grid import Cell, Plan
-from slt_compress.comparison.results import DENSE, ComparisonResult, Row, markdown, percent, to_csv
+from slt_compress.comparison.results import DENSE, ComparisonResult, Row, to_csv
+from slt_compress.comparison.tables import markdown, percent
 from slt_compress.comparison.trained import prune_config
 from slt_compress.config import SearchConfig
 from slt_compress.data import places
