@@ -184,7 +184,7 @@ def search(
         from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
-        from slt_compress.training.search import KeptInterrupt
+        from slt_compress.training.keeper import KeptInterrupt
 
         with user_code(model if names_code(model) else None) as (own, results), distributed.join() as context:
             network = own or model
