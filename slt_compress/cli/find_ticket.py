@@ -13,6 +13,7 @@ from slt_compress.cli.output import default_name, figures, save
 from slt_compress.cli.trained import Writing
 from slt_compress.comparison.results import exact
 from slt_compress.errors import UsageError
+from slt_compress.files import check_writable
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -149,6 +150,8 @@ def find_ticket(
                 path = output.with_name(f"{output.name.removesuffix('.safetensors')}-{exact(one)}.safetensors")
             return Writing(model, run, path, named=output is not None)
 
+        if output and len(config.sparsities) > 1:  # which is no file itself, but what files are named after
+            check_writable(output)
         files.update({one: written(one) for one in config.sparsities})
         first = files[config.sparsities[0]]
         first.checkpoint_every = checkpoint_every

@@ -173,7 +173,7 @@ def search(
         start = None if init_from is None else local_file(init_from)
         config = replace(config, init_from=start)
         config.refuse_idle(checkpoint_every=checkpoint_every, resume=resume, log=log, tensorboard=tensorboard)
-        outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
+        outputs = {"the checkpoint": folder if keeps else None, "`log`": log, "`tensorboard`": tensorboard}
         inputs = {
             **places.inputs(dataset, data_dir),
             "the network": code_file(model),

@@ -111,7 +111,7 @@ class Writing:
             raise UsageError("weights are trained in one process; torchrun is for search")
         read = {**places.inputs(self.config.dataset, self.config.data_dir), "the network": code_file(self.model)}
         kept = {"the checkpoint": self.folder if self.checkpoint_every else None}
-        files.check_apart({**logs, **kept, "`output`": self.output}, {**read, **inputs})
+        files.check_apart({**kept, **logs, "`output`": self.output}, {**read, **inputs})
         with own_name(self.output, self.named):
             files.check_writable(self.output)
             if self.checkpoint_every:

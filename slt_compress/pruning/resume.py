@@ -42,6 +42,11 @@ def kept(
     }
     training = replace(checkpoints, what="training", identity=known_by)
     check(training, job.reporter)
+    steps = job.run.budget.steps
+    if training.every and training.every >= steps:
+        job.reporter.note(
+            f"`checkpoint_every={training.every}` keeps nothing of a training of {steps:,} steps but its end"
+        )
     for one in training.present() if training.resume else ():
         one.find()
     return replace(job, checkpoints=training)

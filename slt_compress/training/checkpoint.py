@@ -211,7 +211,9 @@ class Checkpoints:
     def _read(self, *, tensors: bool) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         try:
             with safe_open(self.file, "pt") as file:
-                document = json.loads((file.metadata() or {})[_KEY])
+                document = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+                if "format" not in document:
+                    raise ValueError("it is no checkpoint")
                 if document["format"] != FORMAT:
                     raise ValueError(f"expected the format {FORMAT!r}, found {document['format']!r}")
                 if not isinstance(document["step"], int) or not isinstance(document["identity"], dict):

@@ -18,6 +18,7 @@ from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distillation import Teacher
 from tests.support.killed import Killed, die_in_step
 from tests.support.pruned import LENET, lenet_job, prepared_lenet
+from tests.support.reporters import RecordingReporter
 
 JOB = lenet_job()
 CONFIG = PruneConfig(JOB.config, "magnitude", sparsity=0.5)
@@ -92,6 +93,9 @@ def test_that_of_another_request_is_refused(tmp_path: Path, monkeypatch: pytest.
 def test_a_damaged_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = killed(tmp_path, monkeypatch)
     whole = there.file.read_bytes()
+    there.file.write_bytes(sample_ticket(LENET, 0.2, input_size=8, channels=1).to_bytes())
+    with pytest.raises(CheckpointError, match=r"^cannot resume from .* \(it is no checkpoint\); without"):
+        prune(LENET, CONFIG, prepared=prepared_lenet(), checkpoints=there)
     for content in (b"", whole[:100], whole[:-1], whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
         there.file.write_bytes(content)
         with pytest.raises(
@@ -111,6 +115,12 @@ def test_nobody_goes_on_from_a_training_that_has_diverged(tmp_path: Path) -> Non
     with pytest.raises(SltError, match="the training has diverged"):
         prune(LENET, replace(CONFIG, learning_rate=3e38), prepared=prepared_lenet(), checkpoints=there)
     assert not there.folder.exists()
+
+
+def test_so_many_steps_that_nothing_is_kept_are_told(tmp_path: Path) -> None:
+    reporter = RecordingReporter()
+    kept(lenet_job(6, reporter), Checkpoints(tmp_path / "kept", 6), CONFIG)
+    assert reporter.notes == ["`checkpoint_every=6` keeps nothing of a training of 6 steps but its end"]
 
 
 def test_without_checkpoints_a_job_stays_as_it_is() -> None:
