@@ -25,6 +25,17 @@ _KINDS = {
 OF_RESULTS = {".safetensors", ".onnx", ".jsonl"}  # suffixes of what is written, which no image or list of images has
 
 
+def check_readable(path: Path, expected: str) -> None:
+    """Raise UsageError, naming the path and what is `expected`, unless there is a regular file of this name."""
+    try:
+        mode = _mode(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error}), expected {expected}") from error
+    if not stat.S_ISREG(mode):
+        kind = "is a folder" if stat.S_ISDIR(mode) else "is no regular file" if mode else "does not exist"
+        raise UsageError(f"{path} {kind}, expected {expected}")
+
+
 def check_writable(path: Path) -> None:
     """Raise OutputError if `path` could not be written. Call it before long work, so that its result is not lost."""
     target = _target(path)

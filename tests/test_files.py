@@ -1,6 +1,7 @@
 """Atomic writes: the old file or the new one, nothing else, and clear words when neither is possible."""
 
 import os
+import re
 import shutil
 import socket
 import stat
@@ -51,6 +52,21 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 def test_an_impossible_place_is_named(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(OutputError, match=words):
         files.check_writable(tmp_path / name)
+
+
+def test_what_is_to_be_read_is_a_regular_file(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe")
+    files.check_readable(tmp_path / "there", "a file")
+    for name, words in (
+        ("none", "does not exist"),
+        ("there/none", "does not exist"),
+        (".", "is a folder"),
+        ("pipe", "is no regular file"),
+        ("x" * 300, "cannot be read (File name too long)"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(f"{tmp_path / name} {words}, expected a file")):
+            files.check_readable(tmp_path / name, "a file")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

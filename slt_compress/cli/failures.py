@@ -11,7 +11,7 @@ from slt_compress import files
 from slt_compress.cli import config_file, interrupts
 from slt_compress.cli.flags import as_flags
 from slt_compress.cli.interrupts import INTERRUPTED
-from slt_compress.errors import MissingDatasetError, OutputError, SltError, UnknownModelError, UsageError
+from slt_compress.errors import MissingDatasetError, OutputError, SltError, UnknownModelError
 from slt_compress.hub.address import is_address
 from slt_compress.hub.download import located
 
@@ -118,6 +118,4 @@ def as_word(named: str) -> str | Path:
 
 def require_file(path: Path) -> None:
     """Raise UsageError, with the command that makes a ticket, if there is no such file."""
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {kind}, expected a file; make one with: slt-compress search MODEL --dataset NAME")
+    files.check_readable(path, "a file; make one with: slt-compress search MODEL --dataset NAME")

@@ -13,6 +13,7 @@ from slt_compress.cli.output import default_name, figures, save
 from slt_compress.cli.trained import Writing
 from slt_compress.comparison.results import exact
 from slt_compress.errors import UsageError
+from slt_compress.files import check_writable
 
 if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
@@ -89,6 +90,7 @@ def find_ticket(
             rich_help_panel="Output",
         ),
     ] = None,
+    checkpoint_every: trained.CheckpointEvery = None,
     log: shared.Log = None,
     tensorboard: shared.TensorBoard = None,
     json: shared.Json = False,
@@ -100,7 +102,9 @@ def find_ticket(
     def interrupted() -> str:
         """Save what was found before an interrupt, if there is something, and say so."""
         told = [one.interrupted().removeprefix("interrupted; ") for one in files.values() if one.found]
-        return f"interrupted; {'; '.join(told) or 'nothing was written'}"
+        if told:
+            return f"interrupted; {'; '.join(told)}"
+        return next(iter(files.values())).interrupted() if files else "interrupted; nothing was written"
 
     def file_of(ticket: "Ticket") -> Writing:
         """Return where a ticket is to be written."""
@@ -146,16 +150,21 @@ def find_ticket(
                 path = output.with_name(f"{output.name.removesuffix('.safetensors')}-{exact(one)}.safetensors")
             return Writing(model, run, path, named=output is not None)
 
+        if output and len(config.sparsities) > 1:  # which is no file itself, but what files are named after
+            check_writable(output)
         files.update({one: written(one) for one in config.sparsities})
+        first = files[config.sparsities[0]]
+        first.checkpoint_every = checkpoint_every
+        first.folder = Path(f"{output or first.output}.ckpt")
         for writing in files.values():
             writing.check({"`log`": log, "`tensorboard`": tensorboard}, {})
         from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
         from slt_compress.pruning import front
 
-        first = files[config.sparsities[0]]
         with first.opened(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as (printer, own):
+            checkpoints = first.checkpoints(printer)
             try:
-                result = front.find_ticket(own or model, config=config, reporter=printer)
+                result = front.find_ticket(own or model, config=config, reporter=printer, checkpoints=checkpoints)
             except (UnmeasuredError, UnmeasuredInterrupt) as failure:
                 for ticket in failure.others:
                     file_of(ticket).found.append((ticket, run))
@@ -169,6 +178,8 @@ def find_ticket(
             for found in result.tickets:
                 writing = files[found.sparsity]
                 writing.output = save(found.ticket, writing.output, printer, named=writing.named)
+            if checkpoints:
+                checkpoints.remove()
             _render(printer, result, files, model, method)
 
 

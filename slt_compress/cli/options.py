@@ -164,7 +164,7 @@ CheckpointEvery = Annotated[
     typer.Option(
         min=1,
         metavar="STEPS",
-        help="Save the state of a search after every so many steps, beside OUTPUT or in it, until the search ends.",
+        help="Save the state after every so many steps, beside OUTPUT or in it, until the run ends.",
         rich_help_panel="Long runs",
     ),
 ]

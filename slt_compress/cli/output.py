@@ -53,6 +53,23 @@ def rescued(found: list[tuple["Ticket", "SearchConfig"]], model: str, output: Pa
     return ""
 
 
+def is_kept(folder: Path) -> bool:
+    """Return whether there is a checkpoint in this folder."""
+    return any(folder.glob("*.safetensors"))
+
+
+def how_to_resume(folder: Path | None, option: str = "") -> str:
+    """Return what an interrupt has left of a run whose checkpoints are in this folder, None if it keeps none.
+
+    `option` is what has to be added to the command.
+    """
+    if folder is None:
+        return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the state)"
+    if is_kept(folder):
+        return f"interrupted; the same command {option}continues from the checkpoint in {folder}"
+    return "interrupted; nothing was written, as no checkpoint was due yet"
+
+
 def how_to_measure(model: str, config: "SearchConfig", output: Path, cause: BaseException | None = None) -> str:
     """Return how to measure a ticket that was found, after what has kept it from being measured."""
     from slt_compress.data.images import DamagedImagesError

@@ -109,6 +109,7 @@ def prune(
             rich_help_panel="Output",
         ),
     ] = None,
+    checkpoint_every: trained.CheckpointEvery = None,
     log: shared.Log = None,
     tensorboard: shared.TensorBoard = None,
     json: shared.Json = False,
@@ -154,12 +155,15 @@ def prune(
         asked = config.asked_sparsity
         words = ["prune", method, values] if asked is None else ["prune", method, exact(asked), values]
         name = default_name([model, *(model_arg or ())], dataset, "-".join(words), seed)
-        writing = Writing(model, config.run, output or Path(name), named=output is not None)
+        writing = Writing(model, config.run, output or Path(name), output is not None, checkpoint_every)
         writing.check({"`log`": log, "`tensorboard`": tensorboard}, {"`weights`": weights})
         from slt_compress.pruning import front
 
         with writing.opened(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as (printer, own):
             result = writing.save(
-                lambda: front.prune(own or model, config=config, weights=weights, reporter=printer), printer
+                lambda kept: front.prune(
+                    own or model, config=config, weights=weights, reporter=printer, checkpoints=kept
+                ),
+                printer,
             )
             render(printer, writing, result, method, model)

@@ -10,8 +10,7 @@ from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import exit_codes, local_file, own_name
 from slt_compress.cli.options import CodecName, MethodName, RecipeName, StatisticsName
-from slt_compress.cli.output import default_name, figures, how_to_measure, save
-from slt_compress.cli.output import rescued as _rescued
+from slt_compress.cli.output import default_name, figures, how_to_measure, how_to_resume, rescued, save
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.comparison.results import exact, method_label
@@ -130,7 +129,12 @@ def search(
     keeps = bool(checkpoint_every or resume)
     found: list[tuple[Ticket, SearchConfig]] = []  # what an interrupt must not lose
     to = output
-    with exit_codes(lambda: _rescued(found, model, to, named=named) or _how_to_resume(folder, keeps), output):
+
+    def interrupted() -> str:
+        saved = rescued(found, model, to, named=named)
+        return saved or how_to_resume(folder if keeps else None, "with --resume ")
+
+    with exit_codes(interrupted, output):
         from slt_compress.config import DEFAULT_SPARSITY
         from slt_compress.data import places
 
@@ -169,7 +173,7 @@ def search(
         start = None if init_from is None else local_file(init_from)
         config = replace(config, init_from=start)
         config.refuse_idle(checkpoint_every=checkpoint_every, resume=resume, log=log, tensorboard=tensorboard)
-        outputs = {"`log`": log, "`tensorboard`": tensorboard, "the checkpoint": folder if keeps else None}
+        outputs = {"the checkpoint": folder if keeps else None, "`log`": log, "`tensorboard`": tensorboard}
         inputs = {
             **places.inputs(dataset, data_dir),
             "the network": code_file(model),
@@ -184,7 +188,7 @@ def search(
         from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, find_ticket
         from slt_compress.training import distributed
         from slt_compress.training.checkpoint import Checkpoints
-        from slt_compress.training.search import KeptInterrupt
+        from slt_compress.training.keeper import KeptInterrupt
 
         with user_code(model if names_code(model) else None) as (own, results), distributed.join() as context:
             network = own or model
@@ -261,11 +265,3 @@ def _gates(granularity: str, neuron_sparsity: float | None) -> list[str]:
     if granularity == "weight":
         return []
     return [granularity.replace(",", "-"), *([] if neuron_sparsity is None else [exact(neuron_sparsity)])]
-
-
-def _how_to_resume(folder: Path, checkpoints: bool) -> str:
-    if not checkpoints:
-        return "interrupted; nothing was written (--checkpoint-every STEPS would have kept the search)"
-    if any(folder.glob("*.safetensors")):
-        return f"interrupted; the same command with --resume continues from the checkpoint in {folder}"
-    return "interrupted; nothing was written, as no checkpoint was due yet"

@@ -1,7 +1,7 @@
 """`slt-compress train`: train the kept weights of a ticket, or of a mask of another tool."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,6 +78,7 @@ def train(
             rich_help_panel="Output",
         ),
     ] = None,
+    checkpoint_every: trained.CheckpointEvery = None,
     log: shared.Log = None,
     tensorboard: shared.TensorBoard = None,
     json: shared.Json = False,
@@ -120,19 +121,17 @@ def train(
         if path is None:
             name = default_name([what, *(model_arg or ())], run.dataset, f"trained-{values}", seed)
         code = what if path is None else source or ""
-        writing = Writing(code, run, output or Path(name), named=output is not None)
+        writing = Writing(code, run, output or Path(name), output is not None, checkpoint_every)
         read = {"the ticket": path, "`mask`": mask, "`teacher`": teacher}
         writing.check({"`log`": log, "`tensorboard`": tensorboard}, read)
         from slt_compress.pruning import front
         from slt_compress.ticket.ticket import Ticket
 
         with writing.opened(json=json, quiet=quiet, log=log, tensorboard=tensorboard) as (printer, own):
+            common: dict[str, Any] = {"config": config, "teacher": teacher, "reporter": printer}
             if path is None:
                 result = writing.save(
-                    lambda: front.train(
-                        own or what, dataset, config=config, mask=mask, teacher=teacher, reporter=printer
-                    ),
-                    printer,
+                    lambda kept: front.train(own or what, dataset, mask=mask, **common, checkpoints=kept), printer
                 )
                 title = what
             else:
@@ -141,7 +140,6 @@ def train(
                 if dataset is None:
                     writing.config = shared.search_config(dataset=ticket.provenance.dataset, data_dir=data_dir)
                 result = writing.save(
-                    lambda: front.train(ticket, dataset, config=config, source=own, teacher=teacher, reporter=printer),
-                    printer,
+                    lambda kept: front.train(ticket, dataset, source=own, **common, checkpoints=kept), printer
                 )
             render(printer, writing, result, "train", title)

@@ -12,7 +12,7 @@ from slt_compress import files
 from slt_compress.cli import options as shared
 from slt_compress.cli.failures import own_name
 from slt_compress.cli.options import CodecName, InitialiserName, StatisticsName
-from slt_compress.cli.output import figures, how_to_measure, rescued, save
+from slt_compress.cli.output import figures, how_to_measure, how_to_resume, is_kept, rescued, save
 from slt_compress.cli.source import code_file, names_code, user_code
 from slt_compress.cli.streams import shell
 from slt_compress.errors import SltError, UsageError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
     from slt_compress.pruning.results import TrainedResult
     from slt_compress.ticket.ticket import Ticket
+    from slt_compress.training.checkpoint import Checkpoints
 
     PruneMethod: TypeAlias = str
     FindMethod: TypeAlias = str
@@ -56,6 +57,16 @@ Values = Annotated[
     ValuesName,
     typer.Option(help="How kept weights are stored; int8 and int4 with one scale a row.", rich_help_panel="Output"),
 ]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="STEPS",
+        help="Save the state after every so many steps, beside OUTPUT, until the run ends. The same command goes on "
+        "from there.",
+        rich_help_panel="Long runs",
+    ),
+]
 Codec = Annotated[CodecName, typer.Option(help="Code of the masks; auto takes the shorter.", rich_help_panel="Output")]
 Statistics = Annotated[
     StatisticsName,
@@ -75,14 +86,21 @@ class Writing:
         config: of data and device.
         output: the ticket to write.
         named: whether the user has named it.
+        checkpoint_every: steps after which the state is saved, None for never.
         found: tickets that an interrupt must not lose.
+        folder: where the state is saved.
     """
 
     model: str
     config: "SearchConfig"
     output: Path
     named: bool
+    checkpoint_every: int | None = None
     found: "list[tuple[Ticket, SearchConfig]]" = field(default_factory=list)
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = Path(f"{self.output}.ckpt")
 
     def check(self, logs: Mapping[str, Path | None], inputs: Mapping[str, Any]) -> None:
         """Raise UsageError if files to be written are among those that are read, OutputError if one cannot be."""
@@ -92,9 +110,12 @@ class Writing:
         if distributed.started_by_torchrun():
             raise UsageError("weights are trained in one process; torchrun is for search")
         read = {**places.inputs(self.config.dataset, self.config.data_dir), "the network": code_file(self.model)}
-        files.check_apart({**logs, "`output`": self.output}, {**read, **inputs})
+        kept = {"the checkpoint": self.folder if self.checkpoint_every else None}
+        files.check_apart({**kept, **logs, "`output`": self.output}, {**read, **inputs})
         with own_name(self.output, self.named):
             files.check_writable(self.output)
+            if self.checkpoint_every:
+                files.check_folder(self.folder)
 
     @contextlib.contextmanager
     def opened(
@@ -108,16 +129,27 @@ class Writing:
         ):
             yield printer, own
 
-    def save(self, make: "Callable[[], TrainedResult]", printer: "Printer") -> "TrainedResult":
-        """Make a ticket and save it, also where measuring it fails."""
+    def checkpoints(self, printer: "Printer") -> "Checkpoints | None":
+        """Return where the state is kept, None if nobody has asked for it."""
+        from slt_compress.training.checkpoint import Checkpoints
+
+        if self.checkpoint_every is None:
+            return None
+        return Checkpoints(self.folder, self.checkpoint_every, resume=True, warn=printer.warn, automatic=True)
+
+    def save(self, make: "Callable[[Checkpoints | None], TrainedResult]", printer: "Printer") -> "TrainedResult":
+        """Make a ticket, with these checkpoints, and save it, also where measuring it fails."""
         from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt
 
+        checkpoints = self.checkpoints(printer)
         try:
-            result = make()
+            result = make(checkpoints)
         except (UnmeasuredError, UnmeasuredInterrupt) as failure:
             self.keep(failure, printer)
         self.found.append((result.ticket, self.config))
         self.output = save(result.ticket, self.output, printer, named=self.named)
+        if checkpoints:
+            checkpoints.remove()
         return result
 
     def keep(self, failure: "UnmeasuredError | UnmeasuredInterrupt", printer: "Printer") -> NoReturn:
@@ -132,8 +164,12 @@ class Writing:
         ) from failure
 
     def interrupted(self) -> str:
-        """Save what was made before an interrupt, if there is something, and say so."""
-        return rescued(self.found, self.model, self.output, named=self.named) or "interrupted; nothing was written"
+        """Save what was made before an interrupt, if there is something, and say so, and how to go on."""
+        saved = rescued(self.found, self.model, self.output, named=self.named)
+        goes_on = how_to_resume(self.folder if self.checkpoint_every else None)
+        if saved and self.checkpoint_every and is_kept(self.folder):
+            return f"{saved}; {goes_on.removeprefix('interrupted; ')}"
+        return saved or goes_on
 
     def advice(self, command: str, *words: str) -> str:
         """Return what to run next on the ticket."""

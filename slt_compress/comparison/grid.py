@@ -59,9 +59,9 @@ class Contender:
         return self.method in (DENSE, PRUNE) or registry.METHODS[self.method].optimises
 
     @property
-    def searches(self) -> bool:
-        """Whether its runs search a mask by optimiser steps, while the weights stay as they are."""
-        return self.method not in (DENSE, PRUNE) and self.optimises
+    def is_kept(self) -> bool:
+        """Whether the state of its runs can be kept between two steps."""
+        return self.method != DENSE and self.optimises
 
     @property
     def label(self) -> str:
@@ -78,7 +78,7 @@ class Plan:
         contenders: the methods.
         sparsities: the targets, empty where they are sizes.
         sizes: largest sizes of a file in bytes, as targets.
-        checkpoint_every: steps after which the state of a search is saved, None for never.
+        checkpoint_every: steps after which the state of a search or a training is saved, None for never.
         seeds: runs of each method at each sparsity, with seeds from 0.
         dense: whether the dense network is trained too.
         dense_lr: its learning rate; None: each run takes the best of a few, see `dense.DenseRecipe`.
@@ -112,10 +112,10 @@ class Plan:
             raise UsageError(f"`bytes` is for gates of weights, not for `granularity={self.config.granularity}`")
         if self.checkpoint_every is not None and (type(self.checkpoint_every) is not int or self.checkpoint_every < 1):
             raise UsageError(f"`checkpoint_every` must be a whole number of at least 1, got {self.checkpoint_every!r}")
-        if self.checkpoint_every and not any(one.searches for one in self.contenders):
+        if self.checkpoint_every and not any(one.is_kept for one in self.contenders):
             methods = ", ".join(one.label for one in self.contenders)
             raise UsageError(
-                f"`checkpoint_every` has no meaning for {methods}: it is the state of a search that is saved"
+                f"`checkpoint_every` has no meaning for {methods}: nothing is optimised whose state could be saved"
             )
         if self.sizes and self.sparsities:
             raise UsageError("give `sparsities` or `bytes`, not both")
@@ -219,11 +219,6 @@ class Cell:
     def optimises(self) -> bool:
         """Whether the run makes optimiser steps."""
         return self.contender.optimises
-
-    @property
-    def searches(self) -> bool:
-        """Whether the run is a search by optimiser steps."""
-        return self.contender.searches
 
     @property
     def name(self) -> str:

@@ -204,7 +204,7 @@ class _Work:
     def _search(self, cell: Cell) -> Row:
         path, checkpoints = self._store.ticket(cell), self._checkpoints(cell)
         try:
-            result = self._prune(cell) if cell.is_pruned else self._find(cell, checkpoints)
+            result = self._prune(cell, checkpoints) if cell.is_pruned else self._find(cell, checkpoints)
         except UnmeasuredError as failure:
             files.write_or_rescue(path, failure.ticket.to_bytes())
             raise SltError(f"found {path}, but measuring it has failed: {failure.reason}") from failure
@@ -238,17 +238,17 @@ class _Work:
         config = cell.config(plan.config)
         return find_ticket(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
 
-    def _prune(self, cell: Cell) -> SearchResult:
+    def _prune(self, cell: Cell, checkpoints: Checkpoints | None) -> SearchResult:
         plan, one = self._plan, cell.contender
         config = prune_config(one.recipe, one.options, cell.sparsity, cell.seed, plan.config)
-        return prune(plan.model, config, self._progress, prepared=self._prepared)
+        return prune(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
 
     def _checkpoints(self, cell: Cell) -> Checkpoints | None:
-        """Return where the state of a cell's search is kept, None where it is not."""
+        """Return where the state of a cell's run is kept, None where it is not."""
         every = self._plan.checkpoint_every
-        if every is None or not cell.searches:
+        if every is None or not cell.contender.is_kept:
             return None
-        return Checkpoints(self._store.checkpoints(cell), every, resume=True)
+        return Checkpoints(self._store.checkpoints(cell), every, resume=True, automatic=True)
 
     def _train(self, cell: Cell) -> Row:
         plan = self._plan

@@ -236,7 +236,10 @@ class Int8(Form):
     def build(self, source: Source) -> Built:
         assert source.calibration
         batches = (source.feed(inputs) for inputs, _ in source.calibration.batches(_CALIBRATION_BATCH))
-        plain, places = quantise.quantised(source.dense, [layer.name for layer in source.layers], batches)
+        names = [layer.name for layer in source.layers]
+        stored = {layer.name: one for layer in source.layers if (one := _stored_layer(source, layer))}
+        scales = {name: one.scales for name, one in stored.items() if one.scales is not None}
+        plain, places = quantise.quantised(source.dense, names, batches, scales)
         parts = _regenerated(source, places) | _rounded(source, plain, places)
         model = _compacted(plain, parts | _ungated(source))
         return Built(model, plain, len(source.calibration) if quantise.is_static(source.dense) else 0)
@@ -348,7 +351,7 @@ def _stored_layer(source: Source, layer: Layer) -> StoredLayer | None:
 
 
 def _rounded(source: Source, plain: onnx.ModelProto, places: Mapping[str, tuple[str, bool]]) -> dict[str, Part]:
-    """Return the stored weights that are int8 in a graph in 8 bits, as `quantise.quantised` has rounded them."""
+    """Return the stored weights that are int8 in a graph in 8 bits, as `quantise.quantised` has left them."""
     constants = {tensor.name: tensor for tensor in plain.graph.initializer}
     names = [layer.name for layer in source.layers if layer.values and layer.name in places]
     targets = [places[name][0] for name in names]

@@ -24,7 +24,7 @@ from slt_compress.pipeline.byte_limit import ByteLimit, begin
 from slt_compress.pipeline.gates import Searched, put_gates
 from slt_compress.pipeline.measure import evaluate_ticket, provenance, reference_of, settle, statistics_of
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
-from slt_compress.pipeline.resume import can_resume, identity
+from slt_compress.pipeline.resume import can_resume, check, identity
 from slt_compress.pipeline.start import start_mask
 from slt_compress.pipeline.teacher import open_teacher
 from slt_compress.prng import SeedRecipe, fixed_gates
@@ -174,15 +174,11 @@ def find_ticket(
     )
     reporter.note(_announcement(config, searched, prepared, context))
     if checkpoints:
-        if checkpoints.every:
-            checkpoints.check()
-            if checkpoints.every >= run.budget.steps:
-                steps = f"{run.budget.steps:,} steps"
-                reporter.note(f"`checkpoint_every={checkpoints.every}` keeps nothing of a search of {steps}")
+        check(checkpoints, reporter)
+        if checkpoints.every and checkpoints.every >= run.budget.steps:
+            steps = f"{run.budget.steps:,} steps"
+            reporter.note(f"`checkpoint_every={checkpoints.every}` keeps nothing of a search of {steps}")
         checkpoints = replace(checkpoints, identity=identity(config, prepared, initialiser, module))
-        if checkpoints.every and not checkpoints.resume and checkpoints.file.exists():
-            text = f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it"
-            warn(reporter, text)
         checkpoints = replace(checkpoints, resume=checkpoints.resume and can_resume(checkpoints, reporter, context))
     history: list[TrainingProgress] = []
     with reporter.training_progress() as report:

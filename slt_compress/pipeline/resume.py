@@ -1,4 +1,4 @@
-"""Which checkpoint a search may resume from: one of the same search, on the same data."""
+"""Which checkpoint a search or a training may resume from: one of the same request, on the same data."""
 
 import hashlib
 from typing import Any
@@ -12,17 +12,17 @@ from slt_compress.data.splits import Split, count
 from slt_compress.errors import OutputError
 from slt_compress.models.registry import architecture_digest
 from slt_compress.pipeline.prepare import Prepared
-from slt_compress.progress import ProgressReporter
+from slt_compress.progress import ProgressReporter, warn
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.checkpoint import Checkpoints
-from slt_compress.training.distributed import DistributedContext
+from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
 from slt_compress.version import __version__
 
 _FINGERPRINT_EXAMPLES = 100
 
 
-def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:
-    """Return all that decides about the course of a search: only between equal ones may a checkpoint pass."""
+def course(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:
+    """Return what decides about the course of any optimisation: the network, the data, and the steps."""
     run = prepared.run
     return {
         "version": __version__,
@@ -34,20 +34,9 @@ def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module:
         "held-out data": _fingerprint(run.validation),
         "preprocessing": prepared.preprocessing.to_json() if prepared.preprocessing else None,
         "task": vars(run.task.record),
-        "method": config.method,
-        "recipe": config.recipe,
-        "options": dict(config.options),
-        "granularity": config.granularity,
-        "neuron density": config.neuron_density,
-        "learning rate": config.learning_rate,
         "augmentation": config.augment,
         "precision": run.precision,
-        "density": config.density,
-        "largest size": config.max_bytes,
-        "freezing": vars(config.freeze),
         "initialiser": initialiser,
-        "start": None if config.init_from is None else Ticket.load(config.init_from).digest,
-        "teacher": None if config.teacher is None else hashlib.sha256(config.teacher.read_bytes()).hexdigest(),
         "seed": config.seed,
         "number of steps": run.budget.steps,
         "batch size": run.budget.batch_size,
@@ -55,7 +44,36 @@ def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module:
     }
 
 
-def can_resume(checkpoints: Checkpoints, reporter: ProgressReporter, context: DistributedContext) -> bool:
+def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:
+    """Return all that decides about the course of a search: only between equal ones may a checkpoint pass."""
+    return {
+        **course(config, prepared, initialiser, module),
+        "method": config.method,
+        "recipe": config.recipe,
+        "options": dict(config.options),
+        "granularity": config.granularity,
+        "neuron density": config.neuron_density,
+        "learning rate": config.learning_rate,
+        "density": config.density,
+        "largest size": config.max_bytes,
+        "freezing": vars(config.freeze),
+        "start": None if config.init_from is None else Ticket.load(config.init_from).digest,
+        "teacher": None if config.teacher is None else hashlib.sha256(config.teacher.read_bytes()).hexdigest(),
+    }
+
+
+def check(checkpoints: Checkpoints, reporter: ProgressReporter) -> None:
+    """Raise OutputError if checkpoints are to be written and cannot be, and say if one will be replaced."""
+    if checkpoints.every:
+        checkpoints.check()
+        if not checkpoints.resume and checkpoints.file.exists():
+            text = f"the checkpoint in {checkpoints.folder} will be replaced; `resume` would continue from it"
+            warn(reporter, text)
+
+
+def can_resume(
+    checkpoints: Checkpoints, reporter: ProgressReporter, context: DistributedContext = SINGLE_PROCESS
+) -> bool:
     """Return whether there is a checkpoint to resume from, and say so.
 
     Raises OutputError if this process finds another one than the main process, or none.
@@ -64,9 +82,9 @@ def can_resume(checkpoints: Checkpoints, reporter: ProgressReporter, context: Di
     reached = step or 0
     if context.broadcast(reached) != reached:
         raise OutputError(f"the main process's checkpoint is not in {checkpoints.folder} here: share the folder")
-    if step is None:
-        reporter.note(f"no checkpoint in {checkpoints.folder}: the search starts afresh")
-    else:
+    if step is None and not checkpoints.automatic:
+        reporter.note(f"no checkpoint in {checkpoints.folder}: the {checkpoints.what} starts afresh")
+    if step is not None:
         reporter.note(f"resuming from the checkpoint of step {step:,}")
     return step is not None
 

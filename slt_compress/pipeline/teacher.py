@@ -22,7 +22,7 @@ _TRIED = 8  # examples
 def open_teacher(path: Path, prepared: Prepared) -> Teacher:
     """Return the teacher of a file, here or on the hub: a ticket, or trained weights of the same network.
 
-    Raises DataError if it cannot be read, UsageError if it is not one for this network.
+    Raises DataError if it cannot be read, UsageError if there is none, or it is not one for this network.
     """
     path = located(path)
     given = Ticket.load(path) if holds_ticket(path) else read_weights(path)

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from slt_compress import files
 from slt_compress.errors import DataError, UsageError, few, first_line
 from slt_compress.hub.download import located
 from slt_compress.models.quiet import quiet
@@ -22,12 +23,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a .safetensors file, or of a file of `torch.save`, which is not allowed to run code. It may
     be on the Hugging Face hub: hf://OWNER/NAME/FILE.
 
-    Raises DataError, naming the file, if it cannot be read or holds no tensors, and what `hub.download.located` does.
+    Raises UsageError if there is no such file, DataError, naming it, if it cannot be read or holds no tensors, and what
+    `hub.download.located` does.
     """
     path = located(path)
-    if not path.is_file():
-        problem = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
-        raise DataError(f"{problem}, expected tensors by name, such as a state dict in safetensors")
+    files.check_readable(path, "tensors by name, such as a state dict in safetensors")
     if holds_ticket(path):
         raise DataError(
             f"{path} is a ticket, expected tensors by name, such as a state dict; what a ticket keeps is trained with "
@@ -70,9 +70,9 @@ def plain_tensors(found: object, origin: str) -> dict[str, torch.Tensor]:
 
 def holds_ticket(path: Path) -> bool:
     """Return whether a file is a ticket, by what its header says. A file that cannot be read is none."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
     try:
+        if path.suffix != ".safetensors" or not path.is_file():
+            return False
         with safe_open(path, "np") as file:
             return set(file.metadata() or {}) == {KEY}
     except (SafetensorError, OSError):

@@ -16,17 +16,18 @@ from slt_compress.training.distillation import Teacher
 RANDOM_MASK, OTHER_WEIGHTS = "random-mask", "other-weights"
 
 
-def train_controls(ticket: Start, job: Job, config: TrainConfig, teacher: Teacher | None = None) -> tuple[Control, ...]:
+def train_controls(ticket: Start, own: Job, config: TrainConfig, teacher: Teacher | None = None) -> tuple[Control, ...]:
     """Train two networks as a ticket was trained, and measure them on the test examples.
 
     "random-mask" has the same weights, and in each tensor as many of them, drawn from the next seed. "other-weights"
     has the same mask on weights of that seed. Both begin where dense training from their seed is after the steps of the
-    rewinding.
+    rewinding. `own` is the job of the ticket.
     """
-    seed, mask, rewinding = job.run.seed, ticket.network.mask, ticket.rewinding
+    seed, mask, rewinding = own.run.seed, ticket.network.mask, ticket.rewinding
     other = (seed + 1) % 2**64  # a ticket may have the random mask of its own seed
     found = []
     for name, chosen in ((RANDOM_MASK, seed), (OTHER_WEIGHTS, other)):
+        job = own.part(name)
         network = dense_start(job, chosen, rewinding, ticket.factors)
         network.mask = random_like(network, mask, other) if name == RANDOM_MASK else mask
         job.reporter.note(f"the same training of {name.replace('-', ' ')}")

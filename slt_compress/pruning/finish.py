@@ -1,6 +1,5 @@
 """From a trained network to a measured ticket: rounded, with its statistics, and tested once."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +19,14 @@ from slt_compress.progress import ProgressReporter, TrainingProgress
 from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.pack import pack_values, round_weights
 from slt_compress.pruning.results import TrainedResult
+from slt_compress.pruning.steps import Follower, make_steps
 from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.ticket.schema import SearchRecord
 from slt_compress.ticket.stored import FP32
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.batchnorm import recalibrate
-from slt_compress.training.loop import Clock, TrainingRun, noise, optimise
+from slt_compress.training.checkpoint import Checkpoints
+from slt_compress.training.loop import Clock, TrainingRun, noise
 
 # Share of the steps, the last ones, that compute with rounded weights, where that pays, see docs/pruning.md.
 ROUNDED = {"int4": 0.2}
@@ -40,12 +41,14 @@ class Job:
         config: seed, budget, and how the ticket is written.
         run: what a training sees.
         reporter: who is told how it is going.
+        checkpoints: where the state of its trainings is kept.
     """
 
     prepared: Prepared
     config: SearchConfig
     run: TrainingRun
     reporter: ProgressReporter
+    checkpoints: Checkpoints | None = None
 
     @classmethod
     def of(cls, prepared: Prepared, config: SearchConfig, reporter: ProgressReporter) -> "Job":
@@ -56,6 +59,10 @@ class Job:
             raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
         run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
         return cls(prepared, config, run, reporter)
+
+    def part(self, name: str) -> "Job":
+        """Return the job of a further training, which has a checkpoint of its own."""
+        return replace(self, checkpoints=self.checkpoints.of(name)) if self.checkpoints else self
 
     @property
     def origin(self) -> SeedRecipe:
@@ -77,11 +84,9 @@ class Trained:
     history: tuple[TrainingProgress, ...]
 
 
-def train_through(
-    job: Job, trainer: WeightTrainer, after: Callable[[int, WeightTrainer], None] | None = None, values: str = FP32
-) -> Trained:
-    """Make all steps of a run; `after` is called with the number of those that are done. Where it pays for these values
-    of the file, the last ones are made with rounded weights.
+def train_through(job: Job, trainer: WeightTrainer, follower: Follower | None = None, values: str = FP32) -> Trained:
+    """Make all steps of a run, or those that are left of it; the follower has begun. Where it pays for these values of
+    the file, the last ones are made with rounded weights.
     """
     steps = job.run.budget.steps
     rounded_from = steps - int(steps * ROUNDED.get(values, 0.0))
@@ -94,9 +99,12 @@ def train_through(
             if report:
                 report(progress)
 
-        for done in optimise(trainer, job.run, clock, record):
-            if after:
-                after(done, trainer)
+        steps_made = make_steps(
+            trainer, job.run, clock, job.reporter, record, follower=follower, checkpoints=job.checkpoints
+        )
+        for done in steps_made:
+            if follower:
+                follower.after(done, trainer)
             if done == rounded_from < steps:
                 trainer.rounding = values
         trainer.network.weights.sum().item()  # waits for a GPU
@@ -143,9 +151,11 @@ def one_of_each(network: TrainedNetwork) -> torch.Tensor:
     return mask
 
 
-def refuse_diverged(network: TrainedNetwork) -> None:
-    """Raise SltError if a training has diverged."""
+def refuse_diverged(job: Job, network: TrainedNetwork) -> None:
+    """Raise SltError if a training has diverged; nobody goes on from its checkpoint, which goes."""
     if not all(bool(torch.isfinite(one).all()) for one in (network.weights, *network.module.parameters())):
+        if job.checkpoints:
+            job.checkpoints.remove()
         raise SltError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
 
 
@@ -158,7 +168,7 @@ def finish(
     Raises SltError if the training has diverged, UnreachableError if the file cannot hold the values; UnmeasuredError,
     with the ticket, if it cannot be measured; UnmeasuredInterrupt likewise for a KeyboardInterrupt.
     """
-    refuse_diverged(network)
+    refuse_diverged(job, network)
     budget = job.run.budget
     record = SearchRecord(method, budget.steps, budget.batch_size, {**job.run.unusual_settings(), **settings})
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())

@@ -33,6 +33,7 @@ from slt_compress.pruning.retrain import train_mask, train_ticket
 from slt_compress.pruning.under_mask import same_network
 from slt_compress.tasks.task import Loss, Metric, Task, recorded_task, task_of
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distillation import Teacher
 
 Weights = Mapping[str, torch.Tensor] | str | Path  # a state dict, or the file of one
@@ -51,6 +52,7 @@ def prune(
     weights: Weights | None = None,
     config: PruneConfig | None = None,
     reporter: ProgressReporter = SILENT,
+    checkpoints: Checkpoints | None = None,
     **settings: Any,
 ) -> TrainedResult:
     """Train a network and prune it, and measure what is left once on the test split.
@@ -59,6 +61,8 @@ def prune(
         model, dataset, train, test, validation, loss, metric, reporter: as in `slt_compress.search`.
         weights: trained weights to start from, a state dict or the file of one, .safetensors or what torch has saved.
         config: all settings.
+        checkpoints: where the state is kept, so that a killed training can be resumed; `checkpoints.remove()` deletes
+            them when the ticket is saved.
         settings: fields of `PruneConfig` that differ from it, such as `method`, `sparsity` or `values`, and those of
             `SearchConfig` that both have, such as `epochs` or `seed`.
 
@@ -67,7 +71,8 @@ def prune(
     """
     chosen = with_shared(config or PruneConfig(), _named(dataset, settings))
     data, task = own_data(dataset, train, test, validation), _task(loss, metric)
-    return run_pruning(model, chosen, reporter, data=data, task=task, weights=_tensors("weights", weights))
+    start = _tensors("weights", weights)
+    return run_pruning(model, chosen, reporter, data=data, task=task, weights=start, checkpoints=checkpoints)
 
 
 @torch_defaults()
@@ -82,6 +87,7 @@ def find_ticket(
     metric: str | Metric | None = None,
     config: FindConfig | None = None,
     reporter: ProgressReporter = SILENT,
+    checkpoints: Checkpoints | None = None,
     **settings: Any,
 ) -> FindResult:
     """Search tickets that train well: masks on the weights of a seed, or on those of an early step of training.
@@ -90,7 +96,7 @@ def find_ticket(
     """
     chosen = with_shared(config or FindConfig(), _named(dataset, settings))
     data, task = own_data(dataset, train, test, validation), _task(loss, metric)
-    return rounds.find(model, chosen, reporter, data=data, task=task)
+    return rounds.find(model, chosen, reporter, data=data, task=task, checkpoints=checkpoints)
 
 
 @torch_defaults()
@@ -109,6 +115,7 @@ def train(
     teacher: Ticket | Weights | None = None,
     config: TrainConfig | None = None,
     reporter: ProgressReporter = SILENT,
+    checkpoints: Checkpoints | None = None,
     **settings: Any,
 ) -> TrainedResult:
     """Train the weights that a mask keeps, and measure the network once on the test split.
@@ -121,6 +128,7 @@ def train(
         source: your module, or the function that builds it, for a ticket of one.
         teacher: a trained network to learn from: a ticket or the file of one, or a state dict of the same network.
         config: all settings.
+        checkpoints: as in `prune`; the controls have some too.
         settings: fields of `TrainConfig` that differ from it, such as `values` or `controls`, and those that
             `SearchConfig` has too, such as `epochs`. Without a mask the seed is the ticket's.
 
@@ -135,13 +143,14 @@ def train(
         prepared = prepare(ticket, chosen.run, reporter, data=data, task=task)
         masks = _tensors("mask", mask)
         assert masks is not None
-        return train_mask(masks, chosen, reporter, prepared=prepared, teacher=_teacher(teacher, prepared))
+        learnt = _teacher(teacher, prepared)
+        return train_mask(masks, chosen, reporter, prepared=prepared, teacher=learnt, checkpoints=checkpoints)
     if not isinstance(ticket, Ticket | str | Path):
         raise UsageError("training a network needs a `mask`; to choose one too, prune it")
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     if data is not None or task is not None:
         task = recorded_task(opened.provenance.task, loss, metric)
-    return _train_ticket(opened, chosen, reporter, source, _Request(dataset, data, task, teacher))
+    return _train_ticket(opened, chosen, reporter, source, _Request(dataset, data, task, teacher, checkpoints))
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,7 @@ class _Request:
     data: OwnData | None
     task: Task | None
     teacher: "Ticket | Weights | None"
+    checkpoints: Checkpoints | None
 
 
 def _train_ticket(
@@ -181,7 +191,8 @@ def _train_ticket(
     prepared = prepare(model, run, reporter, data=data, task=request.task)
     same_network(ticket, prepared)
     teacher = _teacher(request.teacher, prepared)
-    return train_ticket(ticket, replace(config, run=run), reporter, prepared=prepared, teacher=teacher)
+    config = replace(config, run=run)
+    return train_ticket(ticket, config, reporter, prepared=prepared, teacher=teacher, checkpoints=request.checkpoints)
 
 
 def _named(dataset: str | None, settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,22 +20,23 @@ from slt_compress.methods.base import Method, Target
 from slt_compress.pruning.config import DEFAULT_SPARSITY, PruneConfig
 from slt_compress.pruning.names import CONTINUOUS_SPARSIFICATION
 from slt_compress.pruning.priced import PricedContinuousSparsification, PricedSettings
+from slt_compress.pruning.steps import Follower
 from slt_compress.pruning.trainer import WeightTrainer
 
 FINISH = 0.25  # share of the steps under the final mask
 PAPER_FINISH = 0.0
 
 
-class GatedPruning:
+class GatedPruning(Follower):
     """Optimises gates of a method for the first part of a run, and fixes them."""
 
     def __init__(self, config: PruneConfig, steps: int, generator: torch.Generator, *, trained: bool = False) -> None:
         """Plan a run of so many steps; `trained` says that it starts from trained weights."""
+        super().__init__(generator)
         usual = PAPER_FINISH if config.recipe == "paper" else FINISH
         finish = usual if config.finish is None else config.finish
         self._soft_steps = max(1, steps - int(steps * finish))
         self._config = config
-        self._generator = generator
         self._trained = trained
         self._method: Method | None = None
 
@@ -61,7 +62,6 @@ class GatedPruning:
         trainer.soften(self._method)
 
     def after(self, done: int, trainer: WeightTrainer) -> None:
-        """Do what is due when so many steps are done."""
         if done != self._soft_steps:
             return
         assert self._method

@@ -12,6 +12,7 @@ import torch
 from slt_compress.masking.ranking import Ranking
 from slt_compress.pruning.config import PruneConfig
 from slt_compress.pruning.network import TrainedNetwork
+from slt_compress.pruning.steps import Follower
 from slt_compress.pruning.trainer import WeightTrainer
 
 ROUNDS = 20  # of the default recipe, in the part of the run between the next two
@@ -19,7 +20,7 @@ START, UNTIL = 0.2, 0.6
 PAPER_RATIO = 0.2  # of the kept weights, a round: Frankle & Carbin, section 2
 
 
-class Magnitude:
+class Magnitude(Follower):
     """Removes weights in rounds of equal ratios, the smallest of the whole network or of each layer.
 
     By default all rounds lie between 20 % and 60 % of one training with one schedule of the learning rate, and weights
@@ -29,9 +30,9 @@ class Magnitude:
 
     def __init__(self, config: PruneConfig, steps: int, generator: torch.Generator, *, trained: bool = False) -> None:
         """Plan the rounds of a run of so many steps; `trained` says that it starts from trained weights."""
+        super().__init__(generator)
         assert config.asked_sparsity is not None
         self._layered = config.scope == "layer"
-        self._generator = generator
         self._separate = config.recipe == "paper"
         density = 1 - config.asked_sparsity
         rounds = config.rounds
@@ -51,14 +52,12 @@ class Magnitude:
         return {"rounds": self._rounds, "scope": "layer" if self._layered else "global"}
 
     def begin(self, trainer: WeightTrainer) -> None:
-        """Prepare the first step."""
         if 0 in self._densities:
             self.after(0, trainer)
         elif self._separate:
             trainer.restart(0, min(self._densities))
 
     def after(self, done: int, trainer: WeightTrainer) -> None:
-        """Do what is due when so many steps are done."""
         if done not in self._densities:
             return
         scores = magnitudes if self._separate else adaptive_magnitudes

@@ -17,8 +17,10 @@ from slt_compress.pruning.names import MAGNITUDE
 from slt_compress.pruning.network import TrainedNetwork, initialise
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult
+from slt_compress.pruning.resume import kept
 from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.tasks.task import Task
+from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.loop import torch_seed
 
 
@@ -31,6 +33,7 @@ def prune(
     task: Task | None = None,
     weights: Mapping[str, torch.Tensor] | None = None,
     prepared: Prepared | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedResult:
     """Train a network and prune it, and measure what is left once on the test examples, through the written ticket.
 
@@ -42,12 +45,14 @@ def prune(
         task: loss and metric, those of the data if none is given.
         weights: a state dict to start from; without it, training starts from the weights of the seed.
         prepared: what `prepare` returned for the same model, data, task and budget; made if not given.
+        checkpoints: where the state is kept; the last one stays, delete it when the ticket is saved.
 
     Raises UsageError for weights that are not the network's, and as `finish.finish` does.
     """
     if weights is not None and config.run.initialiser != TRAINED.initialiser:
         raise UsageError(f"`initialiser={config.run.initialiser}` has no meaning beside `weights`, which replace all")
     job = Job.of(prepared or prepare(model, config.run, reporter, data=data, task=task), config.run, reporter)
+    job = kept(job, checkpoints, config, {"weights": weights})
     module = job.prepared.source.build()
     initialise(module, config.run.seed, job.origin.initialiser)
     if weights is not None:
@@ -70,7 +75,7 @@ def prune(
         f"{job.prepared.source.name} on {job.prepared.data_name}: {network.size:,} weights trained and pruned by "
         f"{config.method}, {steps:,} steps of {job.run.budget.batch_size} on {job.prepared.device}"
     )
-    trained = train_through(job, trainer, pruner.after, config.values)
+    trained = train_through(job, trainer, pruner, config.values)
     settings = {"recipe": config.recipe, "weights": recipe.settings(), "gates": pruner.settings()}
     if weights is not None:
         settings["started_from"] = "weights of a file"

@@ -13,8 +13,10 @@ from slt_compress.pruning.controls import train_controls
 from slt_compress.pruning.finish import Job, check_readable, finish, train_through
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult
+from slt_compress.pruning.resume import kept
 from slt_compress.pruning.under_mask import Start, mask_start, ticket_start, trainer_of
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.distillation import Teacher
 
 
@@ -25,12 +27,14 @@ def train_ticket(
     *,
     prepared: Prepared,
     teacher: Teacher | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedResult:
     """Train the kept weights of a ticket, from those that it stores, from its early iterate, or from its seed.
 
     Raises UsageError if its early iterate has to be made with other settings, and as `finish.finish` does.
     """
     job = Job.of(prepared, replace(config.run, seed=ticket.seed, initialiser=ticket.initialiser), reporter)
+    job = kept(job, checkpoints, config, {"ticket": ticket, "teacher": teacher})
     return train_from(ticket_start(ticket, job), job, config, teacher)
 
 
@@ -41,12 +45,14 @@ def train_mask(
     *,
     prepared: Prepared,
     teacher: Teacher | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainedResult:
     """Train the weights of a seed that masks keep; these are given by the names of gated tensors, in their shapes.
 
     Raises UsageError for masks that are not the network's, and as `finish.finish` does.
     """
     job = Job.of(prepared, config.run, reporter)
+    job = kept(job, checkpoints, config, {"mask": masks, "teacher": teacher})
     return train_from(mask_start(masks, job), job, config, teacher)
 
 

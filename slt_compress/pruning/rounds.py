@@ -8,6 +8,7 @@ weights, and between two rounds, at slope 1 again,
     s ← min(β·s, s₀)        so that what was suppressed stays so, and what was kept is free to go.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -28,17 +29,20 @@ from slt_compress.pruning.network import State, TrainedNetwork, initialise
 from slt_compress.pruning.pack import pack_seed, pack_values, round_weights
 from slt_compress.pruning.recipes import WeightRecipe, weight_recipe
 from slt_compress.pruning.results import FindResult, FoundTicket
+from slt_compress.pruning.resume import kept
 from slt_compress.pruning.rewind import Rewinding
-from slt_compress.pruning.trainer import WeightTrainer
+from slt_compress.pruning.steps import Follower
+from slt_compress.pruning.trainer import WeightTrainer, grouped, of_group
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import SearchRecord
 from slt_compress.ticket.ticket import Ticket
+from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.loop import torch_seed
 
 DEFAULT_ROUNDS = {"magnitude": 5, CONTINUOUS_SPARSIFICATION: 3}
 
 
-class Rounds:
+class Rounds(Follower):
     """Follows a training through its rounds, and notes a mask for each sparsity that was asked for.
 
     Round r, counted from 1, ends at the density that is the last one's to the power r / rounds. A sparsity between the
@@ -51,12 +55,12 @@ class Rounds:
 
     def __init__(self, config: FindConfig, job: Job, rewinding: Rewinding, recipe: WeightRecipe) -> None:
         """Plan the rounds of a run; `recipe` is that of the weights after the steps of the rewinding."""
+        super().__init__(torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed)))
         self.masks: dict[float, torch.Tensor] = {}
         self.early: State = {}
         self._config = config
         self._rewinding = rewinding
         self._recipe = recipe
-        self._generator = torch.Generator(job.prepared.device).manual_seed(torch_seed(config.run.seed))
         self._count = config.rounds or DEFAULT_ROUNDS[config.method]
         self._steps = job.run.budget.steps
         self._last = 1 - max(config.sparsities)
@@ -72,7 +76,6 @@ class Rounds:
         return float(self._last ** (index / self._count))
 
     def begin(self, trainer: WeightTrainer) -> None:
-        """Prepare the first round."""
         k, length = self._rewinding.steps, self._rewinding.schedule
         trainer.restart(0, length, self._rewinding.recipe if k else self._recipe)
         if not k:
@@ -80,7 +83,6 @@ class Rounds:
             self._soften(trainer)
 
     def after(self, done: int, trainer: WeightTrainer) -> None:
-        """Do what is due when so many steps are done."""
         k, length = self._rewinding.steps, self._rewinding.schedule
         if self._round == 1 and done == k > 0:
             self.early = trainer.network.state()
@@ -98,6 +100,21 @@ class Rounds:
         trainer.restart(done - k, length)
         self._round += 1
         self._soften(trainer)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        masks = {str(place): self.masks[one] for place, one in enumerate(self._config.sparsities) if one in self.masks}
+        found = {**super().state_dict(), "round": torch.tensor(self._round)}
+        return found | grouped("masks", masks) | grouped("early", self.early)
+
+    def load_state_dict(self, tensors: Mapping[str, torch.Tensor], trainer: WeightTrainer) -> None:
+        device, sparsities = trainer.network.weights.device, self._config.sparsities
+        self._round = int(tensors["round"])
+        self.masks = {sparsities[int(place)]: one.to(device) for place, one in of_group("masks", tensors).items()}
+        self.early = {name: one.to(device) for name, one in of_group("early", tensors).items()}
+        if self.early:  # the dense steps are over
+            trainer.restart(0, self._rewinding.schedule, self._recipe)
+            self._soften(trainer)
+        super().load_state_dict(tensors, trainer)
 
     def _end(self) -> int:
         """Return at which step the present round ends: rounds after the first have no dense steps."""
@@ -156,6 +173,7 @@ def find(
     data: OwnData | None = None,
     task: Task | None = None,
     prepared: Prepared | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FindResult:
     """Search tickets whose kept weights, from the seed or from step k of dense training, train well.
 
@@ -163,6 +181,7 @@ def find(
     the training has diverged, and with all tickets, if one cannot be measured, UnmeasuredError or UnmeasuredInterrupt.
     """
     job = Job.of(prepared or prepare(model, config.run, reporter, data=data, task=task), config.run, reporter)
+    job = kept(job, checkpoints, config)
     module = job.prepared.source.build()
     scales = initialise(module, config.run.seed, job.origin.initialiser)
     network = TrainedNetwork(module, job.prepared.device)
@@ -183,8 +202,8 @@ def find(
         f"from step {k}, {steps:,} steps of {job.run.budget.batch_size} on {job.prepared.device}"
     )
     rounds.begin(trainer)
-    trained = train_through(job, trainer, rounds.after)
-    refuse_diverged(network)
+    trained = train_through(job, trainer, rounds)
+    refuse_diverged(job, network)
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
     said = {"recipe": config.recipe, "rounds": count, "scope": config.scope}
     if k:

@@ -1,9 +1,12 @@
 """Steps of the weights, under a mask that is fixed for now or under gates that are optimised beside them."""
 
+from collections.abc import Mapping
+
 import torch
 
 from slt_compress.data.batches import Tensors
 from slt_compress.methods.base import Method
+from slt_compress.pruning.names import VALUES
 from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.quantise import round_rows
 from slt_compress.pruning.recipes import WeightRecipe
@@ -74,6 +77,33 @@ class WeightTrainer:
         self._show(mask)
         return self.network.sparsity(mask)
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return what changes from step to step, by name: the network, its mask, the schedule, the optimisers and the
+        gates, if there are some.
+        """
+        rounding = VALUES.index(self.rounding) if self.rounding else -1
+        found = {"schedule": torch.tensor([self._first, self._steps, rounding]), "mask": self.network.mask}
+        found |= grouped("network", self.network.state()) | grouped("optimiser", _moments(self._optimiser))
+        if self._method is not None:
+            found |= grouped("gates", self._method.state_dict()) | grouped("gates_optimiser", _moments(self._gates))
+        return found
+
+    def load_state_dict(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `state_dict` has returned, on any device. If it was of gates, they must be on the network."""
+        first, steps, rounding = tensors["schedule"].tolist()
+        self.restart(first, steps)
+        self.rounding = VALUES[rounding] if rounding >= 0 else None
+        self.network.load(of_group("network", tensors))
+        self.network.mask = tensors["mask"].to(self.network.mask.device)
+        _set_moments(self._optimiser, of_group("optimiser", tensors))
+        gates = of_group("gates", tensors)
+        if not gates:
+            self._method = None
+            return
+        assert self._method
+        self._method.load_state_dict(gates)
+        _set_moments(self._gates, of_group("gates_optimiser", tensors))
+
     @torch.no_grad()
     def _show(self, gate: torch.Tensor) -> None:
         """Let the module compute with the gated weights."""
@@ -82,3 +112,36 @@ class WeightTrainer:
         if self.rounding:
             for slot, part in zip(network.slots, network.split(network.effective), strict=True):
                 part.copy_(round_rows(part.view(slot.shape), self.rounding).flatten())
+
+
+def of_group(group: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors that are named GROUP.NAME, by NAME."""
+    return {name.removeprefix(f"{group}."): value for name, value in tensors.items() if name.startswith(f"{group}.")}
+
+
+def grouped(group: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors by name as GROUP.NAME."""
+    return {f"{group}.{name}": value for name, value in tensors.items()}
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _moments(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the state of an optimiser, by number of the parameter and name; without one where it has made no step."""
+    return {
+        f"{index}.{name}": value
+        for index, parameter in enumerate(_parameters(optimiser))
+        for name, value in optimiser.state.get(parameter, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _set_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, torch.Tensor]) -> None:
+    """Give a new optimiser what `_moments` has returned of one of the same parameters."""
+    parameters = _parameters(optimiser)
+    for key, value in moments.items():
+        index, _, name = key.partition(".")
+        parameter = parameters[int(index)]
+        optimiser.state[parameter][name] = value.to(parameter.device)

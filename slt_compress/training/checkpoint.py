@@ -1,20 +1,22 @@
-"""The state of a running search, in one file, so that a killed search can be resumed as if nothing had happened.
+"""The state of a running search or training, so that a killed one can be resumed as if nothing had happened.
 
-    OUTPUT.ckpt/search.safetensors    tensors: method.*, optimiser.*, buffer.*, generator
-                                      one JSON document: step, seconds, what is searched, a digest
+    OUTPUT.ckpt/search.safetensors         tensors, of a search: method.*, optimiser.*, buffer.*, generator
+                                           one JSON document: step, seconds, what is asked for, a digest
+    OUTPUT.ckpt/search-PART.safetensors    likewise, of a further training of the same job
 
-The order of the images is not in it: the seed and the step tell it. Each file replaces the one before atomically, and
-its SHA-256 covers every tensor, so that a damaged file is noticed. There is no pickle in it.
+All jobs use the same name, so that the state of one is not mistaken for that of another: what is asked for tells them
+apart. The order of the images is not in it: the seed and the step tell it. Each file replaces the one before
+atomically, and its SHA-256 covers every tensor, so that a damaged file is noticed. There is no pickle in it.
 """
 
 import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +29,17 @@ from slt_compress.methods.base import Method
 
 FORMAT = "slt-compress checkpoint 2"
 _KEY = "checkpoint"
-_FILE = "search.safetensors"
+_NAME = "search"
+
+
+class Resumable(Protocol):
+    """What moves from step to step, and can be kept between two."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return all tensors that change from step to step, by name."""
+
+    def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take over what `state_dict` returned, on any device."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,19 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoint of one search: replaced every `every` steps (None: never written); read first with `resume`.
+    """The checkpoint of one search or training: replaced every `every` steps (None: never written); read first with
+    `resume`.
 
-    `identity`, a JSON object, says what is searched for; a file of another search is refused. `warn` is told of a file
-    that could not be written, as on a full disk: the search goes on, and the file before stays.
+    Raises UsageError, when made, for an `every` that is no whole number of at least 1.
+
+    Attributes:
+        folder, every, resume: as above.
+        identity: a JSON object that says what is asked for; a file of another request is refused.
+        warn: is told of a file that could not be written, as on a full disk: the work goes on, and the file before
+            stays.
+        part: of a job of several trainings; empty for the first.
+        what: is kept, for people: "search" or "training".
+        automatic: whether the same request resumes by itself, with no `resume` of the user's.
     """
 
     folder: Path
@@ -86,10 +107,38 @@ class Checkpoints:
     resume: bool = False
     identity: dict[str, Any] = field(default_factory=dict)
     warn: Callable[[str], None] = warnings.warn
+    part: str = ""
+    what: str = "search"
+    automatic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every is not None and (type(self.every) is not int or self.every < 1):
+            raise UsageError(f"`checkpoint_every` must be a whole number of at least 1, got {self.every!r}")
 
     @property
     def file(self) -> Path:
-        return self.folder / _FILE
+        return self.folder / (f"{_NAME}-{self.part}.safetensors" if self.part else f"{_NAME}.safetensors")
+
+    @property
+    def again(self) -> str:
+        """What resumes, in a sentence for people."""
+        return "the same command" if self.automatic else "`resume`"
+
+    @property
+    def afresh(self) -> str:
+        """How to begin without the file, likewise."""
+        return f"{'once it is deleted' if self.automatic else 'without `resume`'} the {self.what} starts afresh"
+
+    def of(self, part: str) -> "Checkpoints":
+        """Return the checkpoint of a part of the job, whose name is added to that of this one."""
+        return replace(self, part=f"{self.part}-{part}" if self.part else part)
+
+    def present(self) -> "Iterator[Checkpoints]":
+        """Yield this checkpoint and those of its parts, of which there is a file."""
+        if self.file.exists():
+            yield self
+        for path in sorted(self.folder.glob(f"{self.file.stem}-*.safetensors")):
+            yield self.of(path.stem.removeprefix(f"{self.file.stem}-"))
 
     def due(self, done: int, steps: int) -> bool:
         """Return whether to save after so many steps of `steps`; after the last one there is nothing left to resume."""
@@ -105,7 +154,7 @@ class Checkpoints:
         """Return whether a file is there that this search neither reads nor was asked to replace."""
         return self.every is None and not self.resume and self.file.exists()
 
-    def save(self, state: State, step: int, seconds: float) -> None:
+    def save(self, state: Resumable, step: int, seconds: float) -> None:
         """Write the state after `step` steps that took `seconds`."""
         files.make_folder(self.folder)
         tensors = state.state_dict()
@@ -115,7 +164,7 @@ class Checkpoints:
             "step": step,
             "seconds": seconds,
         }
-        text = json.dumps({**document, "digest": _digest(document, tensors)})
+        text = json.dumps({**document, "digest": digest_of(document, tensors)})
         with files.replacing(self.file) as temporary:
             try:
                 save_file(tensors, temporary, metadata={_KEY: text})
@@ -123,9 +172,9 @@ class Checkpoints:
                 raise OSError(str(error)) from error
 
     def find(self) -> int | None:
-        """Return the step that a checkpoint of this search has reached, None if there is no checkpoint.
+        """Return the step that a checkpoint of this request has reached, None if there is no checkpoint.
 
-        Raises UsageError if it is another search's, CheckpointError if it cannot be read.
+        Raises UsageError if it is another request's, CheckpointError if it cannot be read.
         """
         if not self.file.exists():
             return None
@@ -135,23 +184,26 @@ class Checkpoints:
         for key in {**wanted, **found}:
             if found.get(key) != wanted.get(key):
                 raise UsageError(
-                    f"{self.file} belongs to another search: its {key} is {_short(found.get(key))}, wanted is "
-                    f"{_short(wanted.get(key))}; without `resume` the search starts afresh"
+                    f"{self.file} belongs to another {self.what}: its {key} is {_short(found.get(key))}, wanted is "
+                    f"{_short(wanted.get(key))}; {self.afresh}"
                 )
         step: int = document["step"]
         return step
 
-    def load(self, state: State) -> tuple[int, float]:
+    def load(self, state: Resumable) -> tuple[int, float]:
         """Bring the state to where the checkpoint was written; return its step and the seconds spent until then."""
         document, tensors = self._read(tensors=True)
-        if document.pop("digest", None) != _digest(document, tensors):
+        if document.pop("digest", None) != digest_of(document, tensors):
             raise self._damaged("its digest does not fit its content")
         state.load_state_dict(tensors)
         return document["step"], document["seconds"]
 
     def remove(self) -> None:
-        """Delete the checkpoint, what a killed save has left, and the folder if nothing else is in it."""
-        for path in (self.file, *self.folder.glob(f".{_FILE}.*.tmp")):
+        """Delete the checkpoint and those of its parts, what a killed save has left, and the folder if nothing else is
+        in it.
+        """
+        files_of = [self.file, *(one.file for one in self.present())]
+        for path in (*files_of, *self.folder.glob(f".{self.file.stem}*.tmp")):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
@@ -159,7 +211,9 @@ class Checkpoints:
     def _read(self, *, tensors: bool) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         try:
             with safe_open(self.file, "pt") as file:
-                document = json.loads((file.metadata() or {})[_KEY])
+                document = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+                if "format" not in document:
+                    raise ValueError("it is no checkpoint")
                 if document["format"] != FORMAT:
                     raise ValueError(f"expected the format {FORMAT!r}, found {document['format']!r}")
                 if not isinstance(document["step"], int) or not isinstance(document["identity"], dict):
@@ -169,15 +223,16 @@ class Checkpoints:
             raise self._damaged(str(error)) from error
 
     def _damaged(self, why: str) -> CheckpointError:
-        return CheckpointError(f"cannot resume from {self.file} ({why}); without `resume` the search starts afresh")
+        return CheckpointError(f"cannot resume from {self.file} ({why}); {self.afresh}")
 
 
-def _digest(document: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+def digest_of(document: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256, in hexadecimal, of a JSON document and of tensors by name, whatever their order."""
     sha = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
         sha.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        sha.update(value.reshape(-1).view(torch.uint8).cpu().numpy().data)
+        sha.update(value.detach().reshape(-1).view(torch.uint8).cpu().numpy().data)
     return sha.hexdigest()
 
 

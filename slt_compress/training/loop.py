@@ -109,6 +109,10 @@ class Clock:
     def seconds(self) -> float:
         return time.perf_counter() - self._start
 
+    def add(self, seconds: float) -> None:
+        """Count seconds that were spent before."""
+        self._start -= seconds
+
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         before = time.perf_counter()

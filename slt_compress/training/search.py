@@ -4,9 +4,7 @@ The loss is the task's, of the gated network, plus the method's penalty. No weig
 method's flat tensor. Choices are made on held-out training examples; the test split is never seen here.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,8 +12,6 @@ import torch
 
 from slt_compress.config import SearchConfig
 from slt_compress.data.batches import Tensors, length
-from slt_compress.data.workers import lost_workers
-from slt_compress.errors import DataError, OutputError, SltError, reason
 from slt_compress.masking.gates import Gates
 from slt_compress.methods import registry
 from slt_compress.methods.base import Method, Target
@@ -26,6 +22,7 @@ from slt_compress.training.checkpoint import Checkpoints, State
 from slt_compress.training.device import FP32
 from slt_compress.training.distillation import LossOf, Teacher
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
+from slt_compress.training.keeper import Keeper
 from slt_compress.training.loop import Clock, TrainingRun, forward, noise, optimise, torch_seed
 
 
@@ -82,10 +79,6 @@ class Guidance:
 
 
 _MOMENTS = (0.45, 0.65, 0.85)  # of a search, when its target is set anew: between thinning out and the last hardening
-
-
-class KeptInterrupt(KeyboardInterrupt):
-    """Somebody has interrupted a search after its last step; its state is kept, and `resume` ends it."""
 
 
 class GateTrainer:
@@ -168,7 +161,7 @@ def search(
     )
     order, clock, settings = run.order(), Clock(), {}
     fit, start, teacher = guidance.fit, guidance.start, guidance.teacher
-    keeper = _Keeper(None, None, clock)
+    keeper = Keeper(None, None, clock)
     if optimises:
         unusual = {"granularity": config.granularity} if config.granularity != SearchConfig.granularity else {}
         settings = {"recipe": config.recipe, **unusual, **run.unusual_settings(), **method.settings()}
@@ -186,7 +179,7 @@ def search(
         moments = {round(moment * steps) for moment in _MOMENTS}
         first, spent = checkpoints.load(state) if checkpoints and checkpoints.resume else (0, 0.0)
         clock = Clock(spent)
-        keeper = _Keeper(checkpoints if context.is_main_process else None, state, clock, first)
+        keeper = Keeper(checkpoints if context.is_main_process else None, state, clock, first)
         of_run = run.budget.batch_size, run.precision, run.task, context, teacher
         trainer = GateTrainer(network, method, state.optimiser, *of_run)
         with keeper.rescuing():
@@ -224,88 +217,3 @@ def _mask(method: Method, generator: torch.Generator, density: float | None = No
     mask = method.mask()
     generator.set_state(drawn)
     return mask
-
-
-class _Keeper:
-    """Keeps the state of a search after the steps where that is due, where the data can no longer be read, and where
-    something ends it after the last step.
-
-    Without checkpoints it keeps nothing. `done` is the number of steps that are behind the state.
-
-    Attributes:
-        failure: what has ended `finishing` without the state being kept.
-    """
-
-    def __init__(self, checkpoints: Checkpoints | None, state: State | None, clock: Clock, done: int = 0) -> None:
-        self._checkpoints = checkpoints
-        self._state = state
-        self._clock = clock
-        self._done = done
-        self._told = False
-        self.failure: BaseException | None = None
-
-    def keep(self, done: int, steps: int) -> None:
-        """Save the state after `done` steps if that is due: a full disk does not end a search, and is told once."""
-        self._done = done
-        if not (self._checkpoints and self._state and self._checkpoints.due(done, steps)):
-            return
-        try:
-            self._checkpoints.save(self._state, done, self._clock.seconds())
-            self._told = False
-        except OutputError as error:
-            if not self._told:
-                self._checkpoints.warn(f"no checkpoint after step {done:,}, the search goes on: {error}")
-            self._told = True
-
-    @contextlib.contextmanager
-    def rescuing(self) -> Iterator[None]:
-        """Save the state if the block raises DataError, asked for or not, and add to the message how to go on."""
-        try:
-            with lost_workers():
-                yield
-        except DataError as error:
-            if not self._rescued():
-                raise
-            raise DataError(self._how_to_go_on(error)) from error
-
-    @contextlib.contextmanager
-    def finishing(self) -> Iterator[None]:
-        """Likewise, whatever the block raises: all steps are made, and their state is as the last one has left it."""
-        try:
-            with lost_workers():
-                yield
-        except (Exception, KeyboardInterrupt) as error:
-            if not self._done:  # there is nothing to lose
-                raise
-            if not self._rescued():
-                self.failure = error
-                return
-            if isinstance(error, KeyboardInterrupt):
-                raise KeptInterrupt(self._how_to_go_on(error)) from error
-            raise (DataError if isinstance(error, DataError) else SltError)(self._how_to_go_on(error)) from error
-
-    def _rescued(self) -> bool:
-        """Save the state, asked for or not; return whether it could be, and was worth it.
-
-        A thread does it: a large state takes seconds, and no further interrupt is to end that.
-        """
-        if not (self._checkpoints and self._state and self._done) or self._checkpoints.holds_other():
-            return False
-        with ThreadPoolExecutor(1) as thread:
-            saving = thread.submit(self._checkpoints.save, self._state, self._done, self._clock.seconds())
-            while not saving.done():
-                with contextlib.suppress(KeyboardInterrupt):
-                    wait([saving])
-        try:
-            saving.result()
-        except OutputError:
-            return False
-        return True
-
-    def _how_to_go_on(self, error: BaseException) -> str:
-        assert self._checkpoints
-        kept = f"{reason(error)}; the search is kept in {self._checkpoints.folder}: "
-        goes_on = f"`resume` continues after step {self._done:,}"
-        if isinstance(error, DataError):
-            return f"{kept}once its data can be read, {goes_on} (with images left out it starts afresh)"
-        return kept + goes_on

@@ -47,10 +47,22 @@ def test_several_sparsities_are_several_tickets_of_one_run(invoke: Run, tmp_path
         (("--sparsity", "0.5,0.5"), "--sparsity has one twice"),
         (("--rewind-steps", 29), "--rewind-steps 29 leaves no step for each of 3 rounds: all steps together are 30"),
         (("--method", "crbg"), "crbg"),
+        (("--checkpoint-every", 0), "--checkpoint-every"),
+        (
+            ("--checkpoint-every", 1, "--output", "t.safetensors", "--log", "t.safetensors.ckpt"),
+            "the checkpoint and --log are the same file, t.safetensors.ckpt: give another --log",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(words: tuple[object, ...], text: str, invoke: Run, tmp_path: Path) -> None:
     refused(invoke("find-ticket", *FEW, *words), 2, text, tmp_path)
+
+
+@pytest.mark.parametrize("output", [".", "", "folder", "/dev/null"])
+def test_several_files_are_named_after_a_file(output: str, invoke: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    done = invoke("find-ticket", *FEW, "--sparsity", "0.5,0.8", "--output", output)
+    refused(done, 1, "expected a ", tmp_path)
 
 
 @pytest.mark.parametrize(("failure", "code"), [(OSError("gone"), 1), (KeyboardInterrupt(), 130)])

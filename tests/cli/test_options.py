@@ -196,6 +196,7 @@ _OF_TRAINING = {
     "--codec": "raw",
     "--statistics": "fp32",
     "--output": "other.safetensors",
+    "--checkpoint-every": 1,
 }
 PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "prune": (

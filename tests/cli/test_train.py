@@ -67,7 +67,13 @@ def test_a_ticket_of_the_users_network_needs_its_code(cli: Run, invoke: Run, tmp
         (("x.safetensors", "--mask", "x.safetensors"), 2, "x.safetensors is a ticket, which has its mask"),
         (("net.py:build",), 2, "net.py:build needs a --mask"),
         (("lenet-300-100", "--mask", "m", "--source", "net.py:build"), 2, "--source is for a ticket"),
-        (("lenet-300-100", "--mask", "none.safetensors"), 1, "there is no file none.safetensors"),
+        (
+            ("lenet-300-100", "--mask", "none.safetensors"),
+            2,
+            "none.safetensors does not exist, expected tensors by name",
+        ),
+        (("lenet-300-100", "--mask", "none", "--teacher", "none"), 2, "none does not exist"),
+        (("lenet-300-100", "--mask", "."), 2, ". is a folder, expected tensors by name"),
         (("x.safetensors",), 3, "x.safetensors is not a valid ticket"),
     ],
 )

@@ -657,3 +657,18 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(compared: Compared, 
     ticket = "tickets/crbg-0.95-0.safetensors"
     assert (tmp_path / "grid" / ticket).read_bytes() == (compared[0] / ticket).read_bytes()
     assert not (tmp_path / "grid" / "checkpoints").exists()
+
+
+def test_a_pruning_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    plan = plan_of("prune:magnitude:int8", "0.9", 1)
+    run.compare(plan, tmp_path / "whole", "command", Impatient(None))
+    plan = replace(plan, checkpoint_every=20)
+    with pytest.raises(KeyboardInterrupt):
+        run.compare(plan, tmp_path / "grid", "command", Impatient(45))
+    assert list(tmp_path.glob("grid/checkpoints/*/*.safetensors"))
+    second = Impatient(None)
+    run.compare(plan, tmp_path / "grid", "command", second)
+    assert "resuming from the checkpoint of step 40" in second.notes
+    ticket = "tickets/prune-magnitude-int8-0.9-0.safetensors"
+    assert (tmp_path / "grid" / ticket).read_bytes() == (tmp_path / "whole" / ticket).read_bytes()
+    assert not (tmp_path / "grid" / "checkpoints").exists()

@@ -17,9 +17,12 @@ from onnx.reference import ReferenceEvaluator
 from slt_compress.data.splits import TensorSplit
 from slt_compress.errors import UnreachableError, UsageError
 from slt_compress.masking.parameters import embedding_names, gated_names
+from slt_compress.onnx_export import quantise
 from slt_compress.onnx_export.export import ExportConfig, export
 from slt_compress.onnx_export.forms import FORMS, INT2_OPSET, PORTABLE, Built, Dense, Source, assemble
+from slt_compress.onnx_export.quantise import quantised
 from slt_compress.onnx_export.trace import trace
+from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE
 from slt_compress.ticket.assembly import AxisGates, CoatParts, LayerParts
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.sample import with_values
@@ -70,6 +73,8 @@ def test_a_form_computes_what_its_plain_form_does(form: str, name: str, size: in
         ("compact", "int8", "test_vit", 16),
         ("compact", "int4", "conv2", 8),
         ("int8", "int4", "conv2", 8),
+        ("int8", "int8", "lenet-5", 28),
+        ("int8", "int8", "test_vit", 16),
         ("int8", "fp16", "test_vit", 16),
     ],
 )
@@ -80,6 +85,58 @@ def test_stored_weights_are_those_of_the_plain_form(form: str, values: str, name
     assert np.array_equal(run(built.model, size), run(built.plain, size))
     assert np.array_equal(run(built.plain, size), run(origin.dense, size)) == FORMS[form].exact
     assert built.model.ByteSize() < 1.2 * len(origin.ticket.to_bytes()) + 15_000
+
+
+def weights_read(model: onnx.ModelProto) -> list[str]:
+    """Return the names of what the nodes that take weights in 8 bits take, in the order of the nodes."""
+    places = {"DequantizeLinear": 0, "MatMulInteger": 1}
+    return [node.input[places[node.op_type]] for node in model.graph.node if node.op_type in places]
+
+
+@pytest.mark.parametrize("values", ["int8", "int4"])
+@pytest.mark.parametrize(("name", "size"), [("lenet-5", 28), ("conv2", 8), ("resnet10t", 32), ("test_vit", 16)])
+def test_whole_numbers_are_not_rounded_twice(
+    name: str, size: int, values: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file computes with are the numbers of the ticket, with the scales of its rows."""
+    places: dict[str, tuple[str, bool]] = {}
+
+    def remembering(*arguments: Any) -> Any:
+        plain, found = quantised(*arguments)
+        places.update(found)
+        return plain, found
+
+    factors: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}  # of the norms behind layers
+    fold = quantise._fold_normalisation
+    monkeypatch.setattr(quantise, "_fold_normalisation", lambda model: factors.update(fold(model)) or factors)
+    monkeypatch.setattr(quantise, "quantised", remembering)
+    origin = source(name, size, 20, values)
+    built = FORMS["int8"].build(origin)
+    assert len(places) >= len(origin.ticket.layers) - 1
+    named = dict(zip(weights_read(built.plain), weights_read(built.model), strict=True))  # shorter in the file
+    outputs = [named[target] for target, _ in places.values()]
+    built.model.graph.output.extend(helper.make_tensor_value_info(one, TensorProto.INT8, None) for one in outputs)
+    session = onnxruntime.InferenceSession(built.model.SerializeToString())
+    images = np.zeros((2, 3, size, size), np.float32)
+    found_in_file = session.run(outputs, {"images": images})
+    computed = {target: one for (target, _), one in zip(places.values(), found_in_file, strict=True)}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in built.plain.graph.initializer}
+    for layer in origin.ticket.layers:
+        if layer.name not in places:
+            continue
+        (target, transposed), mask = places[layer.name], origin.ticket.mask(layer.name)
+        found = computed[target].T if transposed else computed[target]
+        scales = constants[f"{target.removesuffix('_quantized')}_scale"]
+        if not layer.values:  # generated, and 0 or ± one number
+            assert set(np.unique(np.abs(found))) <= {0, INT8_MAGNITUDE}
+            continue
+        numbers, rows = layer.values.numbers(mask)
+        assert rows is not None
+        assert np.array_equal(found[mask], numbers)
+        assert not found[~mask].any()
+        kept = mask.reshape(len(mask), -1).any(axis=1)
+        norm = factors.get(layer.name, np.ones(len(mask), np.float32))
+        assert np.array_equal(scales[kept], (rows * norm)[kept])
 
 
 def test_the_dense_graph_holds_the_weights_and_takes_images_only() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 import torch
@@ -59,6 +59,49 @@ def test_ternary_weights_are_exact(name: str, size: int, static: bool, left: set
         expected = module(images).numpy()
     (logits,) = session.run(None, {"images": images.numpy()})
     assert np.abs(logits - expected).mean() < 0.05 * np.abs(expected).mean() + 0.02
+
+
+@pytest.mark.parametrize("most", [127, 7])
+def test_whole_numbers_times_scales_stay_what_they_are(most: int) -> None:
+    """Also behind a BatchNorm of either sign, whose factor their scales take; and in rows of nothing."""
+    draw = np.random.default_rng(0)
+    numbers = {
+        "filters": draw.integers(-most, most + 1, (6, 3, 3, 3)).astype(np.int8),
+        "matrix": draw.integers(-most // 3, most // 3, (5, 216)).astype(np.int8),  # whose largest is not the largest
+    }
+    numbers["filters"][2] = 0
+    scales = {name: draw.uniform(1e-3, 1, len(one)).astype(np.float32) for name, one in numbers.items()}
+    scales["filters"][2] = 1e-20  # with which no bias fits into 32 bits
+    norm = {
+        "gamma": draw.standard_normal(6),
+        "beta": draw.standard_normal(6),
+        "mean": np.zeros(6),
+        "variance": np.ones(6),
+    }
+    weights = {name: scales[name].reshape(-1, *[1] * (one.ndim - 1)) * one for name, one in numbers.items()}
+    constants = {**weights, **{name: one.astype(np.float32) for name, one in norm.items()}}
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["" : 20]>
+        network (float[N, 3, 8, 8] images) => (float[N, 5] logits) {
+            filtered = Conv (images, filters)
+            normal = BatchNormalization <epsilon = 0.0> (filtered, gamma, beta, mean, variance)
+            flat = Flatten (normal)
+            logits = Gemm <transB = 1> (flat, matrix)
+        }""")
+    model.graph.initializer.extend(numpy_helper.from_array(one, name) for name, one in constants.items())
+    images = [torch.from_numpy(draw.standard_normal((8, 3, 8, 8), np.float32)) for _ in range(2)]
+    quantised, places = quantise.quantised(model, numbers, images, scales)
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.graph.initializer}
+    signs = np.sign(norm["gamma"]).astype(np.int8).reshape(-1, 1, 1, 1)
+    assert np.array_equal(found[places["filters"][0]], numbers["filters"] * signs)
+    assert np.array_equal(found[places["matrix"][0]], numbers["matrix"])
+    assert np.array_equal(found["matrix_scale"], scales["matrix"])
+    usual = np.arange(6) != 2
+    assert np.array_equal(found["filters_scale"][usual], (scales["filters"] * abs(constants["gamma"]))[usual])
+    expected, computed = (
+        onnxruntime.InferenceSession(one.SerializeToString()).run(None, {"images": images[0].numpy()})[0]
+        for one in (model, quantised)
+    )
+    assert np.abs(computed - expected).mean() < 0.08 * np.abs(expected).mean()  # of activations
 
 
 def test_a_dead_channel_stays_dead() -> None:

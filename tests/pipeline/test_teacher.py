@@ -61,7 +61,7 @@ def test_a_search_learns_from_a_teacher_and_trains_no_weight(tmp_path: Path) -> 
     assert taught.accuracy > 0.7
     with pytest.raises(UsageError, match="`teacher` has no meaning for `method=random`"):
         find_ticket(LENET, SearchConfig(method="random", teacher=tmp_path / "t.safetensors"))
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(UsageError, match="does not exist, expected tensors by name"):
         find_ticket(LENET, replace(config, teacher=tmp_path / "none"))
 
 

@@ -35,7 +35,6 @@ def test_files_of_several_kinds_are_read(kind: str, tmp_path: Path) -> None:
     [
         (b"nothing", "cannot be read"),
         (b"", "cannot be read"),
-        (None, "there is no file"),
         ({"epoch": 3}, "holds no state dict: expected tensors by name"),
         ({}, "holds no state dict"),
         ([torch.ones(1)], "holds no state dict"),
@@ -50,7 +49,7 @@ def test_what_is_no_state_dict_is_refused(content: object, message: str, suffix:
     path = tmp_path / f"weights.{suffix}"
     if isinstance(content, bytes):
         path.write_bytes(content)
-    elif content is not None:
+    else:
         path = tmp_path / "weights.pth"
         torch.save(content, path)
     with pytest.raises(DataError, match=message):
@@ -58,8 +57,11 @@ def test_what_is_no_state_dict_is_refused(content: object, message: str, suffix:
 
 
 def test_folders_and_tickets_are_named_as_such(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a folder, expected tensors by name"):
+    with pytest.raises(UsageError, match="is a folder, expected tensors by name"):
         read_weights(tmp_path)
+    with pytest.raises(UsageError, match=r"none\.pth does not exist, expected tensors by name"):
+        read_weights(tmp_path / "none.pth")
+    assert not holds_ticket(tmp_path / f"{'x' * 300}.safetensors")
     make_ticket("lenet-300-100", 0.5, size=8, channels=1).save(tmp_path / "t.safetensors")
     with pytest.raises(DataError, match=r"t\.safetensors is a ticket, expected tensors by name"):
         read_weights(tmp_path / "t.safetensors")

@@ -1,5 +1,6 @@
 """The front door of pruning: networks by name and of one's own, tickets, masks and what does not go together."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from safetensors.torch import save_file
 import slt_compress
 from slt_compress import PruneConfig, Ticket, TrainConfig
 from slt_compress.errors import TicketError, UsageError
+from slt_compress.training.checkpoint import Checkpoints
+from tests.support.killed import Killed, die_in_step
 from tests.support.own import build, digits
 from tests.support.pruned import own_network
+from tests.support.reporters import RecordingReporter
 
 TRAIN, TEST = digits()
 DATA: dict[str, Any] = {"train": TRAIN, "test": TEST}
@@ -50,6 +54,33 @@ def test_a_ticket_of_ones_own_network_on_images_of_a_data_set() -> None:
     other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     with pytest.raises(TicketError, match="with other tensors than those of"):
         slt_compress.train(found.tickets[0].ticket, source=other)
+
+
+def test_checkpoints_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are of the ticket, the mask, the weights and the teacher that were given."""
+    ticket = slt_compress.search(LENET, method="random", sparsity=0.5).ticket
+    masks = {layer.name: torch.from_numpy(ticket.mask(layer.name)) for layer in ticket.layers}
+    weights = ticket.restore().state_dict()
+    trainings: dict[str, tuple[Any, dict[str, Any]]] = {
+        "prune": (slt_compress.prune, {"model": LENET, "method": "magnitude", "weights": weights}),
+        "find-ticket": (slt_compress.find_ticket, {"model": LENET, "rewind_steps": 2}),
+        "ticket": (slt_compress.train, {"ticket": ticket, "teacher": weights}),
+        "mask": (slt_compress.train, {"ticket": LENET, "mask": masks}),
+    }
+    for name, (train, given) in trainings.items():
+        kept = Checkpoints(tmp_path / name, 5)
+        with monkeypatch.context() as patched:
+            die_in_step(patched, 8)
+            with pytest.raises(Killed):
+                train(**given, max_steps=12, checkpoints=kept)
+        reporter = RecordingReporter()
+        train(**given, max_steps=12, checkpoints=replace(kept, resume=True), reporter=reporter)
+        assert "resuming from the checkpoint of step 5" in reporter.notes
+        for other in ("weights", "teacher", "mask"):
+            if other in given:
+                changed = {key: 1 - one.float() if other == "mask" else 2 * one for key, one in given[other].items()}
+                with pytest.raises(UsageError, match=f"another training: its {other} is"):
+                    train(**{**given, other: changed}, max_steps=12, checkpoints=replace(kept, resume=True))
 
 
 def test_masks_and_weights_come_from_files(tmp_path: Path) -> None:

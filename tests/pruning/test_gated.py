@@ -7,6 +7,7 @@ from slt_compress.config import SearchConfig
 from slt_compress.pruning.config import PruneConfig
 from slt_compress.pruning.finish import train_through
 from slt_compress.pruning.gated import GatedPruning, keep_one
+from slt_compress.pruning.trainer import WeightTrainer
 from tests.support.pruned import generator, lenet_job, trained_network, trainer_for
 
 STEPS = 12
@@ -15,7 +16,9 @@ STEPS = 12
 @pytest.mark.parametrize("method", ["continuous-sparsification", "crbg"])
 @pytest.mark.parametrize("recipe", ["default", "paper"])
 @pytest.mark.parametrize("sparsity", [0.8, None])
-def test_the_mask_is_fixed_for_the_last_part(method: str, recipe: str, sparsity: float | None) -> None:
+def test_the_mask_is_fixed_for_the_last_part(
+    method: str, recipe: str, sparsity: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = lenet_job(STEPS)
     network = trained_network(job)
     trainer = trainer_for(job, network)
@@ -23,12 +26,14 @@ def test_the_mask_is_fixed_for_the_last_part(method: str, recipe: str, sparsity:
     plan = GatedPruning(config, STEPS, generator())
     plan.begin(trainer)
     masks: list[torch.Tensor] = []
+    after = plan.after
 
-    def after(done: int, _: object) -> None:
-        plan.after(done, trainer)
+    def seen(done: int, trainer: WeightTrainer) -> None:
+        after(done, trainer)
         masks.append(network.mask.clone())
 
-    train_through(job, trainer, after)
+    monkeypatch.setattr(plan, "after", seen)
+    train_through(job, trainer, plan)
     assert all(torch.equal(mask, network.searchable) for mask in masks[: STEPS // 2 - 1])
     assert all(torch.equal(mask, masks[-1]) for mask in masks[STEPS // 2 - 1 :])
     assert plan.settings()["soft_steps"] == STEPS // 2
@@ -44,7 +49,7 @@ def test_a_price_alone_can_prune() -> None:
     config = PruneConfig(recipe="paper", penalty=10.0, initial_score=0.05)
     plan = GatedPruning(config, STEPS, generator())
     plan.begin(trainer)
-    train_through(job, trainer, plan.after)
+    train_through(job, trainer, plan)
     assert int(network.mask.sum()) == 3  # one a tensor: without it there is no network
     assert plan.settings()["penalty"] == 10.0
 

@@ -17,6 +17,7 @@ from slt_compress.pruning.finish import train_through
 from slt_compress.pruning.recipes import WeightRecipe
 from slt_compress.pruning.rewind import Rewinding
 from slt_compress.pruning.rounds import Rounds, find, reset_scores
+from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.ticket.ticket import Ticket
 from tests.support.pruned import LENET, generator, lenet_job, prepared_lenet, trained_network, trainer_for
 
@@ -39,7 +40,7 @@ def test_scores_are_reset_as_the_paper_says() -> None:
 
 @pytest.mark.parametrize("method", ["magnitude", "continuous-sparsification"])
 @pytest.mark.parametrize("k", [0, 4])
-def test_every_round_begins_at_the_early_weights(method: str, k: int) -> None:
+def test_every_round_begins_at_the_early_weights(method: str, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     job = lenet_job(24)
     config = FindConfig(run=job.config, method=method, rounds=3, rewind_steps=k, sparsity=(0.5, 0.9))
     network = trained_network(job)
@@ -49,15 +50,17 @@ def test_every_round_begins_at_the_early_weights(method: str, k: int) -> None:
     rounds = Rounds(config, job, Rewinding(k, length, recipe), recipe)
     starts: list[torch.Tensor] = []
     rounds.begin(trainer)
+    after = rounds.after
 
-    def after(done: int, _: object) -> None:
-        rounds.after(done, trainer)
+    def seen(done: int, trainer: WeightTrainer) -> None:
+        after(done, trainer)
         if done in (k, length, 2 * length - k):
             starts.append(network.weights.clone())
 
+    monkeypatch.setattr(rounds, "after", seen)
     if not k:
         starts.append(network.weights.clone())
-    train_through(job, trainer, after)
+    train_through(job, trainer, rounds)
     assert len(starts) == 3
     assert all(torch.equal(start, rounds.early[""]) for start in starts)
     assert {sparsity: int(mask.sum()) for sparsity, mask in rounds.masks.items()} == {0.5: 25_100, 0.9: 5_020}

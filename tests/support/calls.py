@@ -50,6 +50,7 @@ _OF_TRAINING: dict[str, tuple[object, ...]] = {
     "--codec": ("raw", "rice"),
     "--statistics": ("fp16", "fp32"),
     "--output": ("new.safetensors", "t.safetensors", "images/train/red/0.png", "list.csv", "net.py", "."),
+    "--checkpoint-every": (1, 5, 0),
 }
 _OF_GATES: dict[str, tuple[object, ...]] = {
     "--method": ("magnitude", "continuous-sparsification", "crbg", "random"),

@@ -24,8 +24,9 @@ from slt_compress.masking.flat_network import FlatNetwork
 from slt_compress.methods import registry
 from slt_compress.models.registry import build_model, resolve_model
 from slt_compress.training.checkpoint import Checkpoints, State
+from slt_compress.training.keeper import KeptInterrupt
 from slt_compress.training.loop import TrainingRun
-from slt_compress.training.search import KeptInterrupt, search
+from slt_compress.training.search import search
 from tests.support.digits import CPU, lenet_for, training_run
 from tests.support.gates import make_target
 from tests.support.process import Run, run_here
