@@ -271,6 +271,7 @@ class Calls:
         more, given, step = self._walk_fields()
         ahead, every = (kernels.READS_EVERY if self.whole else kernels.READS)[self.layout]
         further = [kernels.EVERY_FIELDS] if self.whole else []
+        further += [kernels.WORD_FIELDS] if self.whole and self.signed else []
         further += [places.WALK_FIELDS] if self.cut else []
         fields = declared + more + "".join(field for field, _ in further)
         values = begins + given + "".join(value for _, value in further)
@@ -292,7 +293,8 @@ class Calls:
         if self.signed and not self.keyed:
             return kernels.STORED_NEGATIVE
         walk, index = ("slt_walk", "slt_index(walk)") if self.cut else ("const slt_walk", "walk->place")
-        return fill(kernels.VALUES[self.drawn], walk=walk, index=index)
+        kept = "kept " if self.whole and self.signed else ""
+        return fill(kernels.VALUES[kept + self.drawn], walk=walk, index=index)
 
     @property
     def enter(self) -> str:

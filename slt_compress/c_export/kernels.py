@@ -107,8 +107,6 @@ $step}
 }
 
 # Fields of the walk and what they begin with: those of the layouts, and those of weights that the seed gives.
-# A word has the signs of 32 weights; to keep it for the next one would cost more, in wrongly predicted branches, than
-# to make it again.
 WALK_FIELDS = {
     "rice": (
         "    const uint8_t *unary; /* what follows of the unary parts */\n"
@@ -120,8 +118,7 @@ WALK_FIELDS = {
     "gap": ("", ""),
     "signs": ("    uint32_t negative;\n", ", 0"),
 }
-# How a walk reads on: at once, or where a file has tensors of which all weights are kept, by so many bytes as the layer
-# says. It is 0 for those tensors: their code is one gap of nothing, read again and again.
+# How a walk reads on: by the bytes of a gap, or as the layer says, where all weights of some are kept: by 0 for those.
 READS = {"rice": ("", "4"), "gap": ("*walk->code++", ""), "signs": ("*walk->code++", "")}
 READS_EVERY = {"rice": ("", "walk->every"), "gap": ("*walk->code;\n    walk->code += walk->every", "")}
 EVERY_FIELDS = ("    uint32_t every; /* bytes from one gap to the next */\n", ", layer->every")
@@ -143,8 +140,18 @@ static inline uint32_t slt_negative(const slt_walk *walk)
 }
 """
 
-# What the seed gives for the weight that a walk is at.
+# What the seed gives for a weight. To keep a word, which has 32 signs, for the next pays where all weights are kept.
+WORD_FIELDS = ("    uint32_t word, at; /* the last word of signs, and its index */\n", ", 0, 0xffffffffU")
 VALUES = {
+    "kept signs": """
+static inline uint32_t slt_negative(slt_walk *walk)
+{
+    const uint32_t index = $index;
+    if (index >> 5 != walk->at)
+        walk->word = slt_word(walk->at = index >> 5, walk->key0, walk->key1);
+    return walk->word >> (index & 31) & 1;
+}
+""",
     "signs": """
 static inline uint32_t slt_negative($walk *walk)
 {
