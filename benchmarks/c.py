@@ -1,12 +1,13 @@
 """Figures of C files: bytes, memory, time and predictions, against a dense float loop in C and onnxruntime.
 
-    python -m benchmarks.c TICKET:DATA_DIR [TICKET:DATA_DIR …] [--images N]
+    python -m benchmarks.c TICKET:DATA_DIR [TICKET:DATA_DIR …] [--images N] [--forms FORM,…] [--whole] [--no-dense]
 
 For each ticket, layout and arithmetic: bytes of code and constants (`size` of the object file, -Os and -O2), static
 memory, the deepest stack of `slt_run` (-O2), microseconds of processor time an image at -O2 and -O3, and for how many
 of the test images the class is that of torch. The dense loop is the same network with all weights stored as float32 and
 plain loops over them. The programs take turns, each for the same few images, and onnxruntime on one thread takes part;
-figures are medians over the turns.
+figures are medians over the turns. `--forms` picks some, such as float-rice; `--whole` adds the same with dead neurons
+(`--keep-structure`); `--no-dense` leaves the dense loop out, which takes long to compile for a large network.
 
 With arm-none-eabi-gcc, picolibc and qemu-system-arm there are also the instructions of an image (-Os) on a Cortex-M0
 and a Cortex-M4, if the memory of the emulated board is large enough; qemu counts them by its virtual clock.
@@ -290,7 +291,8 @@ def predictions(folder: Path, name: str, test: Split) -> list[int]:
     return found
 
 
-def measure(file: str, data: Path, most: int | None) -> None:
+def measure(file: str, data: Path, given: argparse.Namespace) -> None:
+    most = given.images
     ticket = Ticket.load(file)
     module, record = ticket.restore(), NetworkRecord.of(ticket)
     preprocessing = record.preprocessing
@@ -308,19 +310,21 @@ def measure(file: str, data: Path, most: int | None) -> None:
         (folder / "images").write_bytes(some.tobytes())
         built: dict[str, Built] = {}
         equal: dict[str, int] = {}
-        for arithmetic in ("float", "fixed"):
-            for layout in ("rice", "gap", "signs"):
-                name = f"{arithmetic}-{layout}"
+        for form in given.forms.split(","):
+            arithmetic, layout = form.split("-")
+            for whole in (False, True)[: 1 + given.whole]:
+                name = f"{form}-whole" if whole else form
                 limit = {"max_accuracy_drop": 1.0} if arithmetic == "fixed" else {}
                 options: dict[str, Any] = {"layout": layout, "arithmetic": arithmetic, "data_dir": data, **limit}
-                slt_compress.export(ticket, folder / f"{name}.c", format="c", **options)
+                slt_compress.export(ticket, folder / f"{name}.c", format="c", keep_structure=whole, **options)
                 source = (folder / f"{name}.c").read_text().replace(f'"{name}.h"', '"net.h"')
                 header = (folder / f"{name}.h").read_text()
                 built[name] = Built(folder / name, source, header, folder / "images")
                 if layout == "rice":  # the others add the same numbers in the same order
                     equal[name] = sum(a == b for a, b in zip(predictions(folder, name, test), truth, strict=True))
-        source = dense_source(network, module, record, scales)
-        built["dense"] = Built(folder / "dense", source, header, folder / "images")
+        if not given.no_dense:
+            source = dense_source(network, module, record, scales)
+            built["dense"] = Built(folder / "dense", source, header, folder / "images")
         slt_compress.export(ticket, folder / "dense.onnx", format="onnx", weights="dense", include_preprocessing=True)
         options_ = onnxruntime.SessionOptions()
         options_.intra_op_num_threads = options_.inter_op_num_threads = 1
@@ -359,10 +363,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tickets", nargs="+", metavar="TICKET:DATA_DIR")
     parser.add_argument("--images", type=int, help="test images to compare classes on, all by default")
+    forms = ",".join(f"{one}-{layout}" for one in ("float", "fixed") for layout in ("rice", "gap", "signs"))
+    parser.add_argument("--forms", default=forms, help="arithmetic and layout of each, by commas; all by default")
+    parser.add_argument("--whole", action="store_true", help="measure the network with its dead neurons, too")
+    parser.add_argument("--no-dense", action="store_true", help="leave the dense loop out")
     given = parser.parse_args()
     for one in given.tickets:
         file, _, data = one.rpartition(":")
-        measure(file, Path(data), given.images)
+        measure(file, Path(data), given)
 
 
 if __name__ == "__main__":

@@ -205,7 +205,8 @@ def export(
         loss, metric, source: as in `evaluate`.
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
             `portable`, `keep_structure`, `max_accuracy_drop`, `replace`; or of `CExportConfig`: `layout`, `arithmetic`,
-            `main`, `max_accuracy_drop`, `replace`; or of `HtmlExportConfig`: `title` and these but for `main`.
+            `main`, `keep_structure`, `max_accuracy_drop`, `replace`; or of `HtmlExportConfig`: `title` and these, but
+            for `main`.
 
     Raises UsageError for settings out of range, UnreachableError if the network cannot have this form,
     MissingPackageError without the compiler that it needs, OutputError if the file cannot be written, and

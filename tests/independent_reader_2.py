@@ -47,14 +47,12 @@ def read(content: bytes) -> Contents2:
     """Everything in the ticket `content`; a ValueError if it breaks the rules of the page."""
     document, tensors = read_file(content)
     check_document(document)
-    check_layers(document["layers"], document["masks"], len(content))
+    shortened = [row for row in document["statistics"] if len(check_list(row, 3, 4)) == 4]
+    check(("open_channels" in document["sections"]) == bool(shortened), "other sections than content")
+    channels = sum(check_integer(side, 0, 1 << 31) for row in shortened for side in check_list(row[1], 1, 1))
+    check_layers(document["layers"], document["masks"], channels, len(content))
     parameters = [read_numbers(row, tensors["parameters"], 2) for row in document["parameters"]]
-    buffers = dict(read_numbers(row, tensors["statistics"], 4) for row in document["statistics"])
     constants = [(check_match(NAME, name), np.float32(check_float32(value))) for name, value in document["constants"]]
-    named = [row[0] for key in ("layers", "parameters", "constants", "statistics") for row in document[key]]
-    check(len(set(named)) == len(named), "a name occurs twice")
-    finite = all(np.isfinite(values).all() for values in buffers.values())
-    check(not (finite and fits_version_1(document)), "the ticket has to be written in version 1")
     decoder = Masks(document["masks"], tensors["masks"])
     masks: dict[str, Bits] = {}
     weights: dict[str, Floats] = {}
@@ -69,7 +67,13 @@ def read(content: bytes) -> Contents2:
         elements, covered = initialise(document["initialiser"], document["seed"], name, sums.size)
         digest.update(covered)
         weights[name] = np.where(masks[name], elements.reshape(sums.shape) * sums, np.float32(0))
-    reference = read_reference(tensors["held_out"], len(document["classes"])) if document["sections"] else None
+    buffers = dict(read_statistic(row, tensors["statistics"], decoder) for row in document["statistics"])
+    named = [row[0] for key in ("layers", "parameters", "constants", "statistics") for row in document[key]]
+    check(len(set(named)) == len(named), "a name occurs twice")
+    finite = all(np.isfinite(values).all() for values in buffers.values())
+    check(not (finite and fits_version_1(document)), "the ticket has to be written in version 1")
+    held_out = "held_out" in document["sections"]
+    reference = read_reference(tensors["held_out"], len(document["classes"])) if held_out else None
     for key in TENSORS:
         check(tensors[key].left() == 0, f"the tensor {key} holds more than its rows")
     check(digest.hexdigest() == document["weights"], "the digest of the weights is another")
@@ -204,7 +208,8 @@ def check_document(document: dict[str, Any]) -> None:
     check_values(document)
     check_fields(document, *FIELDS.split())
     check(document["format"] == "slt-compress ticket", "another format")
-    check(document["sections"] in ([], ["held_out"]) and document["rules"] == "v1", "other sections or rules")
+    sections: tuple[list[str], ...] = ([], ["held_out"], ["open_channels"], ["held_out", "open_channels"])
+    check(document["sections"] in sections and document["rules"] == "v1", "other sections or rules")
     check_integer(document["seed"], 0, (1 << 64) - 1)
     check(document["generator"] == "hash32x2" and document["initialiser"] in INITIALISERS, "another generator")
     ratio, lock = check_floats(document["freeze"], 2)
@@ -281,8 +286,10 @@ def check_model(model: Any) -> None:
 # Sections 3 and 4: the masks and layers
 
 
-def check_layers(layers: list[Any], masks: list[Any], size: int) -> None:
-    """The rows of the masks and layers, all that holds between them, and the limit for a file of `size` bytes."""
+def check_layers(layers: list[Any], masks: list[Any], channels: int, size: int) -> None:
+    """The rows of the masks and layers, all that holds between them, and the limit for a file of `size` bytes with so
+    many `channels` in rows of statistics that name a mask.
+    """
     for gates, opened, codec, length in (check_list(row, 4, 4) for row in masks):
         check_integer(opened, 0, check_integer(gates, 0, 1 << 40))
         check_integer(length, 0, 1 << 32)
@@ -315,7 +322,7 @@ def check_layers(layers: list[Any], masks: list[Any], size: int) -> None:
                 used = max(used, mask + 1)
             count += n if any(axis is None for _, axis in places) else n // 16
     check(used == len(masks), "a mask is not used")
-    check(count <= 4096 * size, "the file is too small for so many weights")
+    check(count + channels <= 4096 * size, "the file is too small for so many weights")
 
 
 class Masks:
@@ -407,6 +414,21 @@ def read_numbers(row: Any, data: Data, kinds: int) -> tuple[str, Floats]:
     check(kind == "uint8" or (low >= 0 and high * high <= LARGEST), "low or high is out of range")
     exact = (high - low) * np.frombuffer(data.take(size), np.uint8).astype(np.float64) / 255 + low
     return name, (exact * exact if kind == "uint8-squared" else exact).astype(np.float32).reshape(shape)
+
+
+def read_statistic(row: Any, data: Data, masks: Masks) -> tuple[str, Floats]:
+    """The name and the numbers of a row of statistics; zeros where the mask that it may name is closed."""
+    if len(row) == 3:
+        return read_numbers(row, data, 4)
+    name, (channels,), kind, place = row
+    check(type(place) is int and place in masks.known, "a statistic names no mask along an axis")
+    gates = masks.known[place]
+    check(0 < gates.size <= channels and channels % gates.size == 0, "a mask does not fit a statistic")
+    check(not gates.all(), "a mask closes nothing of a statistic")
+    values = np.zeros(channels, np.float32)
+    opened = np.repeat(gates, channels // gates.size)
+    values[opened] = read_numbers([name, [int(opened.sum())], kind], data, 4)[1]
+    return name, values
 
 
 # Section 8: when version 1 is written

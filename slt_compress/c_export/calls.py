@@ -4,21 +4,21 @@ Equal windows, poolings and grids share a row of their table. The place of a ten
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from slt_compress import prng
-from slt_compress.c_export import arena, codes, kernels
+from slt_compress.c_export import arena, codes, kernels, places
 from slt_compress.c_export.arena import PLANE
 from slt_compress.c_export.kernels import fill
+from slt_compress.c_export.literals import Wording, array, braces, number
 from slt_compress.c_export.network import Activation, Affine, Layer, Network, Place, Pool, Prepare, Step, Sum, size
-from slt_compress.c_export.values import units
+from slt_compress.c_export.places import Places
+from slt_compress.c_export.values import Weights
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.errors import UnreachableError
-from slt_compress.ticket.ticket import Ticket
 
-_WIDTH = 118  # characters of a line of numbers
 _LONGEST = 65_535  # of a side, and channels of a group: they are uint16_t
 _PADDING = 4  # bytes behind the codes: a reader of the layout rice takes four from wherever low bits would be
 
@@ -32,15 +32,18 @@ class Calls:
         table_bytes: of codes, factors and offsets, and tables.
     """
 
-    def __init__(self, network: Network, ticket: Ticket, layout: str, pixels: Preprocessing | None) -> None:
-        self.network, self.ticket, self.layout, self.pixels = network, ticket, layout, pixels
+    def __init__(self, network: Network, weights: Weights, layout: str, pixels: Preprocessing | None) -> None:
+        self.network, self.weights, self.layout, self.pixels = network, weights, layout, pixels
         self.drawn = self._drawn()
         self.signed = self.drawn == "signs"
-        self.keyed = layout != "signs"
+        self.keyed = self._is_keyed()
+        self.cut = self.keyed and any(weights.kept.get(layer.weight) for layer in network.layers)
+        self.whole = layout != "signs" and any(weights.mask(layer.weight).all() for layer in network.layers)
         self.sloped = self._is_sloped()
         self.pooled = any(layer.pooling for layer in network.layers)
         self.places = self._places()
         self.codes: list[codes.Bytes] = []
+        self.left = Places()
         self.constants: list[float] = []
         self.tables: dict[str, list[str]] = {"layer": [], "window": [], "pooling": [], "grid": []}
         self.used: set[str] = set()
@@ -48,19 +51,23 @@ class Calls:
         rows = sum(self._width(name) * len(rows) for name, rows in self.tables.items())
         coded = sum(code.size for code in self.codes) + _PADDING
         knots = 4 * len(prng.normal_knots()) if self.drawn == "normal" else 0
-        self.table_bytes = rows + coded + 4 * len(self.constants) + knots
+        self.table_bytes = rows + coded + 4 * len(self.constants) + knots + self.left.bytes
 
     def text(self) -> list[str]:
         """Return the types, tables and functions, in the order of a file."""
         fields = "".join(f"    {declaration};\n" for declaration, _ in self._fields([])[3:])
         parts = [fill(kernels.TYPES, fields=fields), *self._types(), self._data()]
-        parts += self._weights()
+        parts += self._walking()
         parts += self._kernels()
         return parts
 
     def _drawn(self) -> str:
         """Return what the seed gives: "signs", or values that are "uniform" or "normal"."""
-        return {"signed-constant": "signs", "kaiming-normal": "normal"}.get(self.ticket.initialiser, "uniform")
+        return {"signed-constant": "signs", "kaiming-normal": "normal"}.get(self.weights.ticket.initialiser, "uniform")
+
+    def _is_keyed(self) -> bool:
+        """Return whether the seed gives something of each weight while it is used."""
+        return self.layout != "signs"
 
     def _is_sloped(self) -> bool:
         """Return whether a table needs slopes."""
@@ -83,6 +90,8 @@ class Calls:
         everything = np.concatenate([*self.codes, np.zeros(_PADDING, np.uint8)])
         parts = [array("uint8_t", "slt_codes", [str(byte) for byte in everything])]
         parts += self._constants()
+        if self.cut:
+            parts.append(self.left.text())
         if self.drawn == "normal":
             parts.append(array("int32_t", "slt_knots", [str(knot) for knot in prng.normal_knots()]))
         for name, rows in self.tables.items():
@@ -107,16 +116,20 @@ class Calls:
         """Return the declarations of the members of `slt_layer`, each with its value."""
         names = ["uint32_t code", "uint32_t rows", "uint32_t columns", *self._finish_fields()]
         names += self._value_fields()
+        names += places.FIELDS if self.cut else ()
+        names += ["uint32_t every"] if self.whole else []
         names += ["uint32_t rest", "uint32_t k"] if self.layout == "rice" else []
         return list(zip(names, values or names, strict=True))
 
     def layer(self, layer: Layer) -> str:
         """Add a layer to the table and return its address."""
-        mask = self.ticket.mask(layer.weight).ravel()
-        code, rice = self._coded(layer.weight, mask)
+        name, mask = layer.weight, self.weights.mask(layer.weight).ravel()
+        code, rice = self._coded(name, mask)
         begins = sum(code.size for code in self.codes)
         values = [str(begins), str(layer.sums[0]), str(layer.columns), *self._finish_values(layer)]
         values += self._value_places(layer)
+        values += self.left.values(self.weights.shape(name), self.weights.kept.get(name, {})) if self.cut else []
+        values += [str(0 if mask.all() else codes.STEP[self.layout])] if self.whole else []
         values += [str(begins + rice[1]), str(rice[0])] if rice else []
         self.codes.append(code)
         return self.row("layer", "{" + ", ".join(value for _, value in self._fields(values)) + "}")
@@ -127,7 +140,7 @@ class Calls:
 
     def _value_places(self, layer: Layer) -> list[str]:
         purpose: prng.Purpose = "signs" if self.signed else "values"
-        keys = prng.stream_key(self.ticket.seed, purpose, layer.weight)
+        keys = prng.stream_key(self.weights.ticket.seed, purpose, layer.weight)
         return [f"{key:#x}" for key in keys] if self.keyed else []
 
     def _finish_fields(self) -> list[str]:
@@ -147,9 +160,7 @@ class Calls:
             return code, (k, low)
         if self.layout == "gap":
             return codes.gap_bytes(mask), None
-        bits = prng.sign_bits(self.ticket.seed, name, mask.size)
-        negative = np.unpackbits(bits, count=mask.size, bitorder="little").view(np.bool_)
-        return codes.signed_bytes(mask, negative), None
+        return codes.signed_bytes(mask, self.weights.negative(name).ravel()), None
 
     def _add_constants(self, step: Layer | Affine) -> None:
         pairs = np.stack([step.factor, step.offset], axis=1)
@@ -219,9 +230,9 @@ class Calls:
         """Return a linear layer with what the shifts of its pixels, (p - mean·255)/(std·255), add to its sums."""
         assert self.pixels
         shift = -np.array(self.pixels.mean) / np.array(self.pixels.std)
-        weights = self.ticket.weights(layer.weight).astype(np.float64)
+        weights = self.weights.values(layer.weight).astype(np.float64)
         by_channel = weights.reshape(layer.sums[0], self.pixels.channels, -1).sum(2)
-        added = layer.factor / units(self.ticket)[layer.weight] * (by_channel @ shift)
+        added = layer.factor / self.weights.units[layer.weight] * (by_channel @ shift)
         return replace(layer, offset=(layer.offset + added).astype(np.float32))
 
     def _has_plane(self, layer: Layer) -> bool:
@@ -254,15 +265,22 @@ class Calls:
 
     # Functions
 
-    def _weights(self) -> list[str]:
+    def _walking(self) -> list[str]:
         """Return the functions that walk over weights and make their values."""
         declared, begins = kernels.WALK_FIELDS[self.layout]
         more, given, step = self._walk_fields()
+        ahead, every = (kernels.READS_EVERY if self.whole else kernels.READS)[self.layout]
+        further = [kernels.EVERY_FIELDS] if self.whole else []
+        further += [kernels.WORD_FIELDS] if self.whole and self.signed else []
+        further += [places.WALK_FIELDS] if self.cut else []
+        fields = declared + more + "".join(field for field, _ in further)
+        values = begins + given + "".join(value for _, value in further)
         return [
             kernels.MIX,
-            fill(kernels.WALK, fields=declared + more),
-            fill(kernels.NEXT[self.layout], step=step),
-            fill(kernels.BEGIN, code="rest" if self.layout == "rice" else "code", values=begins + given),
+            fill(kernels.WALK, fields=fields),
+            fill(kernels.NEXT[self.layout], step=step, every=every, ahead=ahead),
+            fill(kernels.BEGIN, code="rest" if self.layout == "rice" else "code", values=values),
+            *([places.INDEX] if self.cut else []),
             self._value_text(),
         ]
 
@@ -272,9 +290,16 @@ class Calls:
 
     def _value_text(self) -> str:
         """Return the function that makes the sign or the value of a weight."""
-        if self.signed:
-            return kernels.NEGATIVE["hashed" if self.keyed else "stored"]
-        return kernels.VALUES[self.drawn]
+        if self.signed and not self.keyed:
+            return kernels.STORED_NEGATIVE
+        walk, index = ("slt_walk", "slt_index(walk)") if self.cut else ("const slt_walk", "walk->place")
+        kept = "kept " if self.whole and self.signed else ""
+        return fill(kernels.VALUES[kept + self.drawn], walk=walk, index=index)
+
+    @property
+    def enter(self) -> str:
+        """What begins a row."""
+        return "        slt_enter(&walk, layer, row);\n" if self.cut else ""
 
     def _kernels(self) -> list[str]:
         slope = "    if (value < 0)\n        value *= layer->slope;\n" if self.sloped else ""
@@ -282,10 +307,11 @@ class Calls:
         if "linear" in self.used:
             negative = "slt_negative(&walk) ? -x[walk.place - start] : x[walk.place - start]"
             term = negative if self.signed else "slt_value(&walk) * x[walk.place - start]"
-            parts.append(fill(kernels.LINEAR, term=term))
+            parts.append(fill(kernels.LINEAR, term=term, enter=self.enter))
         if "linear_pixels" in self.used:
             term = "slt_negative(&walk) ? -pixel : pixel" if self.signed else "slt_value(&walk) * pixel"
-            parts.append(fill(kernels.LINEAR_PIXELS, term=term, sum="int32_t" if self.signed else "float"))
+            kind = "int32_t" if self.signed else "float"
+            parts.append(fill(kernels.LINEAR_PIXELS, term=term, sum=kind, enter=self.enter))
         pools = fill(kernels.POOLS, value="float")
         simple = {"pool": kernels.POOL, "pools": pools, "affine": kernels.AFFINE, "sum": kernels.SUM}
         place = fill(kernels.PLACE, value="float", argument="", zero="0")
@@ -321,12 +347,13 @@ class Calls:
             output_argument=words.output_argument,
             pooling_argument=", const slt_pooling *pooling" if self.pooled else "",
             sums=words.sums,
+            enter=self.enter,
             weight=f"            const {value};\n",
             **rest,
         )
         return [*rows, text]
 
-    def _wording(self, of: str) -> "Wording":
+    def _wording(self, of: str) -> Wording:
         return Wording(
             value="float",
             sum="float",
@@ -340,59 +367,11 @@ class Calls:
         )
 
 
-@dataclass(frozen=True)
-class Wording:
-    """How the template of the convolution speaks of its numbers.
-
-    Attributes:
-        value: C type of the values of tensors.
-        sum: of sums.
-        sums: where those of a channel are made.
-        input: C type of what is read.
-        load: element {} of that, as a number to be added.
-        arguments, passed: what `load` needs, declared and given.
-        output_argument: what `finish` needs, declared.
-        finish: from the sums of a channel to its values.
-    """
-
-    value: str
-    sum: str
-    sums: str
-    input: str
-    load: str
-    arguments: str
-    passed: str
-    output_argument: str
-    finish: str
-
-
-def number(value: float) -> str:
-    """Return a float32 as C, exactly; what is infinite becomes the largest number."""
-    limited = np.clip(np.float32(value), -np.finfo(np.float32).max, np.finfo(np.float32).max)
-    return f"{limited!s}f"
-
-
 def _limits(activation: Activation) -> str:
     return f"{number(activation.low)}, {number(activation.high)}, {number(activation.slope)}"
-
-
-def braces(values: Sequence[int]) -> str:
-    """Return numbers as an initialiser of C."""
-    return "{" + ", ".join(map(str, values)) + "}"
 
 
 def normalisation(pixels: Preprocessing) -> tuple[list[float], list[float]]:
     """Return the scale and the shift of each channel: what the network takes is pixel·scale + shift."""
     scale = [1 / (255 * std) for std in pixels.std]
     return scale, [-mean / std for mean, std in zip(pixels.mean, pixels.std, strict=True)]
-
-
-def array(kind: str, name: str, values: Sequence[str], more: str = "") -> str:
-    """Return a constant array as C; `more` is what its elements are arrays of."""
-    lines, line = [], "   "
-    for value in values:
-        if len(line) + len(value) + 2 > _WIDTH:
-            lines.append(line)
-            line = "   "
-        line += f" {value},"
-    return f"static const {kind} {name}[]{more} = {{\n" + "\n".join([*lines, line]) + "\n};\n"

@@ -6,9 +6,10 @@
     signs  2·gap + (1 if the weight is negative) in a byte; 254 stands for 127 dropped weights and no kept one
 
 A code ends with a gap that leads at least to the first weight behind the tensor, so that whoever reads it needs no
-count. With k = 0, rice is the mask itself, a bit for each weight. Unlike in a ticket, the low bits of a gap stand
-together: C code takes one gap after the other. That the unary parts stand apart makes it quick: where the low bits of
-a gap are does not depend on the gaps before.
+count. Where all weights are kept, `gap` is one byte and `rice` one word of ones, to be read again and again. Else, with
+k = 0, rice is the mask itself, a bit for each weight. Unlike in a ticket, the low bits of a gap stand together: C code
+takes one gap after the other. That the unary parts stand apart makes it quick: where the low bits of a gap are does not
+depend on the gaps before.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 
 MAX_REMAINDER_BITS = 24  # that a reader of four bytes finds behind any bit
+STEP = {"rice": 4, "gap": 1}  # bytes that are read at once
 LONGEST = {"gap": 255, "signs": 127}  # dropped weights that a byte stands for
 
 
@@ -31,6 +33,8 @@ def gaps(mask: Mask) -> npt.NDArray[np.int64]:
 
 def rice(mask: Mask) -> tuple[Bytes, int, int]:
     """Return the code of a flat mask, its k, and the number of its bytes before the low bits."""
+    if mask.all():
+        return np.full(STEP["rice"], 255, np.uint8), 0, STEP["rice"]
     found = gaps(mask)
     bits = [int((found >> k).sum()) + found.size * (k + 1) for k in range(MAX_REMAINDER_BITS + 1)]
     k = bits.index(min(bits))
@@ -44,6 +48,8 @@ def rice(mask: Mask) -> tuple[Bytes, int, int]:
 
 def gap_bytes(mask: Mask) -> Bytes:
     """Return the layout `gap` of a flat mask."""
+    if mask.all():
+        return np.zeros(STEP["gap"], np.uint8)
     return _with_skips(gaps(mask), LONGEST["gap"], lambda rest: rest)
 
 

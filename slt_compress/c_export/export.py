@@ -4,6 +4,7 @@ The network is traced as for ONNX. `graph` makes steps of it, `text` a file of t
 it where there is a C compiler. The files are written last, so that one that fails a check leaves nothing behind.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from torch import nn
 
 from slt_compress.c_export import fixed, graph, proof, text
 from slt_compress.c_export.network import Layer, Network, Prepare, prepared
-from slt_compress.c_export.values import stored_type, units
+from slt_compress.c_export.values import Weights, stored_type
 from slt_compress.data.batches import Feed, as_given
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError, VerificationError
 from slt_compress.evaluation.accuracy import evaluate, torch_classifier
 from slt_compress.files import check_writable, is_free, numbered, write_atomically
+from slt_compress.onnx_export.left import Left, left_of, whole
 from slt_compress.onnx_export.parity import Agreement, needs_data
 from slt_compress.onnx_export.trace import trace
 from slt_compress.progress import SILENT, Counter
@@ -46,6 +48,7 @@ class CExportConfig:
         layout: how masks are coded: "rice" takes the fewest bytes; "gap", a byte for each gap, is faster; "signs", a
             byte for each kept weight with its sign, is the fastest.
         main: whether the file has a program that reads one input from standard input.
+        keep_structure: whether dead neurons stay, see `structure.removal`.
         max_accuracy_drop: how much of the accuracy "fixed" may lose, as a fraction; None stands for
             `parity.MAX_ACCURACY_DROP`.
         replace: as in `ExportConfig`, of the C file and its header.
@@ -54,6 +57,7 @@ class CExportConfig:
     layout: str = "rice"
     main: bool = False
     arithmetic: str = "float"
+    keep_structure: bool = False
     max_accuracy_drop: float | None = None
     replace: bool = True
 
@@ -78,6 +82,7 @@ class CExportResult:
         agreement: what torch and the compiled code make of a test split, None where there was none, or no compiler.
         compiler: that the file was proven with, None where there is none.
         calibration_images: how many examples the ranges of values come from.
+        left: what the code has of the network.
     """
 
     file: Path
@@ -90,6 +95,7 @@ class CExportResult:
     agreement: Agreement | None
     compiler: str | None
     calibration_images: int
+    left: Left
 
 
 def check(ticket: Ticket, output: Path, config: CExportConfig) -> Path:
@@ -174,7 +180,7 @@ class Made:
     Attributes:
         content: what the text is made of.
         code: the text.
-        max_abs_difference, agreement, calibration_images: as in `CExportResult`.
+        max_abs_difference, agreement, calibration_images, left: as in `CExportResult`.
     """
 
     content: text.Content
@@ -182,6 +188,7 @@ class Made:
     max_abs_difference: float | None
     agreement: Agreement | None
     calibration_images: int
+    left: Left
 
 
 def export(
@@ -228,6 +235,7 @@ def export(
         agreement=made.agreement,
         compiler=found,
         calibration_images=made.calibration_images,
+        left=made.left,
     )
 
 
@@ -243,14 +251,15 @@ def make(
         raise needs_data("`arithmetic=fixed`", ticket)
     module = module.cpu().eval()
     record = NetworkRecord.of(ticket, PIXELS)
-    network, grids = _network(module, ticket, record), None
+    left, network = _left(module, ticket, record, config)
+    weights, grids = Weights(ticket, left.kept), None
     if not config.exact:
         assert examples.calibration
         network = prepared(network) if not isinstance(network.steps[0], Prepare) else network
-        grids = fixed.grids(network, _unscaled(module, ticket), _batches(examples.calibration, record))
+        grids = fixed.grids(network, _unscaled(left.module, network), _batches(examples.calibration, record))
     inputs = text.probes(ticket, record)
     expected = _torch_outputs(module, record, inputs)
-    content = text.Content(network, ticket, record, config.layout, config.main, name, expected, grids)
+    content = text.Content(network, weights, record, config.layout, config.main, name, expected, grids)
     code = text.write(content)
     worst = agreement = None
     if build:
@@ -275,7 +284,7 @@ def make(
                 else:
                     agreement.check_drop(config.max_accuracy_drop, "`arithmetic=fixed`", "`arithmetic=float`")
     calibrated = len(examples.calibration) if examples.calibration and grids else 0
-    return Made(content, code, worst, agreement, calibrated)
+    return Made(content, code, worst, agreement, calibrated, left)
 
 
 def _free(path: Path, content: text.Content, code: text.Code) -> tuple[Path, text.Code]:
@@ -290,18 +299,30 @@ def _free(path: Path, content: text.Content, code: text.Code) -> tuple[Path, tex
     return file, code
 
 
-def _network(module: nn.Module, ticket: Ticket, record: NetworkRecord) -> Network:
+def _left(module: nn.Module, ticket: Ticket, record: NetworkRecord, config: CExportConfig) -> tuple[Left, Network]:
+    """Return what the code has of a network, and its steps: without dead neurons if C code has a form for that."""
+    if not config.keep_structure:
+        left = left_of(module, ticket)
+        if left.removed_neurons:
+            with contextlib.suppress(UnreachableError):
+                return left, _network(left, ticket, record)
+    left = whole(module)
+    return left, _network(left, ticket, record)
+
+
+def _network(left: Left, ticket: Ticket, record: NetworkRecord) -> Network:
     """Return the steps of a network; its pixels are normalised as they are read if only layers read them."""
-    network = graph.read(trace(module, record, _OPSET), units(ticket))
+    traced = trace(left.module, record, _OPSET, left.generated)
+    network = graph.read(traced, Weights(ticket, left.kept).units)
     source = network.source
     readers = [step for step in network.steps if source in map(network.root, step.inputs)]
     direct = all(isinstance(step, Layer) and source not in map(network.root, step.inputs[1:]) for step in readers)
     return network if direct or not record.preprocessing else prepared(network)
 
 
-def _unscaled(module: nn.Module, ticket: Ticket) -> dict[str, torch.Tensor]:
+def _unscaled(module: nn.Module, network: Network) -> dict[str, torch.Tensor]:
     """Return the generated values of each gated tensor where they are kept: ±1, and 0 elsewhere."""
-    return {layer.name: module.get_parameter(layer.name).detach().sign() for layer in ticket.layers}
+    return {layer.weight: module.get_parameter(layer.weight).detach().sign() for layer in network.layers}
 
 
 def _batches(calibration: IndexedSplit, record: NetworkRecord) -> Iterator[torch.Tensor]:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from slt_compress.c_export import arena, fixed, fixed_kernels, kernels
 from slt_compress.c_export.arena import PLANE
-from slt_compress.c_export.calls import Calls, Wording, array, braces, normalisation, number
+from slt_compress.c_export.calls import Calls, normalisation
 from slt_compress.c_export.fixed import FRACTION, Grid
 from slt_compress.c_export.kernels import fill
+from slt_compress.c_export.literals import Wording, array, braces, number
 from slt_compress.c_export.network import (
     Affine,
     Layer,
@@ -18,8 +19,8 @@ from slt_compress.c_export.network import (
     size,
 )
 from slt_compress.c_export.reference import POOLED
+from slt_compress.c_export.values import Weights
 from slt_compress.data.preprocessing import Preprocessing
-from slt_compress.ticket.ticket import Ticket
 
 
 class FixedCalls(Calls):
@@ -28,7 +29,7 @@ class FixedCalls(Calls):
     def __init__(
         self,
         network: Network,
-        ticket: Ticket,
+        weights: Weights,
         layout: str,
         pixels: Preprocessing | None,
         grids: Mapping[str, Grid],
@@ -43,7 +44,7 @@ class FixedCalls(Calls):
             and (last.output == target and last.linear and last.activation.idle and len(last.inputs) == 1)
             and target not in network.last_reader()
         )
-        super().__init__(network, ticket, layout, pixels)
+        super().__init__(network, weights, layout, pixels)
         if not self.direct:
             self.used.add("restore")
             grid = grids[target]
@@ -169,8 +170,9 @@ class FixedCalls(Calls):
         parts += [fixed_kernels.FINISH] if finishes else []
         pooled = {"pool_sums": ("_sums", "int32_t"), "pool": ("", "uint8_t")}
         pools = {name: fill(fixed_kernels.POOL, of=of, input=kind) for name, (of, kind) in pooled.items()}
-        texts = {"prepare": of_pixels if self.pixels else of_numbers, "linear": fixed_kernels.LINEAR}
-        texts |= {"linear_outputs": fixed_kernels.LINEAR_OUTPUTS, "affine": fixed_kernels.AFFINE}
+        texts = {"prepare": of_pixels if self.pixels else of_numbers, "affine": fixed_kernels.AFFINE}
+        texts |= {"linear": fill(fixed_kernels.LINEAR, enter=self.enter)}
+        texts |= {"linear_outputs": fill(fixed_kernels.LINEAR_OUTPUTS, enter=self.enter)}
         texts |= {"sum": fixed_kernels.SUM, "restore": fixed_kernels.RESTORE, **pools}
         texts |= {"pools": fill(kernels.POOLS, value="uint8_t")}
         texts |= {"place": fill(kernels.PLACE, value="uint8_t", argument=", uint8_t zero", zero="zero")}

@@ -42,7 +42,7 @@ static void slt_linear(const slt_layer *layer, const slt_output *output, const u
     uint32_t start = 0;
     for (uint32_t row = 0; row < layer->rows; row++, start += layer->columns) {
         int32_t sum = 0;
-        for (; walk.place < start + layer->columns; slt_next(&walk)) {
+$enter        for (; walk.place < start + layer->columns; slt_next(&walk)) {
             const int32_t value = x[walk.place - start] - output->from;
             sum += slt_negative(&walk) ? -value : value;
         }
@@ -59,7 +59,7 @@ static void slt_linear_outputs(const slt_layer *layer, uint8_t zero, const float
     uint32_t start = 0;
     for (uint32_t row = 0; row < layer->rows; row++, start += layer->columns) {
         int32_t sum = 0;
-        for (; walk.place < start + layer->columns; slt_next(&walk)) {
+$enter        for (; walk.place < start + layer->columns; slt_next(&walk)) {
             const int32_t value = x[walk.place - start] - zero;
             sum += slt_negative(&walk) ? -value : value;
         }

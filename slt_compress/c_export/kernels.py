@@ -69,7 +69,7 @@ static inline void slt_next(slt_walk *walk)
     while (!walk->ones) {
         walk->passed -= 32;
         walk->ones = slt_load(walk->unary);
-        walk->unary += 4;
+        walk->unary += $every;
     }
 #if defined(__GNUC__) && !defined(__ARM_ARCH_6M__)
     const uint32_t bit = (uint32_t)__builtin_ctz(walk->ones);
@@ -88,7 +88,7 @@ $step}
     "gap": """
 static inline void slt_next(slt_walk *walk)
 {
-    uint32_t gap = *walk->code++;
+    uint32_t gap = $ahead;
     for (; gap == 255; gap = *walk->code++)
         walk->place += 255;
     walk->place += 1 + gap;
@@ -97,7 +97,7 @@ $step}
     "signs": """
 static inline void slt_next(slt_walk *walk)
 {
-    uint32_t gap = *walk->code++;
+    uint32_t gap = $ahead;
     for (; gap == 254; gap = *walk->code++)
         walk->place += 127;
     walk->place += 1 + (gap >> 1);
@@ -107,8 +107,6 @@ $step}
 }
 
 # Fields of the walk and what they begin with: those of the layouts, and those of weights that the seed gives.
-# A word has the signs of 32 weights; to keep it for the next one would cost more, in wrongly predicted branches, than
-# to make it again.
 WALK_FIELDS = {
     "rice": (
         "    const uint8_t *unary; /* what follows of the unary parts */\n"
@@ -120,6 +118,10 @@ WALK_FIELDS = {
     "gap": ("", ""),
     "signs": ("    uint32_t negative;\n", ", 0"),
 }
+# How a walk reads on: by the bytes of a gap, or as the layer says, where all weights of some are kept: by 0 for those.
+READS = {"rice": ("", "4"), "gap": ("*walk->code++", ""), "signs": ("*walk->code++", "")}
+READS_EVERY = {"rice": ("", "walk->every"), "gap": ("*walk->code;\n    walk->code += walk->every", "")}
+EVERY_FIELDS = ("    uint32_t every; /* bytes from one gap to the next */\n", ", layer->every")
 KEY_FIELDS = ("    uint32_t key0, key1;\n", ", layer->key0, layer->key1")
 
 BEGIN = """
@@ -131,33 +133,43 @@ static inline slt_walk slt_begin(const slt_layer *layer)
 }
 """
 
-NEGATIVE = {
-    "hashed": """
-static inline uint32_t slt_negative(const slt_walk *walk)
-{
-    return slt_word(walk->place >> 5, walk->key0, walk->key1) >> (walk->place & 31) & 1;
-}
-""",
-    "stored": """
+STORED_NEGATIVE = """
 static inline uint32_t slt_negative(const slt_walk *walk)
 {
     return walk->negative;
 }
-""",
-}
+"""
 
+# What the seed gives for a weight. To keep a word, which has 32 signs, for the next pays where all weights are kept.
+WORD_FIELDS = ("    uint32_t word, at; /* the last word of signs, and its index */\n", ", 0, 0xffffffffU")
 VALUES = {
-    "uniform": """
-static inline float slt_value(const slt_walk *walk) /* uniform in (-1, 1) */
+    "kept signs": """
+static inline uint32_t slt_negative(slt_walk *walk)
 {
-    const uint32_t word = slt_word(walk->place, walk->key0, walk->key1);
+    const uint32_t index = $index;
+    if (index >> 5 != walk->at)
+        walk->word = slt_word(walk->at = index >> 5, walk->key0, walk->key1);
+    return walk->word >> (index & 31) & 1;
+}
+""",
+    "signs": """
+static inline uint32_t slt_negative($walk *walk)
+{
+    const uint32_t index = $index;
+    return slt_word(index >> 5, walk->key0, walk->key1) >> (index & 31) & 1;
+}
+""",
+    "uniform": """
+static inline float slt_value($walk *walk) /* uniform in (-1, 1) */
+{
+    const uint32_t word = slt_word($index, walk->key0, walk->key1);
     return (float)((int32_t)(2 * (word >> 8)) + 1 - 16777216) / 16777216.0f;
 }
 """,
     "normal": """
-static inline float slt_value(const slt_walk *walk) /* standard normal, by 2048 straight pieces */
+static inline float slt_value($walk *walk) /* standard normal, by 2048 straight pieces */
 {
-    const uint32_t word = slt_word(walk->place, walk->key0, walk->key1), piece = word >> 20 & 2047;
+    const uint32_t word = slt_word($index, walk->key0, walk->key1), piece = word >> 20 & 2047;
     const int64_t low = slt_knots[piece], high = slt_knots[piece + 1];
     const float value = (float)(low * 1048576 + (high - low) * (int64_t)(word & 1048575)) / 68719476736.0f;
     return word >> 31 ? -value : value;
@@ -190,7 +202,7 @@ static void slt_linear(const slt_layer *layer, const float *x, const float *adde
     uint32_t start = 0;
     for (uint32_t row = 0; row < layer->rows; row++, start += layer->columns) {
         float sum = 0;
-        for (; walk.place < start + layer->columns; slt_next(&walk))
+$enter        for (; walk.place < start + layer->columns; slt_next(&walk))
             sum += $term;
         y[row] = slt_finish(layer, row, sum, added ? added + row : 0);
     }
@@ -206,7 +218,7 @@ static void slt_linear_pixels(const slt_layer *layer, const uint8_t *image, floa
     uint32_t start = 0;
     for (uint32_t row = 0; row < layer->rows; row++) {
         float sum = 0;
-        for (uint32_t channel = 0; channel < SLT_CHANNELS; channel++, start += SLT_HEIGHT * SLT_WIDTH) {
+$enter        for (uint32_t channel = 0; channel < SLT_CHANNELS; channel++, start += SLT_HEIGHT * SLT_WIDTH) {
             $sum pixels = 0;
             for (; walk.place < start + SLT_HEIGHT * SLT_WIDTH; slt_next(&walk)) {
                 const $sum pixel = image[(walk.place - start) * SLT_CHANNELS + channel];
@@ -244,7 +256,7 @@ static void slt_convolution$of(const slt_layer *layer, ${output_argument}const s
         $sum *sums = $sums;
         for (uint32_t i = 0; i < area; i++)
             sums[i] = 0;
-        for (; walk.place < start + layer->columns; slt_next(&walk)) {
+$enter        for (; walk.place < start + layer->columns; slt_next(&walk)) {
             const uint32_t tap = walk.place - start;
             const uint32_t channel = tap / taps + row / window->rows * window->channels;
             const int32_t at[2] = {(int32_t)(tap % taps / window->kernel[1]), (int32_t)(tap % window->kernel[1])};

@@ -9,12 +9,12 @@ Left out: numbers of several types, and generated weights beside stored ones.
 import numpy as np
 import numpy.typing as npt
 
-from slt_compress.c_export.calls import Calls, array, number
+from slt_compress.c_export.calls import Calls
+from slt_compress.c_export.literals import array, number
 from slt_compress.c_export.network import Layer, Network
-from slt_compress.c_export.values import stored_type
+from slt_compress.c_export.values import Weights, stored_type
 from slt_compress.data.preprocessing import Preprocessing
 from slt_compress.ticket.stored import FP16, FP32, INT4, INT8, nibbles
-from slt_compress.ticket.ticket import Ticket
 
 _TABLES = {FP32: "float", FP16: "uint16_t", INT8: "int8_t", INT4: "uint8_t"}  # C types of the elements
 
@@ -56,14 +56,17 @@ static inline float slt_value(const slt_walk *walk) /* of four bits, the first o
 class StoredCalls(Calls):
     """As `Calls`, for a ticket whose weights are all stored as one type."""
 
-    def __init__(self, network: Network, ticket: Ticket, layout: str, pixels: Preprocessing | None) -> None:
+    def __init__(self, network: Network, weights: Weights, layout: str, pixels: Preprocessing | None) -> None:
         self.numbers: list[npt.NDArray[np.generic]] = []
-        self.type = stored_type(ticket) or FP32
-        super().__init__(network, ticket, layout, pixels)
+        self.type = stored_type(weights.ticket) or FP32
+        super().__init__(network, weights, layout, pixels)
         self.table_bytes += self._table().nbytes
 
     def _drawn(self) -> str:
         return ""
+
+    def _is_keyed(self) -> bool:
+        return False
 
     def _table(self) -> npt.NDArray[np.generic]:
         """Return the elements of the table of numbers."""
@@ -82,9 +85,7 @@ class StoredCalls(Calls):
 
     def _value_places(self, layer: Layer) -> list[str]:
         begins = sum(numbers.size for numbers in self.numbers)
-        stored = next(one.values for one in self.ticket.layers if one.name == layer.weight)
-        assert stored
-        self.numbers.append(stored.numbers(self.ticket.mask(layer.weight))[0])
+        self.numbers.append(self.weights.numbers(layer.weight))
         return [str(begins)]
 
     def _walk_fields(self) -> tuple[str, str, str]:

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from slt_compress import prng
-from slt_compress.c_export.calls import Calls, number
+from slt_compress.c_export.calls import Calls
 from slt_compress.c_export.fixed import Grid
 from slt_compress.c_export.fixed_calls import FixedCalls
 from slt_compress.c_export.kernels import fill
+from slt_compress.c_export.literals import number
 from slt_compress.c_export.network import Network, size
 from slt_compress.c_export.stored_calls import StoredCalls
-from slt_compress.c_export.values import stored_type
+from slt_compress.c_export.values import Weights, stored_type
 from slt_compress.tasks.record import CLASSIFICATION
 from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -35,7 +36,7 @@ class Content:
 
     Attributes:
         network: the steps.
-        ticket: the masks and keys.
+        weights: the masks and keys.
         record: what comments and names say.
         layout: of the codes: "rice", "gap" or "signs".
         main: whether the file has a program that reads one input from standard input.
@@ -45,13 +46,18 @@ class Content:
     """
 
     network: Network
-    ticket: Ticket
+    weights: Weights
     record: NetworkRecord
     layout: str
     main: bool
     name: str
     expected: npt.NDArray[np.float32]
     grids: Mapping[str, Grid] | None = None
+
+    @property
+    def ticket(self) -> Ticket:
+        """What the weights are of."""
+        return self.weights.ticket
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def probes(ticket: Ticket, record: NetworkRecord) -> npt.NDArray[Any]:
 
 def write(content: Content) -> Code:
     """Return the text of a network."""
-    given = content.network, content.ticket, content.layout, content.record.preprocessing
+    given = content.network, content.weights, content.layout, content.record.preprocessing
     plain = StoredCalls if stored_type(content.ticket) else Calls
     calls = FixedCalls(*given, content.grids) if content.grids else plain(*given)
     arena = calls.places

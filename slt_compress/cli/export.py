@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from slt_compress.cli.console import Printer
     from slt_compress.html_export.export import HtmlExportResult
     from slt_compress.onnx_export.export import ExportResult
+    from slt_compress.onnx_export.left import Left
     from slt_compress.onnx_export.parity import Agreement
 
 EXAMPLES = (
@@ -80,14 +81,6 @@ def export(
             rich_help_panel=_ONNX,
         ),
     ] = False,
-    keep_structure: Annotated[
-        bool,
-        typer.Option(
-            "--keep-structure",
-            help="Leave dead neurons in the graph; else they are removed where a layer has them.",
-            rich_help_panel=_ONNX,
-        ),
-    ] = False,
     layout: Annotated[
         LayoutName | None,
         typer.Option(
@@ -113,6 +106,10 @@ def export(
         str | None,
         typer.Option(help="Title of the page. \\[default: the network and its data]", rich_help_panel=_HTML),
     ] = None,
+    keep_structure: Annotated[
+        bool,
+        typer.Option("--keep-structure", help="Leave dead neurons in; else they are removed where a layer has them."),
+    ] = False,
     dataset: Annotated[
         str | None,
         typer.Option(help="Images to check the file on and to calibrate with. \\[default: what the ticket records]"),
@@ -210,14 +207,7 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", images: li
         parity += ", identical to the dense graph's"
     parity += _same_predictions(agreement)
     lines = [("onnx", f"{result.file}, {size(result.bytes)}, opset {result.opset}"), ("parity", parity)]
-    if result.removed_neurons:
-        share = result.parameters / result.whole_parameters
-        lines.append(
-            (
-                "removed",
-                f"{result.removed_neurons:,} of {result.neurons:,} neurons; {share:.0%} of the weights are left",
-            )
-        )
+    lines += _removed(result)
     if agreement and not FORMS[weights].exact:
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
     printer.result(
@@ -231,10 +221,7 @@ def _render(printer: "Printer", weights: str, result: "ExportResult", images: li
             "bit_identical_to_plain": result.bit_identical_to_plain,
             **_measured(agreement),
             "calibration_pictures": result.calibration_images,
-            "neurons": result.neurons,
-            "removed_neurons": result.removed_neurons,
-            "parameters_before": result.whole_parameters,
-            "parameters_after": result.parameters,
+            **_counted(result),
         },
         lines,
         advice="" if images is None else f"next: {shell('slt-compress', 'evaluate', result.file, *images)}",
@@ -248,6 +235,7 @@ def _render_c(printer: "Printer", result: "CExportResult", kind: dict[str, str],
     memory = f"{size(result.arena_bytes)} of static memory, {size(result.table_bytes)} of tables"
     lines = [("c", f"{result.file}, {result.header}"), ("memory", memory)]
     lines += _checked(result.max_abs_difference, agreement, kind["arithmetic"], "there is no C compiler here")
+    lines += _removed(result.left)
     printer.result(
         {
             "c": str(result.file),
@@ -261,6 +249,7 @@ def _render_c(printer: "Printer", result: "CExportResult", kind: dict[str, str],
             "max_abs_difference": result.max_abs_difference,
             **_measured(agreement),
             "calibration_pictures": result.calibration_images,
+            **_counted(result.left),
         },
         lines,
         advice=f"next: {shell('cc', '-O2', *(('-o', result.file.with_suffix('')) if main else ('-c',)), result.file)}",
@@ -273,6 +262,7 @@ def _render_html(printer: "Printer", result: "HtmlExportResult", kind: dict[str,
     lines = [("html", f"{result.file}, {size(result.bytes)}, with a module of {size(result.module_bytes)}")]
     why = "there is neither Node.js nor a C compiler here"
     lines += _checked(result.max_abs_difference, result.agreement, kind["arithmetic"], why)
+    lines += _removed(result.left)
     printer.result(
         {
             "html": str(result.file),
@@ -285,6 +275,7 @@ def _render_html(printer: "Printer", result: "HtmlExportResult", kind: dict[str,
             "max_abs_difference": result.max_abs_difference,
             **_measured(result.agreement),
             "calibration_pictures": result.calibration_images,
+            **_counted(result.left),
         },
         lines,
         advice=f"next: open {shell(result.file)} in a browser",
@@ -301,6 +292,25 @@ def _checked(
     if agreement and arithmetic == "fixed":
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
     return lines
+
+
+def _removed(left: "Left | ExportResult") -> list[tuple[str, str]]:
+    """Return the line on the neurons that an export does without, if there are any."""
+    if not left.removed_neurons:
+        return []
+    share = left.parameters / left.whole_parameters
+    words = f"{left.removed_neurons:,} of {left.neurons:,} neurons; {share:.0%} of the weights are left"
+    return [("removed", words)]
+
+
+def _counted(left: "Left | ExportResult") -> dict[str, int | None]:
+    """Return what a document says of the neurons that an export does without."""
+    return {
+        "neurons": left.neurons,
+        "removed_neurons": left.removed_neurons,
+        "parameters_before": left.whole_parameters,
+        "parameters_after": left.parameters,
+    }
 
 
 def _same_predictions(agreement: "Agreement | None") -> str:

@@ -18,6 +18,7 @@ from slt_compress.c_export.values import stored_type
 from slt_compress.errors import MissingPackageError, UnreachableError, UsageError
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.html_export import page, wasm
+from slt_compress.onnx_export.left import Left
 from slt_compress.onnx_export.parity import Agreement
 from slt_compress.ticket.record import PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
@@ -31,13 +32,14 @@ class HtmlExportConfig:
     """What kind of page to write.
 
     Attributes:
-        layout, arithmetic, max_accuracy_drop: of the code, as in `CExportConfig`.
+        layout, arithmetic, keep_structure, max_accuracy_drop: of the code, as in `CExportConfig`.
         title: of the page; None stands for the names of the network and its data.
         replace: as in `ExportConfig`.
     """
 
     layout: str = "rice"
     arithmetic: str = "float"
+    keep_structure: bool = False
     max_accuracy_drop: float | None = None
     title: str | None = None
     replace: bool = True
@@ -50,7 +52,12 @@ class HtmlExportConfig:
     @property
     def code(self) -> CExportConfig:
         """What kind of C code the page contains."""
-        return CExportConfig(self.layout, arithmetic=self.arithmetic, max_accuracy_drop=self.max_accuracy_drop)
+        return CExportConfig(
+            self.layout,
+            arithmetic=self.arithmetic,
+            keep_structure=self.keep_structure,
+            max_accuracy_drop=self.max_accuracy_drop,
+        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class HtmlExportResult:
             was run.
         agreement: what torch and the code make of a test split, None where there was none, or nothing was run.
         calibration_images: how many examples the ranges of values come from.
+        left: what the code has of the network.
     """
 
     file: Path
@@ -79,6 +87,7 @@ class HtmlExportResult:
     max_abs_difference: float | None
     agreement: Agreement | None
     calibration_images: int
+    left: Left
 
 
 def check(ticket: Ticket, config: HtmlExportConfig) -> None:
@@ -150,6 +159,7 @@ def export(
         max_abs_difference=made.max_abs_difference,
         agreement=made.agreement,
         calibration_images=made.calibration_images,
+        left=made.left,
     )
 
 

@@ -7,7 +7,6 @@ that fails a check leaves nothing behind.
 Left out: reading data. The caller passes it; without it, only a few random inputs are compared.
 """
 
-import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +18,19 @@ from torch import nn
 from slt_compress.data.batches import Feed, as_given
 from slt_compress.data.preprocessing import as_pixels
 from slt_compress.data.splits import IndexedSplit, Split
-from slt_compress.errors import UnreachableError, UsageError, VerificationError
+from slt_compress.errors import UsageError
 from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
 from slt_compress.onnx_export.forms import FORMS, PORTABLE, Built, Form, Source
-from slt_compress.onnx_export.trace import generated_names, prepend_preprocessing, trace
+from slt_compress.onnx_export.left import left_of, whole
+from slt_compress.onnx_export.trace import prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
-from slt_compress.structure.removal import Smaller, has_closed_slices
 from slt_compress.tasks.task import CLASSIFY, Task
 from slt_compress.ticket.probes import Probes
 from slt_compress.ticket.record import NORMALISED, PIXELS, NetworkRecord
-from slt_compress.ticket.restore import without_dead
 from slt_compress.ticket.ticket import Ticket
 
-_WORTH_IT = 0.9  # of the parameters left: where less goes, the bits that say what goes take more bytes than it had
 MULTIPLE = 8  # of channels: onnxruntime's convolutions work on blocks of so many
 
 
@@ -151,13 +148,8 @@ def export(
     module_feed: Feed = preprocessing or as_given
     feed = as_pixels if config.include_preprocessing else module_feed
     record = NetworkRecord.of(ticket, PIXELS if config.include_preprocessing else NORMALISED)
-    smaller = _without_dead(module, ticket, config)
-    left, names = module, generated_names(module)
-    if smaller and smaller.removed:
-        left = smaller.module
-        present = {name for name, _ in left.named_parameters()}
-        names = tuple(name for name in names if name in present)
-    traced = trace(left, record, opset, names)
+    left = whole(module) if config.keep_structure else left_of(module, ticket, MULTIPLE)
+    traced = trace(left.module, record, opset, left.generated)
     if config.include_preprocessing and preprocessing:
         prepend_preprocessing(traced, preprocessing)
     if preprocessing:
@@ -165,7 +157,7 @@ def export(
     else:
         probes = parity.real_probes(test) if test else parity.random_probes(record.inputs)
     recorded = parity.recorded_probes(module, module_feed, record)
-    source = Source(ticket, left, traced, feed, calibration, names, smaller.kept if smaller else {})
+    source = Source(ticket, left.module, traced, feed, calibration, left.generated, left.kept)
     built = form.build(source)
     reference = parity.TorchReference(module, module_feed, feed, [*probes, *recorded], task)
     found, worst, as_dense = _compare_outputs(built, source.dense, reference, exact=form.exact)
@@ -189,33 +181,15 @@ def export(
         bit_identical_to_plain=True,
         agreement=agreement,
         calibration_images=built.calibration_images,
-        neurons=smaller.neurons if smaller else None,
-        removed_neurons=smaller.removed if smaller else None,
-        whole_parameters=_parameters(module),
-        parameters=_parameters(left),
+        neurons=left.neurons,
+        removed_neurons=left.removed_neurons,
+        whole_parameters=left.whole_parameters,
+        parameters=left.parameters,
     )
 
 
 def _form(config: ExportConfig) -> Form:
     return PORTABLE[config.weights] if config.portable else FORMS[config.weights]
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _without_dead(module: nn.Module, ticket: Ticket, config: ExportConfig) -> Smaller | None:
-    """Return the module without its dead neurons, None where they stay: on request, where no layer has a closed input
-    or output, where torch cannot trace the network by itself or a smaller one computes something else, and where too
-    little would go for what it takes to write down.
-    """
-    if config.keep_structure or not has_closed_slices(module):
-        return None
-    with contextlib.suppress(UnreachableError, VerificationError):
-        smaller = without_dead(ticket, module, MULTIPLE)
-        if _parameters(smaller.module) <= _WORTH_IT * _parameters(module):
-            return smaller
-    return None
 
 
 def _store(model: onnx.ModelProto, record: NetworkRecord, probes: Probes | None) -> None:

@@ -16,7 +16,7 @@ from torch.fx.node import Node, map_arg
 from slt_compress.structure import operators
 from slt_compress.structure.flow import Flow, Tracer
 from slt_compress.structure.labels import NONE
-from slt_compress.structure.rewrite_rules import RULES, Cut, Indices, Made
+from slt_compress.structure.rewrite_rules import RULES, Cut, Indices, Made, shorter_padding
 from slt_compress.structure.trace import attribute
 
 _aten = torch.ops.aten
@@ -85,6 +85,7 @@ class Rewriter:
             like = operators.name_of(node.target) in operators.LIKE and node not in self.tracer.read_later
             self.cuts[node] = self.cuts[node.args[0]] if like else self._cut_of(self.tracer.flows.get(node))
             self.made[node] = self._rewritten(node)
+        self._new.eliminate_dead_code()  # paddings that a shorter one replaces
         self.kept = {name: cut for name, cut in self.kept.items() if cut}
         read = {str(node.target) for node in self._new.nodes if node.op == "get_attr"}
         tensors = {
@@ -188,6 +189,11 @@ class Rewriter:
             known = have.get(axis)
             places = indices if known is None else np.searchsorted(known, indices)
             if known is None or len(known) != len(indices):
+                length = self.shape(value)[axis] if known is None else len(known)
+                shorter = shorter_padding(result, 2 * (len(self.shape(value)) - 1 - axis), length, places)
+                if shorter:
+                    result = self._new.call_function(result.target, shorter, result.kwargs)  # type: ignore[arg-type]
+                    continue
                 index = self.indices(places)
                 result = self._new.call_function(_aten.index_select.default, (result, axis, index))
         if any(axis not in want for axis in have):

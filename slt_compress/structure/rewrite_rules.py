@@ -130,9 +130,7 @@ def _concatenated(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dic
 def _padded(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """Padding of a cut axis is as long as what is left of it."""
     amounts, shape, cut = list(args[1]), rewriter.shape(args[0]), rewriter.cuts[node]
-    have = rewriter.cuts[args[0]]
-    constant = operators.name_of(node.target) == "constant_pad_nd" or "constant" in (*args[2:3], kwargs.get("mode", 0))
-    constant |= len(args) == 2 and "mode" not in kwargs
+    have, constant = rewriter.cuts[args[0]], _is_constant_padding(node)
     for axis in cut.keys() | have.keys():
         at = 2 * (len(shape) - 1 - axis)
         if at + 1 >= len(amounts) or not (amounts[at] or amounts[at + 1]):
@@ -145,6 +143,30 @@ def _padded(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str,
         amounts[at + 1] = int((left >= before + shape[axis]).sum())
     args[1] = amounts
     return node.target, args, kwargs
+
+
+def _is_constant_padding(node: Node) -> bool:
+    """Return whether a padding fills up with one number."""
+    mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
+    return operators.name_of(node.target) == "constant_pad_nd" or bool(mode == "constant")
+
+
+def shorter_padding(node: Node, at: int, length: int, left: Indices) -> tuple[Any, ...] | None:
+    """Return the arguments of a padding of which these indices are left along an axis of its result, of this length.
+
+    `at` is the place of the axis in the amounts. None if the node is no padding, or if not all that it pads is left.
+    """
+    if operators.name_of(node.target) not in _PADDINGS or not _is_constant_padding(node):
+        return None
+    amounts: list[int] = [*node.args[1]]  # type: ignore[misc]
+    if at + 1 >= len(amounts):
+        return None
+    end = length - amounts[at + 1]
+    inside = int(((left >= amounts[at]) & (left < end)).sum())
+    if inside < end - amounts[at]:
+        return None
+    amounts[at : at + 2] = int((left < amounts[at]).sum()), int((left >= end).sum())
+    return (node.args[0], amounts, *node.args[2:])
 
 
 def _sliced(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -239,6 +261,7 @@ def _rearranged(rewriter: "Rewriter", node: Node, args: list[Any], kwargs: dict[
     return _aten.index_select.default, [first, axis, Made(rewriter.indices(places))], {}
 
 
+_PADDINGS = ("pad", "constant_pad_nd")
 Rule = Callable[["Rewriter", Node, list[Any], dict[str, Any]], Any]
 RULES: dict[str, Rule] = {
     "linear": _linear,
@@ -251,7 +274,7 @@ RULES: dict[str, Rule] = {
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys(["view", "reshape", "expand", "unflatten"], _sized),
     **dict.fromkeys(["cat", "concat", "concatenate"], _concatenated),
-    **dict.fromkeys(["pad", "constant_pad_nd"], _padded),
+    **dict.fromkeys(_PADDINGS, _padded),
     "slice": _sliced,
     "select": _selected,
     **dict.fromkeys(["split", "split_with_sizes", "chunk"], _split),

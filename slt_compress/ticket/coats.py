@@ -85,14 +85,17 @@ def read_layers(rows: list[object], masks: list[CodedMask], values: bytes, *, fi
     return tuple(layers)
 
 
-def check_room(layers: tuple[Layer, ...], file_bytes: int) -> None:
-    """Raise TicketError if a file claims more weights, or gates of slices, than its bytes could say anything about."""
+def check_room(layers: tuple[Layer, ...], channels: int, file_bytes: int) -> None:
+    """Raise TicketError if a file claims more weights, gates of slices, or channels of statistics that a mask closes
+    some of, than its bytes could say anything about.
+    """
     claimed = sum(
         layer.size // (1 if coat.uses and coat.uses[-1].axis is None else UNCODED_SHARE)
         for layer in layers
         for coat in layer.coats
     )
     claimed += sum(mask.gates for mask in unique(use for layer in layers for use in layer.uses if use.axis is not None))
+    claimed += channels
     if claimed > MAX_WEIGHTS_PER_BYTE * file_bytes:
         raise TicketError(f"its {file_bytes} bytes claim {claimed} weights and gates: more than masks could describe")
 

@@ -41,7 +41,7 @@ _TENSORS: dict[int, dict[str, dict[str, np.dtype[Any]]]] = {
     2: {name: {"U8": np.dtype("u1")} for name in ("held_out", "masks", "parameters", "statistics", "values")},
 }
 _OPTIONAL = {1: set[str](), 2: {"held_out", "parameters", "statistics", "values"}}  # left out where they are empty
-_SECTIONS = ("held_out",)  # content of version 2 that releases before it did not know
+_SECTIONS = ("held_out", "open_channels")  # content of version 2 that releases before it did not know
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 

@@ -29,6 +29,7 @@ from slt_compress.ticket.card import card
 from slt_compress.ticket.fields import MAX_FILE_BYTES
 from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.masks import Mask
+from slt_compress.ticket.open_channels import without_closed
 from slt_compress.ticket.schema import Contents, Layer, Provenance
 from slt_compress.ticket.stored import FP16, StoredTensor
 from slt_compress.version import __version__
@@ -122,7 +123,7 @@ class Ticket(Contents):
             weights_digest=_weights_digest(origin.initialiser, origin.seed, layers),
             tool=f"slt-compress {__version__}",
             half_statistics=version2.are_half(stored),
-        )
+        )._without_closed()
         cls.from_bytes(ticket.to_bytes())  # raises for what a reader would refuse
         return ticket
 
@@ -286,12 +287,12 @@ class Ticket(Contents):
     def with_statistics(self, statistics: Mapping[str, Values]) -> "Ticket":
         """Return the ticket with other statistics, as in `assemble`."""
         stored = assembly.as_stored(statistics)
-        return replace(self, stored_statistics=stored, half_statistics=version2.are_half(stored))
+        return replace(self, stored_statistics=stored, half_statistics=version2.are_half(stored))._without_closed()
 
     def with_half_statistics(self) -> "Ticket":
         """Return the ticket with its statistics rounded to float16. Raises UnreachableError if one is too large."""
         rounded = {name: StoredTensor.of(values, FP16) for name, values in self.statistics.items()}
-        return replace(self, stored_statistics=rounded, half_statistics=True)
+        return replace(self, stored_statistics=rounded, half_statistics=True)._without_closed()
 
     def bound(self, layer: Layer) -> int:
         """Return the bytes that no code for random masks of the layer's coded gates can average below."""
@@ -361,6 +362,13 @@ class Ticket(Contents):
     def reference_bytes(self) -> int:
         """Bytes of the reference in the file."""
         return len(self.provenance.held_out.to_bytes()) if self.provenance.held_out else 0
+
+    def _without_closed(self) -> "Ticket":
+        """Return the ticket without zeros for channels that masks close, if that makes a file of version 2 smaller."""
+        if self.version == 1:
+            return self
+        shorter = replace(self, stored_statistics=without_closed(self.stored_statistics, self.layers))
+        return shorter if len(shorter.to_bytes()) < len(self.to_bytes()) else self
 
     def _layer(self, name: str) -> Layer:
         return {layer.name: layer for layer in self.layers}[name]

@@ -17,6 +17,7 @@ from slt_compress.errors import TicketError
 from slt_compress.models.spec import ModelSpec
 from slt_compress.prng import SeedRecipe
 from slt_compress.ticket import container, fields
+from slt_compress.ticket.open_channels import OpenStatistic
 from slt_compress.ticket.schema import Coat, CodedMask, Contents, Layer, Provenance, SearchRecord, Use
 from slt_compress.ticket.stored import FP16, FP32, StoredTensor
 
@@ -146,6 +147,7 @@ def _are_pairs(statistics: Mapping[str, StoredTensor]) -> bool:
         and all(statistics[first].shape == statistics[second].shape for first, second in pairs)
         and all(len(stored.shape) == 1 and stored.shape[0] for stored in statistics.values())
         and {stored.type for stored in statistics.values()} in (set(), {FP32}, {FP16})
+        and not any(isinstance(stored, OpenStatistic) for stored in statistics.values())
         and all(np.isfinite(stored.values()).all() for stored in statistics.values())
     )
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from slt_compress.models.spec import MAX_CHANNELS, MAX_INPUT_SIZE, PYTHON, Model
 from slt_compress.prng import SeedRecipe
 from slt_compress.ticket import coats, fields, purpose, version1
 from slt_compress.ticket.held_out import Reference, group_count
-from slt_compress.ticket.schema import Contents, Provenance, SearchRecord
+from slt_compress.ticket.open_channels import OpenStatistic
+from slt_compress.ticket.schema import CodedMask, Contents, Provenance, SearchRecord
 from slt_compress.ticket.stored import BUFFER_TYPES, FP16, PARAMETER_TYPES, StoredTensor, stored_bytes
 
 RULES = "v1"  # by which parameters that are not listed get their values, see `masking.parameters`
 MAX_ELEMENTS = 2**31  # of a tensor, apart from lengths of 0
 
 _HELD_OUT = "held_out"  # a section, and the tensor with its content
+_OPEN_CHANNELS = "open_channels"  # a section: rows of statistics with a mask
 _STORED = (_HELD_OUT, "parameters", "statistics", "values")  # tensors, left out of the file where they are empty
 _TYPES: dict[str, fields.Types] = {
     **fields.COMMON,
@@ -63,9 +66,14 @@ def read(document: Mapping[str, Any], tensors: Tensors, file_bytes: int) -> Cont
         raise TicketError("its freeze should not have -0.0")
     origin = SeedRecipe(document["seed"], document["initialiser"], freeze)
     layers = coats.read_layers(document["layers"], masks, data["values"], fixes=origin.freeze.ratio > 0)
-    coats.check_room(layers, file_bytes)
     parameters = _read_stored(document["parameters"], data["parameters"], "parameter", PARAMETER_TYPES)
-    statistics = _read_stored(document["statistics"], data["statistics"], "statistic", BUFFER_TYPES)
+    single = {id(use.mask) for layer in layers for use in layer.uses if use.axis is None}
+    of_slices = {place: mask for place, mask in enumerate(masks) if id(mask) not in single}
+    statistics = _read_stored(document["statistics"], data["statistics"], "statistic", BUFFER_TYPES, of_slices)
+    shortened = [stored for _, stored in statistics if isinstance(stored, OpenStatistic)]
+    coats.check_room(layers, sum(stored.shape[0] for stored in shortened), file_bytes)
+    for _, stored in (*parameters, *statistics):
+        stored.values()  # raises for bytes that no values have
     constants = [_read_constant(row) for row in document["constants"]]
     names = [*(layer.name for layer in layers), *(name for name, _ in (*parameters, *statistics, *constants))]
     if len(set(names)) != len(names):
@@ -81,6 +89,8 @@ def read(document: Mapping[str, Any], tensors: Tensors, file_bytes: int) -> Cont
         tool=document["tool"],
         half_statistics=are_half(dict(statistics)),
     )
+    if document["sections"] != (found := _sections(contents)):
+        raise TicketError(f"its sections are {document['sections']!r}, its content is that of {found!r}")
     if version1.expresses(contents):
         raise TicketError("it is written in version 2, though version 1 can hold it")
     return contents
@@ -100,10 +110,10 @@ def write(contents: Contents) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.
         "constants": [[name, fields.rounded_json(value)] for name, value in contents.constants.items()],
         "layers": [coats.layer_row(layer, places) for layer in contents.layers],
         "masks": [coats.mask_row(mask) for mask in masks],
-        "parameters": _stored_rows(contents.parameters),
+        "parameters": _stored_rows(contents.parameters, places),
         "rules": RULES,
-        "sections": [_HELD_OUT] if held_out else [],
-        "statistics": _stored_rows(contents.stored_statistics),
+        "sections": _sections(contents),
+        "statistics": _stored_rows(contents.stored_statistics, places),
         "tool": contents.tool,
         "weights": contents.weights_digest,
     }
@@ -169,9 +179,7 @@ def _read_provenance(document: Mapping[str, Any]) -> Provenance:
 
 
 def _read_held_out(document: Mapping[str, Any], content: bytes) -> Reference | None:
-    """Read the reference, which is there where `sections` names it."""
-    if document["sections"] != ([_HELD_OUT] if content else []):
-        raise TicketError(f"its sections are {document['sections']!r}, its reference has {len(content)} bytes")
+    """Read the reference, if there is one."""
     if not content:
         return None
     found = Reference.from_bytes(content)
@@ -193,33 +201,65 @@ def _read_preprocessing(row: Mapping[str, Any]) -> Preprocessing:
     return found
 
 
-def _stored_rows(tensors: Mapping[str, StoredTensor]) -> list[list[Any]]:
-    return [[name, list(stored.shape), stored.type] for name, stored in tensors.items()]
+def _sections(contents: Contents) -> list[str]:
+    """Return what a document names of what releases before it did not know."""
+    shortened = any(isinstance(stored, OpenStatistic) for stored in contents.stored_statistics.values())
+    return [*([_HELD_OUT] if contents.provenance.held_out else []), *([_OPEN_CHANNELS] if shortened else [])]
 
 
-def _read_stored(rows: list[object], data: bytes, what: str, types: tuple[str, ...]) -> list[tuple[str, StoredTensor]]:
-    """Read rows of [name, shape, type], and cut the data into that of each."""
+def _stored_rows(tensors: Mapping[str, StoredTensor], places: Mapping[int, int]) -> list[list[Any]]:
+    return [[name, list(stored.shape), stored.type, *_place(stored, places)] for name, stored in tensors.items()]
+
+
+def _place(stored: StoredTensor, places: Mapping[int, int]) -> list[int]:
+    """Return the place of the mask of its channels, nothing if it has none."""
+    return [places[id(stored.mask)]] if isinstance(stored, OpenStatistic) else []
+
+
+def _read_stored(
+    rows: list[object],
+    data: bytes,
+    what: str,
+    types: tuple[str, ...],
+    masks: Mapping[int, CodedMask] = MappingProxyType({}),
+) -> list[tuple[str, StoredTensor]]:
+    """Read rows of [name, shape, type], or with one of the masks [name, shape, type, mask], and cut the data into that
+    of each.
+    """
     found, offset = [], 0
     for row in rows:
-        if not isinstance(row, list) or len(row) != 3:
+        if not isinstance(row, list) or len(row) not in ((3, 4) if masks else (3,)):
             raise TicketError(f"a {what} should be [name, shape, type], found {row!r}")
-        name, (shape, kind) = fields.read_name(row[0], f"a {what}"), row[1:]
+        name, (shape, kind, *place) = fields.read_name(row[0], f"a {what}"), row[1:]
         if not isinstance(shape, list) or len(shape) > 8 or not all(fields.whole(n, 0, MAX_ELEMENTS) for n in shape):
             raise TicketError(f"the {what} {name} has an impossible shape: {shape!r}")
         if math.prod(n for n in shape if n) > MAX_ELEMENTS:
             raise TicketError(f"the {what} {name} has an impossible shape: {shape!r}")
         if not isinstance(kind, str) or kind not in types:
             raise TicketError(f"the {what} {name} should be {' or '.join(types)}, found {kind!r}")
-        end = offset + stored_bytes(kind, math.prod(shape))
+        mask = _mask_of_channels(place[0], shape, masks, f"the {what} {name}") if place else None
+        count = mask.open * (shape[0] // mask.gates) if mask else math.prod(shape)
+        end = offset + stored_bytes(kind, count)
         if end > len(data):
             raise TicketError(f"the {what} {name} of shape {shape} reaches to byte {end}, {len(data)} are in the file")
-        stored = StoredTensor(kind, tuple(shape), data[offset:end])
-        stored.values()  # raises for bytes that no values have
-        found.append((name, stored))
+        parts = kind, tuple(shape), data[offset:end]
+        found.append((name, OpenStatistic(*parts, mask) if mask else StoredTensor(*parts)))
         offset = end
     if offset != len(data):
         raise TicketError(f"its {what}s take {offset} bytes by their rows, {len(data)} in the file")
     return found
+
+
+def _mask_of_channels(place: object, shape: list[int], masks: Mapping[int, CodedMask], what: str) -> CodedMask:
+    """Return the mask of the channels of a statistic, which closes some of them."""
+    mask = masks.get(place) if type(place) is int else None
+    if mask is None:
+        raise TicketError(f"{what} should name a mask of whole slices, found {place!r}")
+    if len(shape) != 1 or not mask.open < mask.gates or shape[0] < mask.gates or shape[0] % mask.gates:
+        raise TicketError(
+            f"mask {place} of {mask.gates} gates, {mask.open} of them open, closes nothing of {what} of shape {shape}"
+        )
+    return mask
 
 
 def _read_constant(row: object) -> tuple[str, float]:

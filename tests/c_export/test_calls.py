@@ -2,13 +2,16 @@
 
 import re
 
-import numpy as np
+import pytest
 
-from slt_compress.c_export.calls import Calls, number
+from slt_compress.c_export.calls import Calls
 from slt_compress.c_export.graph import read
+from slt_compress.c_export.values import Weights
+from slt_compress.onnx_export.left import left_of
 from slt_compress.onnx_export.trace import trace
 from slt_compress.ticket.record import NetworkRecord
 from tests.support.images import preprocessing_of
+from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.tickets import make_ticket
 
 
@@ -16,13 +19,7 @@ def calls_of(name: str, layout: str) -> Calls:
     ticket = make_ticket(name, 0.1)
     graph = trace(ticket.restore(), NetworkRecord.of(ticket), 20)
     network = read(graph, {layer.name: layer.scale for layer in ticket.layers})
-    return Calls(network, ticket, layout, preprocessing_of(ticket))
-
-
-def test_numbers_are_exact_and_finite() -> None:
-    for value in (1 / 3, 1e-40, -16777216.0):
-        assert np.float32(number(value).removesuffix("f")) == np.float32(value)
-    assert number(float("inf")) == "3.4028235e+38f"
+    return Calls(network, Weights(ticket), layout, preprocessing_of(ticket))
 
 
 def test_equal_rows_are_stored_once() -> None:
@@ -41,3 +38,16 @@ def test_a_file_has_only_the_functions_that_it_calls() -> None:
 def test_layouts_trade_bytes() -> None:
     rice, gap, signs = (calls_of("lenet-5", layout).table_bytes for layout in ("rice", "gap", "signs"))
     assert rice < gap < signs * 1.02
+
+
+@pytest.mark.parametrize("layout", ["rice", "gap"])
+def test_masks_that_keep_all_that_is_left_take_no_code(layout: str) -> None:
+    ticket = make_neuron_ticket("lenet-5", 0.5, size=28)
+    left = left_of(ticket.restore(), ticket)
+    weights = Weights(ticket, left.kept)
+    network = read(trace(left.module, NetworkRecord.of(ticket), 20, left.generated), weights.units)
+    calls = Calls(network, weights, layout, preprocessing_of(ticket))
+    assert sum(code.size for code in calls.codes) == len(network.layers) * (4 if layout == "rice" else 1)
+    assert calls.left.bytes < 256
+    channels = sum(step.sums[0] for step in network.layers)
+    assert calls.table_bytes < 8 * channels + calls.left.bytes + 600

@@ -3,14 +3,16 @@
 import contextlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from slt_compress.c_export import kernels, proof, text
+from slt_compress.c_export import graph, kernels, proof, text
 from slt_compress.c_export.export import LAYOUTS, CExportConfig, check, export
+from slt_compress.c_export.network import Network
 from slt_compress.data.preprocessing import Preprocessing, as_pixels
 from slt_compress.data.splits import TensorSplit
 from slt_compress.errors import MissingPackageError, OutputError, UnreachableError, UsageError, VerificationError
@@ -29,7 +31,8 @@ from tests.support.c_code import (
 )
 from tests.support.digits import DIGITS
 from tests.support.documents import rich_ticket
-from tests.support.images import preprocessing_of
+from tests.support.images import noise, preprocessing_of
+from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.tickets import make_ticket
 
 
@@ -88,6 +91,61 @@ def test_values_are_regenerated_where_pixels_are_read(tmp_path: Path, name: str,
 def test_gates_that_the_seed_fixes_are_in_the_code(tmp_path: Path) -> None:
     ticket = make_ticket("lenet-300-100", 0.3, size=8, freeze=Freeze(0.5, 0.1))
     export(ticket.restore(), ticket, tmp_path / "t.c")
+
+
+@needs_compiler
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("density", [None, 0.2])
+@pytest.mark.parametrize("arithmetic", ["float", "fixed"])
+def test_dead_neurons_are_not_in_the_code(tmp_path: Path, layout: str, density: float | None, arithmetic: str) -> None:
+    ticket = make_neuron_ticket("lenet-5", 0.5, size=16, density=density)
+    test, module = noise(ticket, 16), ticket.restore()
+    found = []
+    for keep in (True, False):
+        drop = None if arithmetic == "float" else 1.0
+        config = CExportConfig(layout, arithmetic=arithmetic, keep_structure=keep, max_accuracy_drop=drop)
+        exported = export(module, ticket, tmp_path / f"{keep}.c", config, test=test, calibration=test)
+        assert bool(exported.left.removed_neurons) != keep
+        program = compiled_file(tmp_path / f"{keep}.c", tmp_path / f"sanitised {keep}", SANITISED)
+        found.append((exported, program.run(as_pixels(next(iter(test.batches(16)))[0]).numpy())))
+    (whole, expected), (cut, outputs) = found
+    assert cut.arena_bytes < whole.arena_bytes
+    assert cut.table_bytes < whole.table_bytes
+    if density is None and layout != "signs":
+        assert cut.table_bytes < 0.5 * whole.table_bytes
+    most = 1e-4 if arithmetic == "float" else np.abs(expected).max() / 50
+    assert np.allclose(outputs, expected, rtol=1e-4, atol=most)
+
+
+@needs_compiler
+@pytest.mark.parametrize("initialiser", ["signed-constant", "uniform", "kaiming-normal"])
+@pytest.mark.parametrize("kind", [Everything, Sequence])
+def test_dead_neurons_of_networks_of_ones_own(tmp_path: Path, kind: type[Everything], initialiser: str) -> None:
+    torch.manual_seed(0)
+    module = kind()
+    ticket = ticket_of(module, kind.shape, initialiser, closed=0.6)
+    restored = ticket.apply_to(module)
+    config = CExportConfig("gap" if initialiser == "uniform" else "rice")
+    exported = export(restored, ticket, tmp_path / "own.c", config)
+    assert exported.left.removed_neurons
+    check_own(tmp_path / "own.c", tmp_path / "sanitised", restored, kind.shape)
+
+
+@needs_compiler
+def test_what_c_has_no_form_for_without_dead_neurons_is_exported_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = make_neuron_ticket("lenet-5", 0.5, size=16)
+    read = graph.read
+
+    def fails_once(*_: Any) -> Network:
+        monkeypatch.setattr(graph, "read", read)
+        raise UnreachableError("C code has no Gather")
+
+    monkeypatch.setattr(graph, "read", fails_once)
+    exported = export(ticket.restore(), ticket, tmp_path / "t.c")
+    assert exported.left.removed_neurons is None
+    assert exported.left.parameters == exported.left.whole_parameters
 
 
 class ReadsTwice(nn.Module):

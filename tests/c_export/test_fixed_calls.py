@@ -8,6 +8,7 @@ from slt_compress.c_export import fixed, graph
 from slt_compress.c_export.calls import Calls
 from slt_compress.c_export.fixed_calls import FixedCalls
 from slt_compress.c_export.network import prepared
+from slt_compress.c_export.values import Weights
 from slt_compress.onnx_export.trace import trace
 from slt_compress.ticket.record import NetworkRecord
 from tests.support.c_code import Everything, Sums, ticket_of
@@ -20,7 +21,8 @@ def both(module: nn.Module, shape: tuple[int, ...]) -> tuple[Calls, FixedCalls]:
     values = {one.name: restored.get_parameter(one.name).detach().sign() for one in ticket.layers}
     whole = prepared(network)
     grids = fixed.grids(whole, values, [torch.randn(8, *shape)])
-    return Calls(network, ticket, "rice", None), FixedCalls(whole, ticket, "rice", None, grids)
+    weights = Weights(ticket)
+    return Calls(network, weights, "rice", None), FixedCalls(whole, weights, "rice", None, grids)
 
 
 def test_sums_of_the_last_layer_become_the_outputs() -> None:

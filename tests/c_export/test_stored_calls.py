@@ -22,6 +22,7 @@ from tests.support.c_code import (
     needs_compiler,
     ticket_of,
 )
+from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.tickets import make_ticket
 
 
@@ -67,6 +68,22 @@ def test_tables_take_less_than_the_ticket(tmp_path: Path, name: str, kind: str) 
     text = (tmp_path / "t.c").read_text()
     assert f"weights are kept, all trained and stored. Seed {ticket.seed}" in text
     assert f"their values as {kind}." in text
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("kind", "density", "layout"), [("int4", 0.2, "rice"), ("int8", None, "gap"), ("fp16", 0.2, "gap")]
+)
+def test_of_dead_neurons_no_weight_is_stored(tmp_path: Path, kind: str, density: float | None, layout: str) -> None:
+    ticket = with_values(make_neuron_ticket("lenet-5", 0.5, size=16, density=density), kind)
+    sizes = []
+    for keep in (True, False):
+        exported = export(ticket.restore(), ticket, tmp_path / "t.c", CExportConfig(layout, keep_structure=keep))
+        assert bool(exported.left.removed_neurons) != keep
+        sizes.append(exported.table_bytes)
+    assert sizes[1] < sizes[0]
+    assert "slt_left" not in (tmp_path / "t.c").read_text()
+    compiled_file(tmp_path / "t.c", tmp_path / "sanitised", SANITISED).selftest()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 
 from slt_compress.c_export import text
 from slt_compress.c_export.graph import read
+from slt_compress.c_export.values import Weights
 from slt_compress.onnx_export.trace import trace
 from slt_compress.ticket.record import NetworkRecord
 from tests.support.tickets import make_ticket
@@ -18,7 +19,7 @@ EXPECTED = np.zeros((text.PROBES, 3), np.float32)
 
 
 def code_of(record: NetworkRecord, *, main: bool = False) -> text.Code:
-    return text.write(text.Content(NETWORK, TICKET, record, "rice", main, "net", EXPECTED))
+    return text.write(text.Content(NETWORK, Weights(TICKET), record, "rice", main, "net", EXPECTED))
 
 
 def test_strings_are_plain_characters() -> None:

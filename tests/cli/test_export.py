@@ -16,6 +16,7 @@ from slt_compress.html_export import wasm
 from slt_compress.ticket.sample import with_values
 from tests.support.c_code import needs_compiler
 from tests.support.commands import Searched, document, refused
+from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.pages import needs_wasm
 from tests.support.process import Run
 from tests.support.tickets import make_ticket
@@ -205,7 +206,7 @@ def test_a_device_is_not_replaced(searched: Searched, invoke: Run, tmp_path: Pat
 C_KEYS = {
     *("c", "header", "bytes", "layout", "arithmetic", "table_bytes", "arena_bytes", "arena_bound_bytes", "compiler"),
     *("max_abs_difference", "pictures", "predictions_equal", "accuracy_before", "accuracy_after"),
-    "calibration_pictures",
+    *("calibration_pictures", "neurons", "removed_neurons", "parameters_before", "parameters_after"),
 }
 
 
@@ -231,6 +232,21 @@ def test_a_c_file_in_whole_numbers_is_calibrated_and_measured(searched: Searched
     assert abs(found["accuracy_after"] - found["accuracy_before"]) <= 0.01
     done = invoke("export", searched[0], "--output", "t.c", "--arithmetic", "fixed", "--max-accuracy-drop", 1)
     assert f"{found['accuracy_before']:.2%} before, {found['accuracy_after']:.2%} after" in done.stdout
+
+
+@needs_compiler
+def test_dead_neurons_are_in_no_c_file(invoke: Run, tmp_path: Path) -> None:
+    make_neuron_ticket("lenet-5", 0.5, size=28).save(tmp_path / "t.safetensors")
+    call = ("export", "t.safetensors", "--output", "t.c")
+    found, kept = document(invoke(*call, "--json")), document(invoke(*call, "--keep-structure", "--json"))
+    assert found["removed_neurons"] > 0.4 * found["neurons"]
+    assert found["parameters_after"] < 0.5 * found["parameters_before"]
+    assert kept["removed_neurons"] is None
+    assert kept["parameters_after"] == found["parameters_before"]
+    assert found["table_bytes"] < 0.25 * kept["table_bytes"]
+    assert found["arena_bytes"] < kept["arena_bytes"]
+    removed = f"{found['removed_neurons']} of {found['neurons']} neurons; "
+    assert removed in invoke(*call).stdout
 
 
 @needs_compiler

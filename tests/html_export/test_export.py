@@ -18,6 +18,7 @@ from slt_compress.ticket.ticket import Ticket
 from tests.support.browser import browser, needs_browser
 from tests.support.c_code import Sequence, ticket_of
 from tests.support.digits import DIGITS
+from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.pages import needs_node, needs_wasm
 from tests.support.tickets import make_ticket
 
@@ -151,6 +152,18 @@ def test_without_node_and_compiler_the_page_is_written_and_unproven(
     )
     with pytest.raises(MissingPackageError, match=r"`arithmetic=fixed` needs Node\.js or a C compiler"):
         check(ticket, HtmlExportConfig(arithmetic="fixed"))
+
+
+@needs_wasm
+def test_dead_neurons_are_in_no_page(tmp_path: Path) -> None:
+    ticket = make_neuron_ticket("lenet-5", 0.5, size=16)
+    cut, whole = (
+        export(ticket.restore(), ticket, tmp_path / "t.html", HtmlExportConfig(keep_structure=keep))
+        for keep in (False, True)
+    )
+    assert cut.left.removed_neurons
+    assert whole.left.removed_neurons is None
+    assert cut.module_bytes < whole.module_bytes
 
 
 def test_what_cannot_be_a_page_is_refused_before_any_work(

@@ -25,7 +25,7 @@ from slt_compress.ticket.record import NetworkRecord
 from slt_compress.ticket.sample import with_values
 from slt_compress.ticket.ticket import Ticket
 from tests.support.digits import DIGITS
-from tests.support.images import predictions_of, preprocessing_of
+from tests.support.images import noise, predictions_of, preprocessing_of
 from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.tickets import make_ticket
 
@@ -42,15 +42,6 @@ def checked(path: Path, factor: float = 1.0) -> edge.Verdict:
         return [factor * output for output in session.run(None, dict(zip(names, arrays, strict=True)))]
 
     return edge.check(run, path)
-
-
-def noise(ticket: Ticket, count: int) -> TensorSplit:
-    """Random images for a ticket's network."""
-    expected = preprocessing_of(ticket)
-    shape = (count, expected.channels, expected.size, expected.size)
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    return TensorSplit(images, torch.randint(10, (count,), generator=generator))
 
 
 @pytest.mark.parametrize("config", [PORTABLE, *map(ExportConfig, ("compact", "dense", "int2", "ternary8"))], ids=str)

@@ -44,6 +44,8 @@ def check(family: Family, *, stays: bool = False, shares: tuple[float, ...] = (0
         (lambda one, other: one.index_select(1, torch.arange(7, -1, -1)) + other, 8),
         (lambda one, other: one[:, ::2].repeat(1, 2) + other, 8),
         (lambda one, _: F.pad(one, (0, 4), value=2.0), 12),
+        (lambda one, other: F.pad(one, (0, 8), value=2.0) + torch.cat([other, other], 1), 16),
+        (lambda one, other: F.pad(one, (8, 0), "constant", 2.0) + torch.cat([other, other], 1), 16),
         (lambda one, other: (one.unsqueeze(1) * other.view(-1, 1, 8)).sum(1), 8),
     ],
 )
@@ -102,6 +104,23 @@ def test_planes(middle: Middle, width: int) -> None:
 )
 def test_what_cannot_be_written_anew_stays(middle: Middle, width: int) -> None:
     check(chain(middle, width), stays=True)
+
+
+def test_padding_is_as_long_as_what_it_is_added_to() -> None:
+    """Nothing is gathered from a padding that could be shorter, but where some of what it pads goes."""
+    for middle, gathers in (
+        (lambda one, other: F.pad(one, (0, 8)) + torch.cat([other, other * 2], 1), False),
+        (lambda one, _: F.pad(one, (0, 8))[:, [1, 2, 9, 8]], True),
+    ):
+        family = chain(middle, 4 if gathers else 16)
+        structure = find_neurons(family.module(), family.inputs(), "it")
+        module = family.module()
+        close(module, structure, some_of_each(structure, 0.5, 0))
+        smaller = remove_dead(module, family.inputs(), "it")
+        assert smaller.removed
+        graph = smaller.module.graph
+        assert isinstance(graph, torch.fx.Graph)
+        assert any("index" in str(node.target) for node in graph.nodes if node.op == "call_function") == gathers
 
 
 def test_a_shuffle_of_halves_keeps_what_is_not_a_rectangle() -> None:

@@ -89,14 +89,21 @@ class Sums(nn.Module):
 NETWORKS = (Everything, Sequence, Sums)
 
 
-def ticket_of(module: nn.Module, shape: tuple[int, ...], initialiser: str = "signed-constant") -> Ticket:
-    """Return a ticket of a network of a user's, with random masks, statistics and biases."""
+def ticket_of(
+    module: nn.Module, shape: tuple[int, ...], initialiser: str = "signed-constant", *, closed: float = 0.0
+) -> Ticket:
+    """Return a ticket of a network of a user's, with random masks, statistics and biases.
+
+    A share `closed` of the inputs of each layer is not read.
+    """
     draw = np.random.default_rng(0)
     density = 0.4
     found = scales(module, initialiser, density)
-    layers = []
+    layers: list[LayerParts] = []
     for name in gated_names(module):
         mask = draw.random(module.get_parameter(name).shape) < density
+        if closed and mask.shape[1] > 1 and layers:
+            mask[:, draw.random(mask.shape[1]) < closed] = False
         layers.append(LayerParts(name, mask.shape, [CoatParts(mask, scale=found[name].value)]))
     statistics = {
         name: draw.random(module.get_buffer(name).shape).astype(np.float32) + 0.5 for name in statistic_names(module)
