@@ -102,6 +102,7 @@ def prune(
     ] = False,
     codec: trained.Codec = "auto",
     statistics: trained.Statistics = "auto",
+    reference: trained.Reference = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -139,6 +140,7 @@ def prune(
                 device=device,
                 codec=codec,
                 statistics=statistics,
+                reference=reference,
             ),
             method=method,
             recipe=recipe,

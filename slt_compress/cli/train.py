@@ -70,6 +70,7 @@ def train(
     values: trained.Values = "fp16",
     codec: trained.Codec = "auto",
     statistics: trained.Statistics = "auto",
+    reference: trained.Reference = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +116,7 @@ def train(
             device=device,
             codec=codec,
             statistics=statistics,
+            reference=reference,
         )
         config = TrainConfig(run=run, learning_rate=lr, values=values, controls=controls)
         name = f"{path_in(what).stem}-trained.safetensors"

@@ -75,6 +75,14 @@ Statistics = Annotated[
         rich_help_panel="Output",
     ),
 ]
+Reference = Annotated[
+    bool,
+    typer.Option(
+        "--reference",
+        help="Store how the network sees the held-out images, about 0.5 KB, for slt-compress monitor.",
+        rich_help_panel="Output",
+    ),
+]
 
 
 @dataclass

@@ -168,7 +168,7 @@ def _reference(
         if record.held_out is None:
             raise UsageError(
                 "this network's file holds no reference to compare with: give a `reference`, such as a folder of "
-                "images that it was not trained on, or search with `reference`"
+                "images that it was not trained on, or search, prune or train with `reference`"
             )
         return record.held_out
     if _is_folder(reference):

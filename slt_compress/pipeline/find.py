@@ -22,14 +22,20 @@ from slt_compress.methods import registry
 from slt_compress.models.source import Given
 from slt_compress.pipeline.byte_limit import ByteLimit, begin
 from slt_compress.pipeline.gates import Searched, put_gates
-from slt_compress.pipeline.measure import evaluate_ticket, provenance, reference_of, settle, statistics_of
+from slt_compress.pipeline.measure import (
+    check_reference,
+    evaluate_ticket,
+    provenance,
+    reference_of,
+    settle,
+    statistics_of,
+)
 from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idle_batches
 from slt_compress.pipeline.resume import can_resume, check, identity
 from slt_compress.pipeline.start import start_mask
 from slt_compress.pipeline.teacher import open_teacher
 from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
-from slt_compress.tasks.record import CLASSIFICATION
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import SearchRecord
 from slt_compress.ticket.ticket import Ticket
@@ -142,8 +148,8 @@ def find_ticket(
         prepared = prepare(model, config, reporter, context, data=data, task=task)
         if not registry.METHODS[config.method].optimises:
             refuse_idle_batches(prepared, config)
-    if config.reference and (prepared.preprocessing is None or prepared.run.task.record.name != CLASSIFICATION):
-        raise UsageError("`reference` is for networks that give one class an image of a named data set")
+    if config.reference:
+        check_reference(prepared)
     if config.teacher is not None:
         config = replace(config, teacher=located(config.teacher))
     run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))

@@ -7,13 +7,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from slt_compress.errors import UnreachableError
+from slt_compress.errors import UnreachableError, UsageError
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import statistic_names
 from slt_compress.models.registry import architecture_digest
 from slt_compress.monitoring.observe import observe_split
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import ProgressReporter
+from slt_compress.tasks.record import CLASSIFICATION
 from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.schema import Provenance, SearchRecord
 from slt_compress.ticket.ticket import Ticket
@@ -90,6 +91,12 @@ def restored(ticket: Ticket, prepared: Prepared) -> nn.Module:
     """Return the network that a reader of the ticket's file gets."""
     read = Ticket.from_bytes(ticket.to_bytes())
     return read.restore() if prepared.source.is_named else read.apply_to(prepared.source.build())
+
+
+def check_reference(prepared: Prepared) -> None:
+    """Raise UsageError unless there can be a reference of the held-out images."""
+    if prepared.preprocessing is None or prepared.run.task.record.name != CLASSIFICATION:
+        raise UsageError("`reference` is for networks that give one class an image of a named data set")
 
 
 def reference_of(ticket: Ticket, prepared: Prepared, reporter: ProgressReporter) -> Reference:

@@ -46,8 +46,7 @@ def course(config: SearchConfig, prepared: Prepared, initialiser: str, module: n
 
 def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module: nn.Module) -> dict[str, Any]:
     """Return all that decides about the course of a search: only between equal ones may a checkpoint pass."""
-    return {
-        **course(config, prepared, initialiser, module),
+    return {  # in the order of the first difference that is named: the initialiser follows from the recipe
         "method": config.method,
         "recipe": config.recipe,
         "options": dict(config.options),
@@ -59,6 +58,7 @@ def identity(config: SearchConfig, prepared: Prepared, initialiser: str, module:
         "freezing": vars(config.freeze),
         "start": None if config.init_from is None else Ticket.load(config.init_from).digest,
         "teacher": None if config.teacher is None else hashlib.sha256(config.teacher.read_bytes()).hexdigest(),
+        **course(config, prepared, initialiser, module),
     }
 
 

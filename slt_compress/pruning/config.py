@@ -25,7 +25,7 @@ MAX_ROUNDS = 100
 # What all three share with a search, by its names: data, network, seed, budget, and how a file is written.
 SHARED = (
     *("dataset", "data_dir", "workers", "skip_unreadable", "input_size", "model_arguments", "initialiser", "seed"),
-    *("epochs", "max_steps", "batch_size", "augment", "precision", "device", "codec", "statistics"),
+    *("epochs", "max_steps", "batch_size", "augment", "precision", "device", "codec", "statistics", "reference"),
 )
 TRAINED = SearchConfig(initialiser="kaiming-normal")  # from which training starts
 
@@ -150,6 +150,8 @@ class FindConfig:
             raise UsageError(f"`rewind_steps` must be a whole number of at least 0, got {self.rewind_steps!r}")
         check_rounds(self.rounds, None)
         check_learning_rate(self.learning_rate)
+        if self.run.reference:
+            raise UsageError("`reference` has no meaning for weights that are yet to be trained: give it to `train`")
 
     @property
     def sparsities(self) -> tuple[float, ...]:

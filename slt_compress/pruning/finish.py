@@ -12,7 +12,7 @@ from slt_compress.errors import DataError, SltError, TicketError, UnreachableErr
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import statistic_names
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, rehearse
-from slt_compress.pipeline.measure import evaluate_ticket, provenance, settle
+from slt_compress.pipeline.measure import check_reference, evaluate_ticket, provenance, reference_of, settle
 from slt_compress.pipeline.prepare import Prepared
 from slt_compress.prng import SeedRecipe
 from slt_compress.progress import ProgressReporter, TrainingProgress
@@ -57,6 +57,8 @@ class Job:
             rehearse(prepared)
         if config.statistics != "auto" and not statistic_names(prepared.source.build()):
             raise UsageError(f"`statistics` has no meaning for {prepared.source.name}, which has none to be stored")
+        if config.reference:
+            check_reference(prepared)
         run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
         return cls(prepared, config, run, reporter)
 
@@ -188,6 +190,8 @@ def finish(
         said = provenance(job.prepared, network.module, record)
         ticket = pack_values(network, job.prepared, said, job.origin, values, job.config.codec)
         ticket, validation = settle(ticket, job.config.statistics, job.prepared, job.reporter)
+        if job.config.reference:
+            ticket = ticket.with_reference(reference_of(ticket, job.prepared, job.reporter))
         test = evaluate_ticket("test", ticket, job.prepared, job.reporter)  # once, after all is decided
     except KeyboardInterrupt as interrupt:
         if ticket is None:

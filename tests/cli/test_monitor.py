@@ -103,6 +103,18 @@ def test_bad_requests(
     refused(invoke("monitor", *(word.format(folder) for word in words)), code, message, tmp_path)
 
 
+def test_trained_tickets_have_a_reference_too(invoke: Run, folder: Path) -> None:
+    words = ("lenet-300-100", "--max-steps", "4", "--reference", "--quiet", "--output")
+    invoke("prune", *words, "p.safetensors")
+    invoke("train", "p.safetensors", *words[1:], "q.safetensors")
+    for name in ("p", "q"):
+        found = document(invoke("inspect", f"{name}.safetensors", "--json"))
+        assert (found["held_out"]["images"], found["reference_bytes"] <= 405) == (143, True)
+        done = invoke("monitor", f"{name}.safetensors", "--images", folder / "dark", "--json")
+        assert done.returncode in (0, 3)  # whether that is an alarm is another matter
+        assert document(done, done.returncode)["windows"][0]["images"] == 360
+
+
 def test_a_search_stores_a_reference_that_export_takes_along(invoke: Run, folder: Path) -> None:
     words = ("search", "lenet-300-100", "--method", "random", "--output", "t.safetensors")
     smaller = document(invoke(*words, "--json"))["bytes"]

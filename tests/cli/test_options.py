@@ -215,6 +215,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--finish": 0.5,
             "--values": "int8",
             "--store-weights": None,
+            "--reference": None,
         },
     ),
     "find-ticket": (
@@ -239,6 +240,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--teacher": "t.safetensors",
             "--controls": None,
             "--values": "int8",
+            "--reference": None,
         },
     ),
     "search": (

@@ -93,3 +93,6 @@ def test_settings_of_both_configs_are_changed_by_name() -> None:
     with pytest.raises(UsageError, match="unknown setting 'run'"):
         with_shared(PruneConfig(), {"run": None})
     assert "sparsity" not in SHARED
+    assert with_shared(PruneConfig(), {"reference": True}).run.reference
+    with pytest.raises(UsageError, match=r"^`reference` has no meaning for weights that are yet to be trained"):
+        with_shared(FindConfig(), {"reference": True})

@@ -63,6 +63,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
     "prune": {
         **_OF_TRAINING,
         **_OF_GATES,
+        "--reference": (None,),
         "--sparsity": (0.5, 0, 0.999999, 1, "nan", -0.1),
         "--round-ratio": (0.5, 0, 1),
         "--initial-score": (0, -0.1, "nan"),
@@ -79,6 +80,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "train": {
         **_OF_TRAINING,
+        "--reference": (None,),
         "--values": ("fp32", "int8", "int4", "other"),
         "--mask": ("w.safetensors", "t.safetensors", "list.csv", "none", "images"),
         "--teacher": ("t.safetensors", "w.safetensors", "broken.safetensors", "t.onnx", "none"),
