@@ -14,7 +14,7 @@ from slt_compress.errors import MissingPackageError, UsageError
 SCRIPT = "ort.wasm.bundle.min.mjs"
 BINARY = "ort-wasm-simd-threaded.wasm"
 DEFAULT = Path("node_modules", "onnxruntime-web", "dist")
-OLDEST = (1, 22)  # that has been tested
+OLDEST = (1, 24)  # that has been tested; older ones need a file more
 
 _VERSION = re.compile(rb"ONNX Runtime Web v((\d+)\.(\d+)\.\d+[\w.-]*)")
 _HEAD = 1_000  # bytes of the script in which its version is

@@ -10,7 +10,7 @@ from tests.support.pages import RUNTIME, fake_runtime, needs_runtime
 
 
 def test_the_files_are_read_as_they_are(tmp_path: Path) -> None:
-    for version in ("1.22.0", "1.30.0", "1.31.0-dev.20260901-ab12", "2.0.0"):
+    for version in ("1.24.0", "1.30.0", "1.31.0-dev.20260901-ab12", "2.0.0"):
         place = fake_runtime(tmp_path, version)
         found = read(place)
         assert found.version == version
@@ -29,8 +29,8 @@ def test_npm_puts_them_into_the_current_folder(tmp_path: Path, monkeypatch: pyte
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=rf"`runtime` must be the folder dist of onnxruntime-web, .* has no {SCRIPT}"):
         read(tmp_path)
-    place = fake_runtime(tmp_path, "1.21.1")
-    with pytest.raises(UsageError, match=r"must be 1\.22 or newer, .* has 1\.21\.1: npm install onnxruntime-web"):
+    place = fake_runtime(tmp_path, "1.23.2")
+    with pytest.raises(UsageError, match=r"must be 1\.24 or newer, .* has 1\.23\.2: npm install onnxruntime-web"):
         read(place)
     fake_runtime(tmp_path, "new")
     with pytest.raises(UsageError, match=f"{SCRIPT} is another file"):
@@ -44,4 +44,4 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_the_package_is_known() -> None:
     assert RUNTIME
     found = read(Path(RUNTIME))
-    assert int(found.version.split(".")[1]) >= 22
+    assert int(found.version.split(".")[1]) >= 24
