@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from slt_compress.pruning.front import find_ticket, prune, train
     from slt_compress.pruning.results import FindResult, FoundTicket, TrainedResult
     from slt_compress.ticket.ticket import Ticket
+    from slt_compress.web_export.export import WebExportConfig, WebExportResult
 
 __all__ = [
     "AssessConfig",
@@ -72,6 +73,8 @@ __all__ = [
     "TrainingProgress",
     "UnmeasuredError",
     "UnmeasuredInterrupt",
+    "WebExportConfig",
+    "WebExportResult",
     "__version__",
     "assess",
     "bench",
@@ -120,6 +123,8 @@ _LAZY = {
     "TrainingProgress": "slt_compress.progress",
     "UnmeasuredError": "slt_compress.pipeline.find",
     "UnmeasuredInterrupt": "slt_compress.pipeline.find",
+    "WebExportConfig": "slt_compress.web_export.export",
+    "WebExportResult": "slt_compress.web_export.export",
     "assess": "slt_compress.api",
     "bench": "slt_compress.api",
     "compare": "slt_compress.comparison.front",

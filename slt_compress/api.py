@@ -13,7 +13,7 @@ What only some of them need is imported by these: onnx is slow to import.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from slt_compress.config import SearchConfig, search_config, with_settings
 from slt_compress.data import places
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from slt_compress.benchmark.results import BenchResult
     from slt_compress.c_export.export import CExportResult
     from slt_compress.formats.registry import AnyExportConfig
+    from slt_compress.formats.writers import AnyExportResult
     from slt_compress.html_export.export import HtmlExportResult
     from slt_compress.onnx_export.export import ExportResult
-
-    AnyExportResult: TypeAlias = ExportResult | CExportResult | HtmlExportResult
+    from slt_compress.web_export.export import WebExportResult
 
 AnyTicket = Ticket | str | Path  # a ticket, or the file of one
 
@@ -166,6 +166,8 @@ def export(ticket: AnyTicket, output: str | Path, *, format: Literal["onnx"], **
 @overload
 def export(ticket: AnyTicket, output: str | Path, *, format: Literal["html"], **options: Any) -> "HtmlExportResult": ...
 @overload
+def export(ticket: AnyTicket, output: str | Path, *, format: Literal["web"], **options: Any) -> "WebExportResult": ...
+@overload
 def export(
     ticket: AnyTicket, output: str | Path, *, format: str | None = None, **options: Any
 ) -> "AnyExportResult": ...
@@ -189,12 +191,12 @@ def export(
     reporter: ProgressReporter = SILENT,
     **settings: Any,
 ) -> "AnyExportResult":
-    """Write a ticket as ONNX, as C or as an HTML page, once the file has been shown to compute what torch does.
+    """Write a ticket as ONNX, C, an HTML page or a folder to serve, once it has been shown to compute what torch does.
 
     Args:
         ticket: a ticket, or the file of one.
-        output: file to write; a C file gets a header beside it.
-        format: "onnx", "c" or "html"; if none is given, the `config` or the suffix of the output decides.
+        output: file to write, for "web" a folder; a C file gets a header beside it.
+        format: "onnx", "c", "html" or "web"; if none is given, the `config` or the suffix of the output decides.
         config: what kind of file.
         dataset: whose test images the file is checked on; the ticket's own data set if none is given.
         data_dir: folder of these images. Without it, and without `dataset`, only the embedded digits are used: others
@@ -206,38 +208,29 @@ def export(
         settings: fields of `ExportConfig` that differ from `config`: `weights`, `opset`, `include_preprocessing`,
             `portable`, `keep_structure`, `max_accuracy_drop`, `replace`; or of `CExportConfig`: `layout`, `arithmetic`,
             `main`, `keep_structure`, `max_accuracy_drop`, `replace`; or of `HtmlExportConfig`: `title` and these, but
-            for `main`.
+            for `main`; or of `WebExportConfig`: `title`, `runtime` and those of `ExportConfig` but for
+            `include_preprocessing`.
 
     Raises UsageError for settings out of range, UnreachableError if the network cannot have this form,
-    MissingPackageError without the compiler that it needs, OutputError if the file cannot be written, and
-    VerificationError if it would not compute what torch does.
+    MissingPackageError without the compiler or the runtime that it needs, OutputError if the file cannot be written,
+    and VerificationError if it would not compute what torch does.
     """
-    from slt_compress.c_export import export as c_export
-    from slt_compress.html_export import export as html_export
-    from slt_compress.onnx_export import export as onnx_export
-    from slt_compress.onnx_export.forms import FORMS
+    from slt_compress.c_export.export import CExportConfig, Examples
+    from slt_compress.formats import writers
 
     path = Path(output)
     chosen = export_config(format, path, config, settings)
     opened = ticket if isinstance(ticket, Ticket) else Ticket.load(ticket)
     recorded, _, _ = opened.provenance.dataset.partition(":")  # a ticket leads to no place by itself
-    header = path.with_suffix(".h") if isinstance(chosen, c_export.CExportConfig) else None
+    header = path.with_suffix(".h") if isinstance(chosen, CExportConfig) else None
     inputs = {"the ticket": None if isinstance(ticket, Ticket) else Path(ticket)}
     check_apart(
         {"`output`": path, "the header of `output`": header},
         {**inputs, **places.inputs(dataset or recorded, _path(data_dir))},
     )
-    if isinstance(chosen, onnx_export.ExportConfig):
-        onnx_export.check(opened, chosen)
-        exact, what = FORMS[chosen.weights].exact, f"`weights={chosen.weights}`"
-    else:
-        if isinstance(chosen, c_export.CExportConfig):
-            c_export.check(opened, path, chosen)
-        else:
-            html_export.check(opened, chosen)
-        exact, what = chosen.exact, f"`arithmetic={chosen.arithmetic}`"
+    exact = writers.check(opened, path, chosen)
     if train is not None and exact:
-        raise UsageError(f"`train` has no meaning for {what}, which needs no calibration")
+        raise UsageError(f"`train` has no meaning for {writers.what_is_exact(chosen)}, which needs no calibration")
     module = module_of(opened, source)
     if test is not None or train is not None:
         _one_kind_of_data(dataset, data_dir, workers, skip_unreadable)
@@ -251,28 +244,8 @@ def export(
     if split is None and (loss is not None or metric is not None):
         raise UsageError("`loss` and `metric` have no meaning without data to measure: give `test`, or a `dataset`")
     task = CLASSIFY if split is None else recorded_task(opened.provenance.task, loss, metric)
-    if isinstance(chosen, c_export.CExportConfig):
-        reporter.note(f"exporting C with the layout {chosen.layout}")
-        written = c_export.export(
-            module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
-        )
-        if written.compiler is None:
-            reporter.note("no C compiler here (cc, gcc or clang): the file has not been compiled and run")
-        return written
-    if isinstance(chosen, html_export.HtmlExportConfig):
-        reporter.note("exporting an HTML page")
-        examples = c_export.Examples(split, calibration, task, reporter.counter)
-        page = html_export.export(module, opened, path, chosen, examples)
-        if not page.module_run:
-            proven = "its C code has been run instead" if page.proven_with else "it has not been run"
-            reporter.note(
-                f"no Node.js here to run the page's module: {proven}; the page tests itself when it is opened"
-            )
-        return page
-    reporter.note(f"exporting with {chosen.weights} weights")
-    return onnx_export.export(
-        module, opened, path, chosen, test=split, calibration=calibration, task=task, counter=reporter.counter
-    )
+    examples = Examples(split, calibration, task, reporter.counter)
+    return writers.write(module, opened, path, chosen, examples, reporter)
 
 
 @torch_defaults()

@@ -47,7 +47,12 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
         *("data", "errors", "evaluation", "files", "onnx_export", "prng", "progress", "tasks", "ticket"),
     },
     "html_export": {"c_export", "errors", "files", "onnx_export", "ticket"},
-    "formats": {"c_export", "config", "errors", "html_export", "onnx_export"},
+    "web_export": {
+        *("c_export", "data", "errors", "evaluation", "files", "html_export", "onnx_export", "ticket"),
+    },
+    "formats": {
+        *("c_export", "config", "errors", "html_export", "onnx_export", "progress", "ticket", "web_export"),
+    },
     "pipeline": {
         *(
             "config",
@@ -81,7 +86,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     "api": {
         *("assessment", "benchmark", "c_export", "comparison", "config", "data", "errors", "evaluation"),
         *("files", "formats", "html_export", "models"),
-        *("onnx_export",),
+        *("onnx_export", "web_export"),
         *("pipeline", "prediction", "progress", "tasks", "ticket", "training"),
     },
     "diagnosis": {
@@ -132,6 +137,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
             "ticket",
             "training",
             "version",
+            "web_export",
         ),
     },
 }
@@ -143,7 +149,12 @@ LIBRARIES = {  # library -> the only modules that may import it
     "PIL": {"data.decoding", "diagnosis.features"},
     "datasets": {"data.hub", "diagnosis.features"},
     "huggingface_hub": {"diagnosis.system", "hub.client", "hub.download"},
-    "onnx": {"benchmark.graph", "c_export.graph", *(name for name in MODULES if name.startswith("onnx_export."))},
+    "onnx": {
+        "benchmark.graph",
+        "c_export.graph",
+        "web_export.export",
+        *(name for name in MODULES if name.startswith("onnx_export.")),
+    },
     "onnx_ir": {name for name in MODULES if name.startswith("onnx_export.")},
     "onnxscript": {"onnx_export.trace"},
     "onnxruntime": {

@@ -30,6 +30,7 @@ from slt_compress.c_export.network import (
 from slt_compress.c_export.values import Unit
 from slt_compress.errors import UnreachableError
 
+_OTHERWISE = "use `format=onnx`, or `format=web` for a page"  # what to do about what C code has no form for
 _SUPPORTED = (
     "linear, convolution, BatchNorm, ReLU and its relatives, max and mean pooling, residual sums, flattening, and "
     "shortcuts of zeros"
@@ -79,7 +80,7 @@ class _Reader:
         for node in self.nodes:
             if node.op_type not in _READERS:
                 raise UnreachableError(
-                    f"C code has no {node.op_type} ({node.output[0]}); it has {_SUPPORTED}; use `format=onnx`"
+                    f"C code has no {node.op_type} ({node.output[0]}); it has {_SUPPORTED}; {_OTHERWISE}"
                 )
             _READERS[node.op_type](self, node)
         shape = self.shape(self.source)
@@ -97,14 +98,14 @@ class _Reader:
         dims = self.dims.get(name, [])
         if not 2 <= len(dims) <= 4 or dims[0] != 1 or 0 in dims:
             raise UnreachableError(
-                f"C code computes with images and vectors, {name} has the shape {tuple(dims)}; use `format=onnx`"
+                f"C code computes with images and vectors, {name} has the shape {tuple(dims)}; {_OTHERWISE}"
             )
         channels, *plane = dims[1:]
         height, width = {0: (1, 1), 1: (1, *plane), 2: tuple(plane)}[len(plane)]
         return channels, height, width
 
     def refuse(self, node: NodeProto, what: str) -> UnreachableError:
-        return UnreachableError(f"C code has no {node.op_type} {what} ({node.output[0]}); use `format=onnx`")
+        return UnreachableError(f"C code has no {node.op_type} {what} ({node.output[0]}); {_OTHERWISE}")
 
     def constant(self, node: NodeProto, place: int) -> npt.NDArray[Any]:
         """Return a constant input. Raises UnreachableError if it is computed."""

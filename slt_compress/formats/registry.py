@@ -1,4 +1,4 @@
-"""The formats of an export: what they are called, the suffix of their files, and their settings."""
+"""The formats of an export: what they are called, the suffix of their names, and their settings."""
 
 from dataclasses import fields
 from importlib import import_module
@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from slt_compress.c_export.export import CExportConfig
     from slt_compress.html_export.export import HtmlExportConfig
     from slt_compress.onnx_export.export import ExportConfig
+    from slt_compress.web_export.export import WebExportConfig
 
-    AnyExportConfig: TypeAlias = ExportConfig | CExportConfig | HtmlExportConfig
+    AnyExportConfig: TypeAlias = ExportConfig | CExportConfig | HtmlExportConfig | WebExportConfig
 
 
 class Format(NamedTuple):
-    """A kind of file.
+    """A kind of file, or of folder.
 
     Attributes:
-        suffix: of its files.
+        suffix: of its name.
         room: folder of the package that writes it.
         config: name of the class of its settings there, in `export`.
     """
@@ -39,6 +40,7 @@ FORMATS = {
     "onnx": Format(".onnx", "onnx_export", "ExportConfig"),  # the default
     "c": Format(".c", "c_export", "CExportConfig"),
     "html": Format(".html", "html_export", "HtmlExportConfig"),
+    "web": Format(".web", "web_export", "WebExportConfig"),  # a folder
 }
 
 

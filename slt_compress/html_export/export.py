@@ -13,9 +13,7 @@ from torch import nn
 from slt_compress.c_export import export as c_export
 from slt_compress.c_export import proof
 from slt_compress.c_export.export import CExportConfig, Examples
-from slt_compress.c_export.text import classifies
-from slt_compress.c_export.values import stored_type
-from slt_compress.errors import MissingPackageError, UnreachableError, UsageError
+from slt_compress.errors import MissingPackageError
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.html_export import page, wasm
 from slt_compress.onnx_export.left import Left
@@ -97,21 +95,7 @@ def check(ticket: Ticket, config: HtmlExportConfig) -> None:
     or colour image or whose weights cannot be regenerated so, and MissingPackageError without a compiler.
     """
     c_export.check_network(ticket, config.code, "html")
-    if config.title is not None and not (config.title.isprintable() and config.title.strip()):
-        raise UsageError(f"`title` must be a line of text, got {config.title!r}")
-    record = NetworkRecord.of(ticket)
-    pixels = record.preprocessing
-    if not pixels or pixels.channels not in (1, 3):
-        taken = f"images of {pixels.channels} channels" if pixels else f"inputs of the shape {record.inputs[0].shape}"
-        raise UnreachableError(
-            f"`format=html` classifies grey or colour images, this network takes {taken}; use `format=c` or "
-            "`format=onnx`"
-        )
-    if not classifies(record):
-        raise UnreachableError(
-            f"`format=html` shows one class an image, this network is for {record.task.name}; use `format=c` or "
-            "`format=onnx`"
-        )
+    page.check(NetworkRecord.of(ticket), config.title, "html")
     wasm.toolchain()
     if not (config.exact or wasm.node() or proof.compiler()):
         raise MissingPackageError(
@@ -145,8 +129,8 @@ def export(
     record = NetworkRecord.of(ticket, PIXELS)
     if not record.classes:
         record = replace(record, classes=[str(index) for index in range(made.content.network.outputs)])
-    title = config.title or f"{record.model} · {record.dataset or 'images'}"
-    content = page.write(compiled, record, title, _about(ticket, record)).encode()
+    title = config.title or page.default_title(record)
+    content = page.write(compiled, record, title, page.about(ticket)).encode()
     file = path if config.replace else unused(path, content)
     write_atomically(file, content)
     return HtmlExportResult(
@@ -161,9 +145,3 @@ def export(
         calibration_images=made.calibration_images,
         left=made.left,
     )
-
-
-def _about(ticket: Ticket, record: NetworkRecord) -> str:
-    kind = "random" if stored_type(ticket, "html") is None else "trained"
-    kept = f"{ticket.kept:,} of {ticket.weight_count:,} {kind} weights"
-    return f"{kept} of {record.model}, seed {ticket.seed}. No image leaves this page."

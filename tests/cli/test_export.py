@@ -15,17 +15,12 @@ from slt_compress import Ticket
 from slt_compress.html_export import wasm
 from slt_compress.ticket.sample import with_values
 from tests.support.c_code import needs_compiler
-from tests.support.commands import Searched, document, refused
+from tests.support.commands import EXPORT_KEYS, Searched, document, refused
 from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.pages import needs_wasm
 from tests.support.process import Run
 from tests.support.tickets import make_ticket
 
-EXPORT_KEYS = {
-    *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
-    *("pictures", "predictions_equal", "accuracy_before", "accuracy_after", "calibration_pictures"),
-    *("neurons", "removed_neurons", "parameters_before", "parameters_after"),
-}
 ROOT = Path(__file__).parents[2]
 
 

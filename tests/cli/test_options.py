@@ -315,6 +315,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--arithmetic": "fixed",
             "--main": None,
             "--title": "Digits",
+            "--runtime": "dist",
             "--dataset": "mnist",
             "--data-dir": ".",
             "--workers": 1,

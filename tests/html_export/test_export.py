@@ -3,10 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from slt_compress.c_export import kernels, proof
 from slt_compress.c_export.export import Examples
@@ -20,27 +18,10 @@ from tests.support.c_code import Sequence, ticket_of
 from tests.support.digits import DIGITS
 from tests.support.neuron_tickets import make_neuron_ticket
 from tests.support.pages import needs_node, needs_wasm
+from tests.support.photographs import ANSWER, ROWS, photograph, probabilities
 from tests.support.tickets import make_ticket
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.html"
-ANSWER = "document.querySelector('#answer').textContent"
-ROWS = "[...document.querySelectorAll('tr')].map(row => [...row.children].map(cell => cell.textContent))"
-
-
-def probabilities(module: torch.nn.Module, ticket: Ticket, image: Path) -> list[float]:
-    """Return what torch says of an image, in per cent."""
-    prepare = ticket.provenance.preprocessing
-    assert prepare
-    with torch.no_grad():
-        shares: list[float] = (100 * module(prepare(prepare.open(image))).softmax(1)[0]).tolist()
-    return shares
-
-
-def photograph(path: Path, channels: int) -> None:
-    """Save an image that is no square and of odd sides, without losses."""
-    draw = np.random.default_rng(0)
-    coarse = Image.fromarray(draw.integers(0, 256, (6, 9, channels), dtype=np.uint8).squeeze())
-    coarse.resize((61, 45), Image.Resampling.BICUBIC).save(path)
 
 
 @needs_wasm

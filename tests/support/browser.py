@@ -69,11 +69,12 @@ class Page:
         found: dict[str, Any] = json.loads(message)
         return found
 
-    def show(self, file: Path, *, width: int = 1000) -> None:
-        """Open a file and wait until its network can answer, or says that it cannot."""
+    def show(self, file: Path | str, *, width: int = 1000) -> None:
+        """Open a file or an address and wait until its network can answer, or says that it cannot."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
-        self.send("Page.navigate", url=file.as_uri())
-        self.wait("document.body?.dataset.ready || document.querySelector('#hint')?.textContent")
+        self.send("Page.navigate", url=file if isinstance(file, str) else file.as_uri())
+        said = "document.querySelector('#hint')?.textContent"
+        self.wait(f"document.body?.dataset.ready || ({said} && !{said}.startsWith('Loading'))")
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression in the page."""

@@ -141,7 +141,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
     "export": {
         **_DATA,
         "--output": ("new.onnx", "new.c", "t.safetensors", "images/train/red/0.png", "net.py", "", ".."),
-        "--format": ("onnx", "c", "html", "other"),
+        "--format": ("onnx", "c", "html", "web", "other"),
         "--weights": ("compact", "dense", "int2", "ternary8", "int8", "other"),
         "--opset": (20, 9, 25, 99),
         "--include-preprocessing": (None,),
@@ -151,6 +151,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--arithmetic": ("float", "fixed", "other"),
         "--main": (None,),
         "--title": ("A title", ""),
+        "--runtime": ("images", "nowhere", ""),
         "--max-accuracy-drop": (0, 0.5, 2),
         "--source": ("net.py:build", "net.py:none"),
         "--json": (None,),

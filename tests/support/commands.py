@@ -11,6 +11,11 @@ from slt_compress.cli.main import app
 
 OF_ALL = ("--help", "--config", "--print-config")  # options that every command has
 Searched = tuple[Path, dict[str, Any]]
+EXPORT_KEYS = {
+    *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
+    *("pictures", "predictions_equal", "accuracy_before", "accuracy_after", "calibration_pictures"),
+    *("neurons", "removed_neurons", "parameters_before", "parameters_after"),
+}
 
 
 def document(done: "subprocess.CompletedProcess[str]", code: int = 0) -> dict[str, Any]:

@@ -22,11 +22,9 @@ function show(shares) {
 }
 
 // Pixels, row by row, as bytes of grey or of red, green and blue -> bars.
-function classify(pixels) {
-  if (!net) return;
-  new Uint8Array(net.memory.buffer, net.slt_in.value).set(pixels);
-  net.slt_page();
-  const outputs = [...new Float32Array(net.memory.buffer, net.slt_out.value, classes.length)];
+async function classify(pixels) {
+  const outputs = await net?.(pixels);
+  if (!outputs) return;
   const most = max(...outputs), powers = outputs.map(x => exp(x - most));
   const sum = powers.reduce(add), image = seen.createImageData(size, size);
   image.data.forEach((_, i) => image.data[i] = i % 4 > 2 ? 255 : pixels[(i >> 2) * channels + i % 4 % channels]);
