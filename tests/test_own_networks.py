@@ -475,7 +475,7 @@ def test_a_column_of_logits_has_no_accuracy() -> None:
 
 
 def test_a_comparison_of_ones_own_network_is_refused_at_the_door(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a comparison is one of a network by name"):
+    with pytest.raises(UsageError, match="a comparison is one of networks by name"):
         slt_compress.compare(build, output=tmp_path, methods=["crbg"], sparsities=[0.9])  # type: ignore[call-overload]
     assert not list(tmp_path.iterdir())
 

@@ -58,7 +58,7 @@ def compare(
     if not models or not all(isinstance(one, str) for one in models):
         raise UsageError("a comparison is one of networks by name; search your own with `method` and `sparsity`")
     if len(set(models)) < len(models):
-        raise UsageError(f"`model` names a network twice: {', '.join(models)}")
+        raise UsageError(f"a network is named twice: {', '.join(models)}")
     if isinstance(methods, str):
         raise UsageError(f"`methods` must be a list of names, got the string {methods!r}")
     for name in ("method", "recipe", "options", "sparsity", "seed"):

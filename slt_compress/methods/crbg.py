@@ -13,6 +13,8 @@ from torch import nn
 from slt_compress.masking.gates import Gates, Kind
 from slt_compress.methods.base import GLOBAL, LOWEST, Method, Target, ramp
 
+SMALL_END = 0.02  # of all gates of weights: as many as a small tensor has at most
+
 
 @dataclass(frozen=True)
 class CrbgSettings:
@@ -42,6 +44,7 @@ class CrbgSettings:
     force_steps: float = 2_000  # the number of steps that the force is made for; it falls as the root of more
     gradient_scale: float = 25.0  # root mean square gradient, times the number of gates, that the force is made for
     gradient_memory: float = 0.95  # of its running mean
+    head_start: float = 0.0  # how far the means of small end tensors are ahead at the beginning
 
 
 class Crbg(Method):
@@ -69,16 +72,28 @@ class Crbg(Method):
     last tenth of the search the slope rises once more. So the soft network becomes the hard one, and little is lost at
     the end. Means are clamped near τ, and a gate at 0 or 1, where the clip has no gradient, still gets half of the
     gradient: gates can change until the end.
+
+    With a head start, the first and the last tensor of weights, where they are small, keep nearly all of theirs: their
+    means begin ahead of the others, and no force is on them. They cost few bytes, and all that the network sees or says
+    passes through them.
     """
 
     Settings = CrbgSettings
-    ADDED: ClassVar = {"scope": GLOBAL, "few_slope": CrbgSettings.few_slope, "few_start": CrbgSettings.few_start}
+    ADDED: ClassVar = {
+        "scope": GLOBAL,
+        "few_slope": CrbgSettings.few_slope,
+        "few_start": CrbgSettings.few_start,
+        "head_start": CrbgSettings.head_start,
+    }
 
     def __init__(self, network: Gates, target: Target, settings: CrbgSettings) -> None:
         super().__init__(network, target, settings)
         s = settings
         device = network.weights.device
         self.parameter: nn.Parameter = nn.Parameter(self._noise().mul_(s.initial_spread))
+        self._ends = self._small_ends() if s.head_start else []
+        for end in self._ends:
+            self.parameter.detach()[end] += s.head_start
         self._rank_unsearchable_last()
         self._bank = NoiseBank(target.generator, network.weights)
         self._threshold = self._ranking.thresholds(self.parameter.detach(), lambda scope: scope.count)  # τ
@@ -111,8 +126,11 @@ class Crbg(Method):
         self._unit = memory * self._unit + (1 - memory) * torch.stack(sizes) / s.gradient_scale
         self._network.damp_saturated(s.saturated)
         for kind, unit, force in zip(kinds, self._unit, self._forces, strict=True):
-            part = gradient[kind.start : kind.end]
-            part.add_(force * unit / kind.searchable).mul_(self._slope(step, kind))
+            part, price = gradient[kind.start : kind.end], force * unit / kind.searchable
+            part.add_(price)
+            for end in self._ends if not kind.few else []:
+                gradient[end] -= price
+            part.mul_(self._slope(step, kind))
         gradient.index_fill_(0, self._network.not_searchable, 0)
 
     def hard_gate(self) -> torch.Tensor:
@@ -133,6 +151,14 @@ class Crbg(Method):
     def _forces_now(self) -> list[float]:
         force = self._settings.force * math.sqrt(self._settings.force_steps / self._target.steps)
         return [force * max(0.0, math.log(0.5 / density)) for density in self._ranking.densities()]
+
+    def _small_ends(self) -> list[slice]:
+        """Return where the first and the last tensor of weights lie, if they are small."""
+        few = [range(kind.start, kind.end) for kind in self._network.kinds() if kind.few]
+        slots = [slot for slot in self._network.slots if not any(slot.offset in neurons for neurons in few)]
+        ends = {slot.offset: slot for slot in (slots[0], slots[-1])} if slots else {}
+        most = SMALL_END * sum(slot.size for slot in slots)
+        return [slice(slot.offset, slot.offset + slot.size) for slot in ends.values() if slot.size <= most]
 
     def _settle(self, step: int) -> None:
         """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""

@@ -4,6 +4,7 @@ The command line, comparisons and messages read this table; the code of a method
 """
 
 import importlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,16 @@ class Option:
         type: str, int or float.
         help: one sentence that the command line shows.
         choices: the values that a str may have, empty for any; in `compare` they may stand alone.
+        between: the least and the largest value of a number, None for any.
+        recipes: those that understand it, empty for all of the method.
     """
 
     name: str
     type: type
     help: str
     choices: tuple[str, ...] = ()
+    between: tuple[float, float] | None = None
+    recipes: tuple[str, ...] = ()
 
     def parse(self, text: str) -> Any:
         """Read a value. Raises UsageError if it is not one."""
@@ -44,10 +49,14 @@ class Option:
 
     def check(self, value: Any) -> None:
         """Raise UsageError if this is not a value of the option."""
-        if not isinstance(value, (int, float) if self.type is float else self.type):
+        types: Any = (int, float) if self.type is float else self.type
+        if isinstance(value, bool) or not isinstance(value, types):
             raise UsageError(f"`{self.name}` must be of type {self.type.__name__}, got {value!r}")
         if self.choices and value not in self.choices:
             raise UsageError(f"`{self.name}` must be {' or '.join(self.choices)}, got {value!r}")
+        least, most = self.between or (-math.inf, math.inf)
+        if self.between and not least <= value <= most:
+            raise UsageError(f"`{self.name}` must be from {least:g} to {most:g}, got {value:g}")
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,14 @@ _SCOPE = Option(
     "neurons, and in the recipe paper of edge-popup]",
     ("layer", "global"),
 )
+_HEAD_START = Option(
+    "head_start",
+    float,
+    "How far the gates of the first and the last tensor, where these are small, begin ahead of the others, from 0 to "
+    "1, so that they keep nearly all weights; 0.1 is enough. [default: 0]",
+    between=(0, 1),
+    recipes=(DEFAULT_RECIPE,),
+)
 
 METHODS: dict[str, MethodEntry] = {
     "crbg": MethodEntry(
@@ -94,7 +111,7 @@ METHODS: dict[str, MethodEntry] = {
             "default": Recipe("slt_compress.methods.crbg:Crbg"),
             "paper": Recipe("slt_compress.methods.crbg_paper:PaperCrbg", initialiser="uniform"),
         },
-        options=(_SCOPE,),
+        options=(_SCOPE, _HEAD_START),
     ),
     "edge-popup": MethodEntry(
         {
@@ -166,6 +183,8 @@ def check(name: str, recipe: str, chosen: Mapping[str, Any], learning_rate: floa
             having = [other for other, one in METHODS.items() if key in {option.name for option in one.options}]
             known = f"it is an option of {', '.join(having)}" if having else "no method has it"
             raise UsageError(f"`{key}` has no meaning for `method` {name}: {known}")
+        if understood[key].recipes and recipe not in understood[key].recipes:
+            raise UsageError(f"`{key}` has no meaning for the `recipe` {recipe} of {name}")
         understood[key].check(value)
     if learning_rate is not None and not entry.optimises:
         raise UsageError(f"`learning_rate` has no meaning for `method` {name}, which optimises nothing")

@@ -183,6 +183,7 @@ def search_command(ticket: "Ticket") -> str:
     recorded = {  # None for what is not recorded, or has no meaning
         "--recipe": None if settings.get("recipe") == "default" else settings.get("recipe"),
         "--scope": settings.get("scope"),
+        "--head-start": settings.get("head_start"),
         "--lr": settings.get("learning_rate"),
         "--augment": settings.get("augment"),
         "--precision": settings.get("precision", "fp32") if method.steps else None,

@@ -283,7 +283,7 @@ def test_the_second_has_a_message_too_while_something_is_saved(start: Callable[.
         "import os, time\nfrom slt_compress import __main__\n"
         "from slt_compress.cli import search\n"
         "def save(*_, **__):\n    os.write(2, b'saving\\n')\n    time.sleep(600)\n"
-        "search._rescued = save\n__main__.main()\n"
+        "search.rescued = save\n__main__.main()\n"
     )
     process = start(*SEARCH, "--epochs", 100_000, python=("-c", code))
     read_until(process.stderr, "gated weights")

@@ -252,6 +252,7 @@ PAIRS: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--scope": "layer",
             "--sparsity": 0.5,
             "--max-bytes": "5KB",
+            "--head-start": 0.1,
             "--init-from": "t.safetensors",
             "--teacher": "t.safetensors",
             "--seed": 1,

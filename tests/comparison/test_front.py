@@ -58,7 +58,7 @@ def test_checkpoints_are_kept_by_the_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", [[], ["lenet-5", "lenet-5"], ["lenet-5", 3], None])
 def test_networks_are_named_once(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^(a comparison is one of networks by name|`model` names a network twice)"):
+    with pytest.raises(UsageError, match=r"^(a comparison is one of networks by name|a network is named twice)"):
         slt_compress.compare(model, output=tmp_path / "grid", methods=["random"], sparsities=[0.5])
     assert not list(tmp_path.iterdir())
 

@@ -57,9 +57,10 @@ def test_a_row_survives_json(row: Row) -> None:
 
 def test_files_hold_a_column_for_every_option_and_the_target_under_its_old_name() -> None:
     row = replace(ROW, method="edge-popup", recipe="paper", options={"scope": "global"})
-    assert list(row.to_json().items())[:5] == [
+    assert list(row.to_json().items())[:6] == [
         ("method", "edge-popup"),
         ("scope", "global"),
+        ("head_start", None),
         ("pruned_by", None),
         ("values", None),
         ("recipe", "paper"),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from slt_compress.methods.crbg import Crbg, CrbgSettings, NoiseBank
+from slt_compress.methods.crbg import SMALL_END, Crbg, CrbgSettings, NoiseBank
 from slt_compress.prng import Freeze
 from tests.support.digits import lenet
 from tests.support.gates import make_target, parameter_gradient
@@ -123,6 +123,29 @@ def test_the_force_is_the_same_on_every_searchable_gate_and_in_units_of_the_grad
 def test_there_is_no_force_where_at_least_half_of_the_gates_stay_open(density: float) -> None:
     _, gradient = forced(crbg(density), 50)
     assert gradient.abs().max() < 2e-5
+
+
+def test_a_head_start_is_that_of_small_ends_alone_and_takes_the_force_off_them() -> None:
+    """LeNet-300-100 on the digits: the first tensor has a third of all weights, the last 2 %."""
+    plain, ahead = crbg(), Crbg(lenet(0.5), make_target(0.1, STEPS), CrbgSettings(head_start=0.25))
+    first, *_, last = ahead._network.slots
+    assert first.size > SMALL_END * ahead._network.size >= last.size
+    end = slice(last.offset, last.offset + last.size)
+    lead = (ahead.parameter - plain.parameter).detach()
+    torch.testing.assert_close(lead[end], torch.full((last.size,), 0.25))
+    lead[end] = 0
+    assert not lead.any()
+    for step in (0, 50):
+        _, on_plain = forced(plain, step)
+        _, on_ahead = forced(ahead, step)
+        assert on_ahead[end].abs().max() < 2e-4 * on_plain[end].abs().max()
+        torch.testing.assert_close(on_ahead[: last.offset], on_plain[: last.offset])
+    assert ahead.hard_gate()[end].all()
+
+
+def test_a_head_start_is_recorded_where_there_is_one() -> None:
+    assert "head_start" not in crbg().settings()
+    assert Crbg(lenet(0.5), make_target(0.1, STEPS), CrbgSettings(head_start=0.1)).settings()["head_start"] == 0.1
 
 
 def test_fixed_gates_are_never_ranked() -> None:

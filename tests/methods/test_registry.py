@@ -175,10 +175,11 @@ def test_every_entry_leads_to_code_that_has_what_it_speaks_of(variant: Variant) 
     defaults = method.Settings()
     settings = {field.name for field in fields(method.Settings)}
     assert set(entry.recipes[recipe].settings) <= settings
-    assert {option.name for option in entry.options} <= settings
+    understood = [option for option in entry.options if not option.recipes or recipe in option.recipes]
+    assert {option.name for option in understood} <= settings
     assert ("learning_rate" in settings) == entry.optimises
     assert entry.recipes[recipe].initialiser in INITIALISERS
-    for option in entry.options:
+    for option in understood:
         assert type(getattr(defaults, option.name)) is option.type
         assert not option.choices or getattr(defaults, option.name) in option.choices
     for key, value in entry.recipes[recipe].settings.items():
@@ -188,7 +189,7 @@ def test_every_entry_leads_to_code_that_has_what_it_speaks_of(variant: Variant) 
 def test_every_method_has_a_default_recipe_and_the_names_come_once() -> None:
     assert all(registry.DEFAULT_RECIPE in entry.recipes for entry in METHODS.values())
     assert registry.recipes() == ["default", "paper"]
-    assert list(registry.options()) == ["scope"]
+    assert list(registry.options()) == ["scope", "head_start"]
 
 
 def test_words_behind_a_method_mean_one_thing() -> None:
@@ -208,6 +209,9 @@ def test_an_option_reads_its_type_and_its_choices() -> None:
         Option("count", int, "").parse("3.5")
     with pytest.raises(UsageError, match="`scope` must be layer or global, got 'all'"):
         Option("scope", str, "", ("layer", "global")).parse("all")
+    for wrong in ("-0.1", "1.5", "nan"):
+        with pytest.raises(UsageError, match=f"`share` must be from 0 to 1, got {wrong}"):
+            Option("share", float, "", between=(0, 1)).parse(wrong)
 
 
 def test_what_a_method_has_no_use_for_is_refused() -> None:
@@ -217,6 +221,9 @@ def test_what_a_method_has_no_use_for_is_refused() -> None:
         registry.check("random", "default", {"scope": "layer"}, None)
     with pytest.raises(UsageError, match="`scoop` has no meaning for `method` edge-popup: no method has it"):
         registry.check("edge-popup", "default", {"scoop": "layer"}, None)
+    registry.check("crbg", "default", {"head_start": 0.1}, None)
+    with pytest.raises(UsageError, match="`head_start` has no meaning for the `recipe` paper of crbg"):
+        registry.check("crbg", "paper", {"head_start": 0.1}, None)
     with pytest.raises(UsageError, match="`scope` must be layer or global, got 'all'"):
         registry.check("edge-popup", "default", {"scope": "all"}, None)
     with pytest.raises(UsageError, match="`learning_rate` has no meaning for `method` random, which optimises nothing"):
@@ -360,7 +367,7 @@ def test_options_of_a_new_method_reach_a_comparison(toy: Path) -> None:
     assert (
         (toy / "grid" / "results.csv")
         .read_text()
-        .startswith("method,scope,toy_option,toy_kind,pruned_by,values,recipe,")
+        .startswith("method,scope,head_start,toy_option,toy_kind,pruned_by,values,recipe,")
     )
     again = run(toy, "compare", "lenet-300-100", *arguments, "--output", "grid")
     assert "4 cells, 4 of them finished" in again.stderr

@@ -81,7 +81,7 @@ def test_that_of_another_request_is_refused(tmp_path: Path, monkeypatch: pytest.
         prune(LENET, replace(CONFIG, sparsity=0.6), prepared=prepared_lenet(), checkpoints=there)
     with pytest.raises(UsageError, match='its command is "prune", wanted is "train"; once it is deleted the training'):
         kept(JOB, replace(there, automatic=True), TrainConfig())
-    with pytest.raises(UsageError, match="belongs to another search: its initialiser is"):
+    with pytest.raises(UsageError, match="belongs to another search: its method is"):
         find_ticket(LENET, SearchConfig(max_steps=6, batch_size=64), prepared=prepared_lenet(), checkpoints=there)
     part = there.of("random-mask")
     there.file.rename(part.file)

@@ -93,6 +93,7 @@ OPTIONS: dict[str, dict[str, tuple[object, ...]]] = {
         "--recipe": ("default", "paper"),
         "--scope": ("layer", "global"),
         "--sparsity": (0.5, 0, 0.999999, 1, "nan", -0.1),
+        "--head-start": (0.1, 0, -1, 2, "nan", "x"),
         "--max-bytes": ("4KB", "100KB", "1", "x", ""),
         "--teacher": ("t.safetensors", "images.safetensors", "none.pth", ""),
         "--init-from": ("t.safetensors", "images.safetensors", "t.onnx", "nowhere", ""),
