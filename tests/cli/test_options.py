@@ -93,7 +93,7 @@ def test_every_option_is_explained_and_every_command_has_an_example(name: str) -
 def test_search_has_an_option_for_each_that_a_method_understands() -> None:
     found = options("search")
     for option in registry.options().values():
-        parameter = found[f"--{option.name}"]
+        parameter = found[f"--{option.name.replace('_', '-')}"]
         assert parameter.help == option.help.replace("[", r"\[")
         assert parameter.default is None
         assert parameter.rich_help_panel == "Gates"
