@@ -130,7 +130,7 @@ def test_every_option_arrives(invoke: Run, tmp_path: Path, monkeypatch: pytest.M
         "--tensorboard": "board",
     }
     others = {"--reference", "--epochs", "--neuron-sparsity", "--resume", "--skip-unreadable", "--json", "--quiet"}
-    others |= {"--max-bytes", "--init-from", "--teacher"}
+    others |= {"--max-bytes", "--init-from", "--teacher", "--head-start"}
     assert set(options("search")) == {*chosen, *others}
     flags = [word for pair in chosen.items() for word in pair]
     refused(
