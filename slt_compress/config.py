@@ -207,6 +207,12 @@ class SearchConfig:
         return 1 - self.sparsity
 
 
+def check_every(steps: Any) -> None:
+    """Raise UsageError unless a checkpoint can be due after every so many steps; None for never."""
+    if steps is not None and (type(steps) is not int or steps < 1):
+        raise UsageError(f"`checkpoint_every` must be a whole number of at least 1, got {steps!r}")
+
+
 def check_numbers(config: object, names: Sequence[str], *, whole: bool = False) -> None:
     """Raise UsageError if one of these fields is no number, or no whole one; None passes where it is the default."""
     kind, expected = (Integral, "a whole number") if whole else (Real, "a number")

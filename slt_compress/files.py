@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from slt_compress.errors import OutputError, UsageError
 
@@ -42,7 +43,7 @@ def check_writable(path: Path) -> None:
     try:
         _make_temporary(target).unlink()  # a full folder or a path that is too long is known by trying
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def check_log(path: Path) -> None:
@@ -182,12 +183,12 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         temporary = _make_temporary(target)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; a result is for sharing
+        temporary.chmod(0o666 & ~umask())  # mkstemp makes files private; a result is for sharing
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
@@ -204,7 +205,7 @@ def _target(path: Path) -> Path:
         folder = target.parent
         has_folder = stat.S_ISDIR(_mode(folder))
     except (OSError, RuntimeError) as error:  # such as a name that is too long, or a link to itself
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     if stat.S_ISDIR(mode):
         raise OutputError(f"cannot write {path}: it is a folder, expected a file name")
     if mode and not stat.S_ISREG(mode):
@@ -216,14 +217,20 @@ def _target(path: Path) -> Path:
     return target
 
 
-def _make_temporary(target: Path) -> Path:
+def temporary_name(target: Path) -> dict[str, Any]:
+    """Return where `tempfile` makes something beside a file or folder that will take its place."""
     # The whole name with something added could be longer than a name may be.
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".tmp")
+    return {"dir": target.parent, "prefix": f".{target.name[:40]}.", "suffix": ".tmp"}
+
+
+def _make_temporary(target: Path) -> Path:
+    descriptor, name = tempfile.mkstemp(**temporary_name(target))
     os.close(descriptor)
     return Path(name)
 
 
-def _unwritable(path: Path, error: Exception) -> OutputError:
+def unwritable(path: Path, error: Exception) -> OutputError:
+    """Return what is raised where the system refuses to write a path."""
     return OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}")
 
 
@@ -241,7 +248,8 @@ def _kind(mode: int) -> str:
     return next((words for test, words in _KINDS.items() if test(mode)), "a file")
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

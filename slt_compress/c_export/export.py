@@ -173,6 +173,9 @@ class Examples:
     counter: Counter = SILENT.counter
 
 
+NO_EXAMPLES = Examples()
+
+
 @dataclass(frozen=True)
 class Made:
     """A network as C that has not been written yet.

@@ -9,7 +9,7 @@ from typing import Any
 
 from slt_compress.comparison.results import DENSE, exact, method_label
 from slt_compress.comparison.trained import PRUNE, read_words
-from slt_compress.config import SearchConfig
+from slt_compress.config import SearchConfig, check_every
 from slt_compress.errors import UsageError
 from slt_compress.methods import registry
 
@@ -110,8 +110,7 @@ class Plan:
             raise UsageError(f"`granularity` and `freeze_ratio` have no meaning for {', '.join(trained)}")
         if self.sizes and self.config.granularity != SearchConfig.granularity:
             raise UsageError(f"`bytes` is for gates of weights, not for `granularity={self.config.granularity}`")
-        if self.checkpoint_every is not None and (type(self.checkpoint_every) is not int or self.checkpoint_every < 1):
-            raise UsageError(f"`checkpoint_every` must be a whole number of at least 1, got {self.checkpoint_every!r}")
+        check_every(self.checkpoint_every)
         if self.checkpoint_every and not any(one.is_kept for one in self.contenders):
             methods = ", ".join(one.label for one in self.contenders)
             raise UsageError(

@@ -11,7 +11,6 @@ from slt_compress.html_export import export as html_export
 from slt_compress.html_export.export import HtmlExportConfig, HtmlExportResult
 from slt_compress.onnx_export import export as onnx_export
 from slt_compress.onnx_export.export import ExportConfig, ExportResult
-from slt_compress.onnx_export.forms import FORMS
 from slt_compress.progress import ProgressReporter
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.web_export import export as web_export
@@ -30,8 +29,7 @@ def check(ticket: Ticket, path: Path, config: "AnyExportConfig") -> bool:
     """
     if isinstance(config, ExportConfig):
         onnx_export.check(ticket, config)
-        return FORMS[config.weights].exact
-    if isinstance(config, CExportConfig):
+    elif isinstance(config, CExportConfig):
         c_export.check(ticket, path, config)
     elif isinstance(config, HtmlExportConfig):
         html_export.check(ticket, config)

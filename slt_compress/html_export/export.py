@@ -12,7 +12,7 @@ from torch import nn
 
 from slt_compress.c_export import export as c_export
 from slt_compress.c_export import proof
-from slt_compress.c_export.export import CExportConfig, Examples
+from slt_compress.c_export.export import NO_EXAMPLES, CExportConfig, Examples
 from slt_compress.errors import MissingPackageError
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.html_export import page, wasm
@@ -21,7 +21,6 @@ from slt_compress.onnx_export.parity import Agreement
 from slt_compress.ticket.record import PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 
-NO_EXAMPLES = Examples()
 _NAME = "network"  # of the C file that nobody sees
 
 

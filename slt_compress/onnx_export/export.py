@@ -59,6 +59,11 @@ class ExportConfig:
     max_accuracy_drop: float | None = None
     replace: bool = True
 
+    @property
+    def exact(self) -> bool:
+        """Whether all predictions must be those of torch."""
+        return FORMS[self.weights].exact
+
 
 @dataclass(frozen=True)
 class ExportResult:

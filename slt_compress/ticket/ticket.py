@@ -29,7 +29,7 @@ from slt_compress.ticket.card import card
 from slt_compress.ticket.fields import MAX_FILE_BYTES
 from slt_compress.ticket.held_out import Reference
 from slt_compress.ticket.masks import Mask
-from slt_compress.ticket.open_channels import without_closed
+from slt_compress.ticket.open_channels import OpenStatistic, without_closed
 from slt_compress.ticket.schema import Contents, Layer, Provenance
 from slt_compress.ticket.stored import FP16, StoredTensor
 from slt_compress.version import __version__
@@ -367,7 +367,10 @@ class Ticket(Contents):
         """Return the ticket without zeros for channels that masks close, if that makes a file of version 2 smaller."""
         if self.version == 1:
             return self
-        shorter = replace(self, stored_statistics=without_closed(self.stored_statistics, self.layers))
+        statistics = without_closed(self.stored_statistics, self.layers)
+        if not any(isinstance(stored, OpenStatistic) for stored in statistics.values()):
+            return self
+        shorter = replace(self, stored_statistics=statistics)
         return shorter if len(shorter.to_bytes()) < len(self.to_bytes()) else self
 
     def _layer(self, name: str) -> Layer:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from slt_compress import files
+from slt_compress.config import check_every
 from slt_compress.errors import CheckpointError, UsageError
 from slt_compress.methods.base import Method
 
@@ -112,8 +113,7 @@ class Checkpoints:
     automatic: bool = False
 
     def __post_init__(self) -> None:
-        if self.every is not None and (type(self.every) is not int or self.every < 1):
-            raise UsageError(f"`checkpoint_every` must be a whole number of at least 1, got {self.every!r}")
+        check_every(self.every)
 
     @property
     def file(self) -> Path:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from slt_compress.c_export import proof
-from slt_compress.c_export.export import Examples
+from slt_compress.c_export.export import NO_EXAMPLES, Examples
 from slt_compress.data.batches import join, length
 from slt_compress.data.preprocessing import Preprocessing, as_pixels
 from slt_compress.data.splits import Split, TensorSplit
@@ -27,14 +27,12 @@ from slt_compress.html_export import page as parts
 from slt_compress.html_export import wasm
 from slt_compress.onnx_export import export as onnx_export
 from slt_compress.onnx_export.export import ExportConfig, ExportResult
-from slt_compress.onnx_export.forms import FORMS
 from slt_compress.onnx_export.parity import TOLERANCE, Agreement, image_probes
 from slt_compress.ticket.probes import Probes
 from slt_compress.ticket.record import PIXELS, NetworkRecord
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.web_export import folder, node, page, runtime
 
-NO_EXAMPLES = Examples()
 NAMES = frozenset((folder.PAGE, page.MODEL, runtime.SCRIPT, runtime.BINARY))  # of all files that a folder has
 _MOST = 500  # test images that Node.js runs, one by one on one thread
 
@@ -64,7 +62,7 @@ class WebExportConfig:
     @property
     def exact(self) -> bool:
         """Whether all predictions must be those of torch."""
-        return FORMS[self.weights].exact
+        return self.graph.exact
 
     @property
     def graph(self) -> ExportConfig:
@@ -136,7 +134,7 @@ def check(ticket: Ticket, path: Path, config: WebExportConfig) -> None:
     """
     parts.check(NetworkRecord.of(ticket), config.title, "web")
     onnx_export.check(ticket, config.graph)
-    runtime.find(_place(config))
+    runtime.find(config.runtime)
     folder.check(path if config.replace else folder.unused(path, {}), NAMES)
 
 
@@ -155,7 +153,7 @@ def export(
     VerificationError if onnxruntime-web does not compute what torch does or loses more than `max_accuracy_drop`.
     """
     check(ticket, path, config)
-    used = runtime.read(_place(config))
+    used = runtime.read(config.runtime)
     with proof.work_folder() as work:
         model = Path(work, page.MODEL)
         graph = onnx_export.export(
@@ -198,10 +196,6 @@ def export(
         graph=graph,
         run=run,
     )
-
-
-def _place(config: WebExportConfig) -> Path | None:
-    return None if config.runtime is None else Path(config.runtime)
 
 
 def _probes(model: Path) -> Probes | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slt_compress.errors import OutputError
-from slt_compress.files import check_folder, numbered
+from slt_compress.files import check_folder, numbered, temporary_name, umask, unwritable
 
 MARK = '<meta name=generator content="slt-compress web">'  # of a page of ours
 PAGE = "index.html"
@@ -42,7 +42,7 @@ def write(path: Path, contents: Mapping[str, bytes], names: frozenset[str]) -> N
     """
     target = _target(path, names)
     with _errors(path), _removed(target) as new, _removed(target) as old:
-        new.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; a result is for sharing
+        new.chmod(0o777 & ~umask())  # mkdtemp makes folders private; a result is for sharing
         for name, content in contents.items():
             with (new / name).open("wb") as file:
                 file.write(content)
@@ -123,8 +123,7 @@ def _removed(target: Path) -> Iterator[Path]:
 
 
 def _temporary(target: Path) -> Path:
-    # The whole name with something added could be longer than a name may be.
-    return Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".tmp"))
+    return Path(tempfile.mkdtemp(**temporary_name(target)))
 
 
 @contextlib.contextmanager
@@ -133,10 +132,4 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:  # such as a name that is too long, a loop, a zero byte
-        raise OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise unwritable(path, error) from error

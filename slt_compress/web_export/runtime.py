@@ -33,14 +33,14 @@ class Runtime:
     files: Mapping[str, bytes]
 
 
-def find(folder: Path | None) -> Path:
+def find(folder: str | Path | None) -> Path:
     """Return the folder of the package's files: this one, or that which npm makes in the current folder.
 
     Raises UsageError if one that was named lacks a file, MissingPackageError if none was and npm has made none.
     """
-    place = folder or DEFAULT
+    place = DEFAULT if folder is None else Path(folder)
     missing = next((name for name in (SCRIPT, BINARY) if not (place / name).is_file()), None)
-    if missing and folder:
+    if missing and folder is not None:
         raise UsageError(f"`runtime` must be the folder dist of onnxruntime-web, {folder} has no {missing}")
     if missing:
         raise MissingPackageError(
@@ -50,7 +50,7 @@ def find(folder: Path | None) -> Path:
     return place
 
 
-def read(folder: Path | None) -> Runtime:
+def read(folder: str | Path | None) -> Runtime:
     """Return the files of the package; `folder` as in `find`.
 
     Raises what `find` raises, and UsageError for files that cannot be read, are others, or are too old.
