@@ -22,21 +22,19 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import slt_compress
+from benchmarks.cells import per_cent, read, run_missing
 from slt_compress.comparison.dense import train_dense
 from slt_compress.config import SearchConfig
 from slt_compress.files import write_atomically
-from slt_compress.machine import processor
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.plotting.figures import new_figure, own_settings, to_png
@@ -48,7 +46,6 @@ from slt_compress.pruning.prune import prune
 from slt_compress.pruning.retrain import train_ticket
 from slt_compress.pruning.rounds import find
 from slt_compress.pruning.under_mask import ticket_start
-from slt_compress.version import __version__
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
 REWOUND = 200  # steps, about an epoch of MNIST
@@ -176,35 +173,30 @@ def _found(cell: Cell, prepared: Prepared, run: SearchConfig) -> dict[str, Any]:
 
 def run_all(folder: Path, chosen: Iterator[Cell], data_dir: Path, *, epochs: int) -> None:
     """Run all cells that are not there, and say so of each."""
-    torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
     ready: dict[str, tuple[Prepared, SearchConfig]] = {}
-    for cell in chosen:
-        path = folder / f"{cell.name}.json"
-        if path.exists():
-            continue
+
+    def measure(cell: Cell) -> dict[str, Any]:
         if cell.part not in ready:
             model, dataset, settings = MODELS[cell.part]
             config = SearchConfig(
                 dataset=dataset, data_dir=data_dir, epochs=epochs, initialiser="kaiming-normal", **settings
             )
             ready[cell.part] = prepare(model, config), config
-        found = run_cell(cell, *ready[cell.part])
-        said = {"version": __version__, "torch": torch.__version__, "machine": processor(), "epochs": epochs}
-        write_atomically(path, json.dumps({**vars(cell), **found, **said}, indent=1).encode())
-        print(f"{cell.name}: {found['accuracy']:.4f} in {found['seconds']:.0f} s", flush=True)
+        return run_cell(cell, *ready[cell.part])
+
+    run_missing(folder, chosen, measure, {"epochs": epochs})
 
 
 def table(folder: Path) -> str:
     """Return the figures of all cells in a folder as Markdown."""
-    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    rows = read(folder)
     lines = ["| part | method | sparsity | seeds | accuracy | others | bytes |", "|---|---|---|---|---|---|---|"]
     keys = sorted({(row["part"], row["sparsity"], row["method"]) for row in rows})
     for part, sparsity, method in keys:
         same = [row for row in rows if (row["part"], row["sparsity"], row["method"]) == (part, sparsity, method)]
-        others = _over(same, lambda row: row.get("accuracies", {}), _per_cent)
+        others = _over(same, lambda row: row.get("accuracies", {}), per_cent)
         sizes = _over(same, lambda row: row["bytes"], lambda found: f"{statistics.mean(found):,.0f}")
-        accuracy = _per_cent([row["accuracy"] for row in same])
+        accuracy = per_cent([row["accuracy"] for row in same])
         lines.append(f"| {part} | {method} | {sparsity:g} | {len(same)} | {accuracy} | {others} | {sizes} |")
     return "\n".join(lines)
 
@@ -212,8 +204,7 @@ def table(folder: Path) -> str:
 def plot(folder: Path) -> bytes:
     """Return test errors against bytes as PNG: means over the seeds that are there, both axes logarithmic."""
     lines: dict[str, dict[tuple[str, float], list[tuple[int, float]]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        row = json.loads(path.read_text())
+    for row in read(folder):
         for label, point in _points(row).items():
             lines.setdefault(label, {}).setdefault((row["method"], row["sparsity"]), []).append(point)
     with own_settings():
@@ -263,11 +254,6 @@ def _over(
     """Return named figures over rows as a text."""
     names = list(dict.fromkeys(name for row in rows for name in pick(row)))
     return ", ".join(f"{name} {show([pick(row)[name] for row in rows if name in pick(row)])}" for name in names)
-
-
-def _per_cent(found: list[float]) -> str:
-    spread = f" ± {100 * statistics.stdev(found):.2f}" if len(found) > 1 else ""
-    return f"{100 * statistics.mean(found):.2f}{spread}"
 
 
 def main() -> None:

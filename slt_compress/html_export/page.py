@@ -130,7 +130,8 @@ def assemble(record: NetworkRecord, title: str, foot: str, kind: Kind) -> str:
     parts = ((_HERE, "page.js"), (_HERE, "pad.js" if draws else "camera.js"), (kind.room, "start.js"))
     text = Template("".join(_squeezed(_part(name, room), _SCRIPT) for room, name in parts))
     script, style = text.substitute(network=_script(network)), _squeezed(_part("style.css"), _STYLE)
-    return Template(_part("page.html")).substitute(
+    markup = _part("page.html").replace(">\n<", "><")
+    return Template(markup).substitute(
         head=kind.head(script, style),
         title=escape(title),
         invitation="Draw, or drop or paste an image." if draws else "Drop or paste an image, or use the camera.",
@@ -152,14 +153,17 @@ def _part(name: str, room: str = _HERE) -> str:
 
 def _squeezed(text: str, marks: str) -> str:
     """Return a script or style without the spaces and line ends beside these marks, and without the semicolon at the
-    end of a block; strings stay as they are.
+    end of a block. `const` becomes `let`, which is shorter and means the same where nothing is assigned again. Strings
+    stay as they are.
     """
-    return re.sub(rf"""(\"[^\"]*\")|\s*([{re.escape(marks)}])\s*""", _kept, text)
+    return re.sub(rf"""(\"[^\"]*\")|\b(const)\b|\s*([{re.escape(marks)}])\s*""", _kept, text)
 
 
 def _kept(found: re.Match[str]) -> str:
-    text, mark, end = found[1] or "", found[2] or "", found.string[found.end() : found.end() + 1]
-    return text or ("" if mark == ";" and end == "}" else mark)
+    text, constant, mark = found.groups("")
+    if mark == ";" and found.string.startswith("}", found.end()):
+        mark = ""
+    return text or ("let" if constant else mark)
 
 
 def _script(value: object) -> str:

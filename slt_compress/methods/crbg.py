@@ -31,6 +31,7 @@ class CrbgSettings:
     hard_slope: float = 100.0  # reached exponentially from `harden_from` to the end
     harden_from: float = 0.9
     few_slope: float = 25.0  # times the slope, for gates of neurons
+    few_spread: float = 0.01  # instead of `initial_spread`, for gates of neurons
     few_start: float = 0.5  # instead of `target_start`, where neurons have gates
     target_start: float = (
         0.9  # the target density falls linearly from here (or from the final one, if that is higher) …
@@ -91,6 +92,9 @@ class Crbg(Method):
         s = settings
         device = network.weights.device
         self.parameter: nn.Parameter = nn.Parameter(self._noise().mul_(s.initial_spread))
+        for kind in network.kinds():
+            if kind.few:
+                self.parameter.detach()[kind.start : kind.end] *= s.few_spread / s.initial_spread
         self._ends = self._small_ends() if s.head_start else []
         for end in self._ends:
             self.parameter.detach()[end] += s.head_start

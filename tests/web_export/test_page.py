@@ -19,7 +19,7 @@ PROBES = Probes((OutputProbe(4.0, ((1.0, -2.0), (0.5, 4.0))),))
 
 
 def network(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(re.findall(r"const NET=(\{.*?\}),\{size", text, re.DOTALL)[0])
+    found: dict[str, Any] = json.loads(re.findall(r"let NET=(\{.*?\}),\{size", text, re.DOTALL)[0])
     return found
 
 
