@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from slt_compress.masking.gates import Gates, Kind
+from slt_compress.masking.topk import Scope
 from slt_compress.methods.base import GLOBAL, LOWEST, Method, Target, ramp
 
 SMALL_END = 0.02  # of all gates of weights: as many as a small tensor has at most
@@ -30,9 +31,11 @@ class CrbgSettings:
     anneal_until: float = 0.6
     hard_slope: float = 100.0  # reached exponentially from `harden_from` to the end
     harden_from: float = 0.9
-    few_slope: float = 25.0  # times the slope, for gates of neurons
-    few_spread: float = 0.01  # instead of `initial_spread`, for gates of neurons
+    few_slope: float = 25.0  # times the slope, for gates of neurons alone
     few_start: float = 0.5  # instead of `target_start`, where neurons have gates
+    early_slope: float = 2.5  # times the slope, for gates of neurons where weights have gates too …
+    early_spread: float = 3.0  # … instead of `initial_spread` …
+    early_until: float = 0.2  # … and by when they are chosen
     target_start: float = (
         0.9  # the target density falls linearly from here (or from the final one, if that is higher) …
     )
@@ -67,7 +70,10 @@ class Crbg(Method):
     steps a constant force moves a mean by n, and noisy gradients by √n; so f falls as 1/√n.
 
     The gates of neurons are few, and each counts: a gate that is half open at the end would be a neuron too many or too
-    few. So their slope is far steeper from the beginning, next to a step, and fewer of them are open at first.
+    few. So their slope is far steeper from the beginning, next to a step, and fewer of them are open at first. Where
+    weights have gates too, a neuron that closes takes its weights out of the search, and one that comes back finds
+    weights that have learnt nothing. So neurons are chosen early there: their gates have no noise, their means begin
+    far apart, and after a fifth of the run they stay.
 
     The gates harden on the way. σ falls and the slope rises, until only gates close to τ are neither 0 nor 1; in the
     last tenth of the search the slope rises once more. So the soft network becomes the hard one, and little is lost at
@@ -84,6 +90,9 @@ class Crbg(Method):
         "scope": GLOBAL,
         "few_slope": CrbgSettings.few_slope,
         "few_start": CrbgSettings.few_start,
+        "early_slope": CrbgSettings.early_slope,
+        "early_spread": CrbgSettings.early_spread,
+        "early_until": CrbgSettings.early_until,
         "head_start": CrbgSettings.head_start,
     }
 
@@ -92,9 +101,12 @@ class Crbg(Method):
         s = settings
         device = network.weights.device
         self.parameter: nn.Parameter = nn.Parameter(self._noise().mul_(s.initial_spread))
-        for kind in network.kinds():
-            if kind.few:
-                self.parameter.detach()[kind.start : kind.end] *= s.few_spread / s.initial_spread
+        kinds = network.kinds()
+        self._early = [
+            kind for kind in kinds if kind.few and len(kinds) > 1
+        ]  # gates of neurons beside those of weights
+        for kind in self._early:
+            self.parameter.detach()[kind.start : kind.end] *= s.early_spread / s.initial_spread
         self._ends = self._small_ends() if s.head_start else []
         for end in self._ends:
             self.parameter.detach()[end] += s.head_start
@@ -116,6 +128,8 @@ class Crbg(Method):
         thresholds = self._threshold.expand(gate.shape)
         for kind in self._network.kinds():
             slope, part = self._slope(step, kind), slice(kind.start, kind.end)
+            if kind in self._early:
+                gate[part] = 0
             gate[part].add_(0.5 - slope * thresholds[part]).add_(self.parameter[part], alpha=slope).clamp_(0, 1)
         self._network.remember_saturated(gate)
         return gate
@@ -134,7 +148,9 @@ class Crbg(Method):
             part.add_(price)
             for end in self._ends if not kind.few else []:
                 gradient[end] -= price
-            part.mul_(self._slope(step, kind))
+            part.mul_(
+                0 if kind in self._early and step >= s.early_until * self._target.steps else self._slope(step, kind)
+            )
         gradient.index_fill_(0, self._network.not_searchable, 0)
 
     def hard_gate(self) -> torch.Tensor:
@@ -167,14 +183,25 @@ class Crbg(Method):
     def _settle(self, step: int) -> None:
         """Set τ to the mean that exactly the target number of means reach, and bring all means within reach of it."""
         s = self._settings
-        arrived = ramp(step / self._target.steps, s.target_from, s.target_until)
-        beginning = s.few_start if any(kind.few for kind in self._network.kinds()) else s.target_start
-        self._threshold = self._ranking.thresholds(
-            self.parameter.detach(), lambda scope: scope.on_the_way(max(beginning, scope.density), arrived)
-        )
+        kinds = self._network.kinds()
+        beginning = s.few_start if any(kind.few for kind in kinds) else s.target_start
+
+        def wanted(scope: Scope) -> int:
+            early = any(kind.start <= scope.start < kind.end for kind in self._early)
+            arrived = ramp(step / self._target.steps, s.target_from, s.early_until if early else s.target_until)
+            return scope.on_the_way(max(beginning, scope.density), arrived)
+
         means = self.parameter.detach()
-        torch.maximum(means, self._threshold - s.below, out=means)  # a clamp between tensors takes four times as long
-        torch.minimum(means, self._threshold + s.above, out=means)
+        self._threshold = self._ranking.thresholds(means, wanted)
+        thresholds = self._threshold.expand(means.shape)
+        for kind in kinds:
+            some, middle = means[kind.start : kind.end], thresholds[kind.start : kind.end]
+            if kind not in self._early:
+                torch.maximum(some, middle - s.below, out=some)  # a clamp between tensors takes four times as long
+                torch.minimum(some, middle + s.above, out=some)
+            elif step >= s.early_until * self._target.steps:  # too far from τ for a step to move them across
+                some.copy_(torch.where(some >= middle, s.early_spread, -s.early_spread))
+                middle.zero_()
         self._rank_unsearchable_last()
 
     def _rank_unsearchable_last(self) -> None:
@@ -184,7 +211,8 @@ class Crbg(Method):
     def _slope(self, step: int, kind: Kind) -> float:
         s = self._settings
         hardened = (s.hard_slope / s.slope_end) ** ramp(step / self._target.steps, s.harden_from, 1)
-        return float(s.slope_end ** self._annealed(step) * hardened * (s.few_slope if kind.few else 1))
+        times = s.early_slope if kind in self._early else s.few_slope if kind.few else 1.0
+        return float(s.slope_end ** self._annealed(step) * hardened * times)
 
     def _annealed(self, step: int) -> float:
         return ramp(step / self._target.steps, self._settings.anneal_from, self._settings.anneal_until)

@@ -122,3 +122,35 @@ def test_every_method_ends_at_both_densities(name: str) -> None:
     mask = method.mask()
     assert round((1 - gates.sparsity(mask)) * gates.size) == topk.kept_count(gates.size, 0.1)
     assert gates.sparsity(method.hard_gate()) == pytest.approx(0.9, abs=0.02)
+
+
+def test_crbg_chooses_neurons_in_the_first_fifth() -> None:
+    """And they stay, though all that it is told from then on is that the closed ones should be open."""
+    _, gates, _ = joint("conv2", 8)
+    method = make("crbg", gates, make_target(0.1, 100), options={"scope": "layer"})
+    optimiser, first = method.optimiser(), gates.first
+    masks = []
+    for step in range(100):
+        method.gate(step)
+        opened = method.hard_gate()[:first]
+        masks.append(opened)
+        gates.grad.normal_(generator=generator())
+        gates.grad[:first] = opened.float() - 0.5
+        method.backward(step)
+        method.parameter.grad = gates.grad
+        for group in optimiser.param_groups:
+            group["lr"] = 0.1  # more than a search has, so that neurons do change while they can
+        optimiser.step()
+    assert not torch.equal(masks[19], masks[0])
+    assert all(torch.equal(one, masks[20]) for one in masks[20:])
+    assert torch.equal(masks[-1], method.mask()[:first])
+    for slot, part in zip(gates.neurons.slots, gates.neurons.split(masks[-1]), strict=True):
+        assert int(part.sum()) == topk.kept_count(slot.size, 0.5)
+
+
+def test_gates_of_neurons_have_no_noise_in_crbg() -> None:
+    _, gates, _ = joint("conv2", 8)
+    method = make("crbg", gates, make_target(0.1, 100))
+    first, second = method.gate(0).clone(), method.gate(0).clone()
+    assert torch.equal(first[: gates.first], second[: gates.first])
+    assert not torch.equal(first[gates.first :], second[gates.first :])
