@@ -26,6 +26,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 import slt_compress
 from benchmarks.cells import per_cent, read, run_missing
 from slt_compress.comparison.dense import train_dense
@@ -76,9 +79,9 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig, folder: Path)
     run = replace(config, seed=cell.seed)
     leader = folder / f"{replace(cell, method='crbg').name}.safetensors"
     if cell.method == "dense-small":
-        module = Ticket.load(leader).restore(compact=True)
-        small = prepare(lambda: copy.deepcopy(module), run)
-        dense = train_dense(small, cell.seed)
+        shapes = Ticket.load(leader).restore(compact=True).state_dict()
+        module = shrunk(prepared.source.build(), shapes)
+        dense = train_dense(prepare(lambda: copy.deepcopy(module), run), cell.seed)
         return {
             "accuracy": dense.test.accuracy,
             "seconds": dense.seconds,
@@ -98,6 +101,17 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig, folder: Path)
     return found | _measured(result.ticket, path) if cell.method == "crbg" else found
 
 
+def shrunk(module: nn.Module, shapes: dict[str, torch.Tensor]) -> nn.Module:
+    """Return a module whose tensors have the shapes of those of the same names; their values are of no use."""
+    for path, layer in module.named_modules():
+        own = dict([*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)])
+        for name in own:
+            found = shapes.get(f"{path}.{name}".strip("."))
+            if found is not None:  # a count of batches is not there
+                setattr(layer, name, nn.Parameter(found.clone()) if isinstance(own[name], nn.Parameter) else found)
+    return module
+
+
 def _measured(ticket: Ticket, path: Path) -> dict[str, Any]:
     """Return what a ticket's compact export costs, and ratios to the dense one."""
     rows = slt_compress.bench([path], batch=BATCHES).rows[: len(BATCHES)]
@@ -110,7 +124,7 @@ def _measured(ticket: Ticket, path: Path) -> dict[str, Any]:
     }
 
 
-def _parameters(module: Any) -> int:
+def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
