@@ -186,7 +186,7 @@ def test_a_graph_that_takes_pixels_normalises_them_itself(ticket: Ticket, tmp_pa
     assert (session.get_inputs()[0].type, session.get_inputs()[0].shape[1:]) == ("tensor(uint8)", [8, 8, 1])
 
 
-@pytest.mark.parametrize(("name", "static"), [("lenet-5", True), ("resnet10t", True), ("vit_tiny_patch16_224", False)])
+@pytest.mark.parametrize(("name", "static"), [("lenet-5", True), ("resnet10t", True), ("test_vit", False)])
 def test_int8_computes_in_8_bits(tmp_path: Path, name: str, static: bool) -> None:
     ticket = make_ticket(name, 0.2)
     some = noise(ticket, 16)
