@@ -44,10 +44,9 @@ def test_generated_tensors_are_inputs(name: str, size: int, opset: int) -> None:
     onnx.checker.check_model(traced, full_check=True)
 
 
-@pytest.mark.parametrize("opset", [20, 25])
-def test_a_graph_does_not_depend_on_generated_tensors(opset: int) -> None:
+def test_a_graph_does_not_depend_on_generated_tensors() -> None:
     tickets = [make_ticket("test_vit", density, size=16, seed=seed) for seed, density in ((0, 0.3), (1, 0.7))]
-    first, second = (traced_anew(one.restore(), NetworkRecord.of(one), opset) for one in tickets)
+    first, second = (traced_anew(one.restore(), NetworkRecord.of(one), 20) for one in tickets)
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
 
 
