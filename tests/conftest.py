@@ -4,6 +4,8 @@ Tests run side by side, see pyproject.toml: each has one thread, and so has each
 """
 
 import functools
+import gc
+import importlib
 import json
 import os
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from tests.support.hub_server import TOKEN, Hub, point_to, running
 from tests.support.process import Run, run_cli, run_here
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+importlib.import_module("tests.support.traces").remember()  # before a test imports `trace`
 
 
 @pytest.fixture
@@ -57,7 +60,29 @@ def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture(scope="session", autouse=True)
 def one_table_of_operators() -> None:
-    """torch's exporter makes its table of operators anew for each export, which takes as long as a small export."""
+    """torch's exporter makes its table of operators anew for each export, which takes as long as a small export; and it
+    asks for all composite ones sixty times.
+    """
+    import torch
+    from torch._export import utils
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+    known: list[str] = []
+    materialise = utils._materialize_cpp_cia_ops
+
+    def materialise_new() -> None:
+        found = torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
+        if found != known:
+            materialise()
+            known[:] = found
+
+    utils._materialize_cpp_cia_ops = materialise_new
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_collections(one_table_of_operators: None) -> None:  # noqa: ARG001
+    """Keep the garbage collector from the million objects of libraries: a seventh of an export went into them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from slt_compress.training import loop
 from tests.support.commands import Searched, commands, options
 from tests.support.process import Run
 
@@ -30,6 +31,13 @@ def test_the_readme_shows_every_command() -> None:
         assert f"| `{name} " in README
 
 
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches of 60 steps by default instead of 1,000: what is shown has to work, how good it is others measure."""
+    monkeypatch.setattr(loop, "MIN_STEPS", 60)
+
+
+@pytest.mark.usefixtures("short")
 def test_the_road_of_the_readme_works(invoke: Run, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for index, image in enumerate(load_digits().images[:3]):
@@ -41,6 +49,7 @@ def test_the_road_of_the_readme_works(invoke: Run, tmp_path: Path) -> None:
         assert done.returncode == 0, (line, done.stderr)
 
 
+@pytest.mark.usefixtures("short")
 def test_the_python_of_the_readme_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,8 +111,12 @@ def test_the_example_goes_from_a_folder_to_an_onnx_file(invoke: Run, tmp_path: P
             for index in range(count):
                 pixels = generator.integers(100 * bright, 156 + 100 * bright, (32, 48, 3)).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.png")
+    code = (
+        "import runpy, sys; from slt_compress.training import loop; loop.MIN_STEPS = 250; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     example = subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / "examples" / "own_network.py"), "images"],
+        [sys.executable, "-W", "error", "-c", code, str(ROOT / "examples" / "own_network.py"), "images"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -43,11 +43,15 @@ def test_mnist_from_search_to_onnx(invoke: Run, tmp_path: Path) -> None:
 
 
 @CIFAR
-def test_cifar_as_a_folder_of_images(invoke: Run) -> None:
-    """A few steps learn something from 45,000 colour JPEGs."""
-    arguments = ("--dataset", "imagefolder", "--data-dir", FOLDER / "cifar10-jpg", "--sparsity", 0.8)
+def test_cifar_as_a_folder_of_images(invoke: Run, tmp_path: Path) -> None:
+    """A few steps learn something from the 15,000 colour JPEGs of three classes."""
+    for part in ("train", "test"):
+        (tmp_path / "images" / part).mkdir(parents=True)
+        for name in ("cat", "frog", "ship"):
+            (tmp_path / "images" / part / name).symlink_to(FOLDER / "cifar10-jpg" / part / name)
+    arguments = ("--dataset", "imagefolder", "--data-dir", "images", "--sparsity", 0.8)
     done = invoke("search", "lenet-300-100", *arguments, "--max-steps", 200, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["accuracy"] > 0.3
+    assert found["accuracy"] > 0.65
     assert found["sparsity"] == pytest.approx(0.8, abs=0.0005)

@@ -107,7 +107,7 @@ def test_several_outputs_and_foreign_weights_are_refused() -> None:
 
 
 def test_networks_of_attention_are_refused() -> None:
-    ticket = make_ticket("vit_tiny_patch16_224", 0.1)
+    ticket = make_ticket("test_vit", 0.1, size=16)
     graph = trace(ticket.restore(), NetworkRecord.of(ticket), 20)
     with pytest.raises(UnreachableError, match="use `format=onnx`"):
         read(graph, {layer.name: layer.scale for layer in ticket.layers})

@@ -342,7 +342,7 @@ def test_wrong_ways_to_export_a_page(
 
 @needs_wasm
 def test_a_network_beyond_c_is_no_page(invoke: Run, tmp_path: Path) -> None:
-    make_ticket("vit_tiny_patch16_224", 0.5, channels=1).save(tmp_path / "t.safetensors")
+    make_ticket("test_vit", 0.5, size=16, channels=1).save(tmp_path / "t.safetensors")
     done = invoke("export", "t.safetensors", "--output", "t.html")
     assert done.returncode == 1
     assert "C code has no " in done.stderr

@@ -93,7 +93,7 @@ def test_a_network_that_prints_does_not_spoil_the_answer(tmp_path: Path) -> None
 
 
 def test_an_interrupted_search_that_has_kept_nothing_yet_says_why(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "slt_compress", "search", "lenet-300-100", "--epochs", "100000", "--json"]
+    command = [sys.executable, "-m", "slt_compress", "search", "lenet-300-100", "--epochs", "4000", "--json"]
     command += ["--checkpoint-every", "10000000", "--log", "log.jsonl"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not ((tmp_path / "log.jsonl").exists() or process.poll() is not None):

@@ -20,6 +20,7 @@ from slt_compress.errors import UsageError
 from slt_compress.masking import codecs
 from slt_compress.methods import registry
 from slt_compress.methods.registry import MethodEntry, Option, Recipe
+from slt_compress.training import loop
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.device import BF16, FP32
 from tests.support.commands import Searched, commands, options
@@ -359,7 +360,9 @@ def test_every_option_has_an_effect_or_is_refused(
 ) -> None:
     saved: list[int] = []
     monkeypatch.setattr(Checkpoints, "save", lambda *arguments: saved.append(arguments[2]))
-    monkeypatch.setattr(run, "PLOTS", {})  # which would take longer than all else
+    monkeypatch.setattr(run, "PLOTS", {})  # which would take longer than all else, as would 1,000 steps
+    monkeypatch.setattr(loop, "MIN_STEPS", 2)
+    monkeypatch.setattr(loop, "DEFAULT_EPOCHS", 2)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 

@@ -38,7 +38,7 @@ def batches(ticket: Ticket) -> Iterator[torch.Tensor]:
         ("lenet-300-100", 28, True, set()),
         ("lenet-5", 28, True, set()),
         ("resnet10t", 32, True, set()),
-        ("vit_tiny_patch16_224", 32, False, {"patch_embed.proj.weight"}),
+        ("test_vit", 16, False, {"patch_embed.proj.weight"}),
     ],
 )
 def test_ternary_weights_are_exact(name: str, size: int, static: bool, left: set[str]) -> None:

@@ -19,7 +19,7 @@ from slt_compress.ticket.ticket import Ticket
 from tests.support.documents import OWN
 
 needs_compiler = pytest.mark.skipif(proof.compiler() is None, reason="there is no C compiler (cc, gcc or clang)")
-SANITISED = ("-std=c99", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Werror")
+SANITISED = ("-std=c99", "-O0", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall", "-Werror")
 
 
 class Everything(nn.Module):

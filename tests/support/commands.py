@@ -1,5 +1,6 @@
 """What tests of commands share: reading their output, and recognising a refusal."""
 
+import functools
 import json
 import subprocess
 from pathlib import Path
@@ -38,6 +39,7 @@ def refused(done: "subprocess.CompletedProcess[str]", code: int, words: str, fol
     assert [path for path in folder.iterdir() if path.suffix in (".safetensors", ".onnx", ".tmp")] == []
 
 
+@functools.cache
 def commands() -> dict[str, Any]:
     """Return the commands of the application, by name."""
     found: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """The command line as a user's shell runs it; and in this process, which saves the seconds that imports take."""
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -8,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer import testing
 
 from slt_compress.cli.main import app
+
+# Else the signatures of all commands are read for each call, which takes longer than most commands that fail.
+testing._get_command = functools.cache(testing._get_command)  # type: ignore[attr-defined]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,5 +37,5 @@ def run_here(*arguments: object, cwd: Path, **environment: str) -> "subprocess.C
     words = [str(argument) for argument in arguments]
     with contextlib.chdir(cwd), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["slt-compress", *words])
-        done = CliRunner().invoke(app, words, env={"COLUMNS": "200", **environment}, catch_exceptions=False)
+        done = testing.CliRunner().invoke(app, words, env={"COLUMNS": "200", **environment}, catch_exceptions=False)
     return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)

@@ -25,7 +25,7 @@ from tests.support.pages import RUNTIME, fake_runtime, needs_node, needs_runtime
 from tests.support.photographs import ANSWER, ROWS, photograph, probabilities
 from tests.support.tickets import make_ticket
 
-VIT = "vit_tiny_patch16_224"
+VIT = "test_vit"
 HINT = "document.querySelector('#hint').textContent"
 
 
