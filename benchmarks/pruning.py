@@ -1,15 +1,16 @@
 """Figures of trained tickets: accuracy and bytes of pruned networks beside strong tickets and the dense network.
 
-    python -m benchmarks.pruning run FOLDER [lenet|narrow|found|resnet20|vgg16|vgg16-quarter …] --data-dir DIR
+    python -m benchmarks.pruning run FOLDER [lenet|narrow|found|cost|resnet20|vgg16-quarter …] --data-dir DIR
     python -m benchmarks.pruning table FOLDER
     python -m benchmarks.pruning plot FOLDER FILE.png
 
 run     one JSON file a cell in FOLDER, written at once and as a whole; a cell that is there is not run again, so that
         the command can be killed and repeated. `found` are ticket searches with rewinding, trained with their
-        controls, and `narrow` dense networks of the shape of LeNet-300-100 with fewer hidden units: MNIST in DIR. The
-        other networks learn CIFAR-10, where DIR holds train and test, with a folder per class; `vgg16` is VGG-16 with
-        BatchNorm and one linear layer, and `vgg16-quarter` has a quarter of its channels. --epochs N is of each run,
-        12 by default, --seeds N their number, --sparsities and --methods choose among the cells.
+        controls, `cost` such searches of three lengths, and `narrow` dense networks of the shape of LeNet-300-100 with
+        fewer hidden units: MNIST in DIR. The other networks learn CIFAR-10, where DIR holds train and test, with a
+        folder per class; `vgg16` is VGG-16 with BatchNorm and one linear layer, and `vgg16-quarter` has a quarter of
+        its channels. --epochs N is of each run, 12 by default, --seeds N their number, --sparsities and --methods
+        choose among the cells.
 plot    test accuracy against bytes, of the parts `lenet` and `narrow`
 table   mean ± std of the test accuracy in per cent over the seeds that are there, and the mean bytes
 
@@ -72,11 +73,13 @@ MODELS: dict[str, tuple[str | Callable[[], nn.Module], str, dict[str, Any]]] = {
     "lenet": ("lenet-300-100", "mnist", {}),
     "narrow": ("lenet-300-100", "mnist", {}),
     "found": ("lenet-300-100", "mnist", {}),
+    "cost": ("lenet-300-100", "mnist", {}),
     "resnet20": ("resnet20", "imagefolder", _CIFAR),
     "resnet20-w2": ("resnet20-w2", "imagefolder", _CIFAR),
     "vgg16": (lambda: vgg16(1), "imagefolder", _CIFAR),
     "vgg16-quarter": (lambda: vgg16(1 / 4), "imagefolder", _CIFAR),
 }
+COST_EPOCHS, COST_SPARSITIES = (4, 8, 16), (0.9, 0.95, 0.98)  # of a search, and what it is asked for
 NARROW = ((300, 100), (150, 50), (75, 25), (40, 20), (20, 10), (10, 10))  # hidden units
 
 
@@ -86,8 +89,8 @@ class Cell:
 
     Attributes:
         part: a key of `MODELS`.
-        method: of pruning, "strong", "dense", or found-METHOD-STEPS.
-        sparsity: asked for.
+        method: of pruning, "strong", "dense", METHOD-from-STEPS of a search with rewinding or METHOD-in-EPOCHS.
+        sparsity: asked for; 0 where that is several.
         seed: of the run.
     """
 
@@ -110,6 +113,10 @@ def cells(parts: list[str], seeds: int, sparsities: list[float], methods: list[s
                 for method in ("magnitude", "continuous-sparsification"):
                     for steps in (0, REWOUND):
                         yield from (Cell(part, f"{method}-from-{steps}", one, seed) for one in sparsities)
+                continue
+            if part == "cost":
+                for method in ("magnitude", "continuous-sparsification"):
+                    yield from (Cell(part, f"{method}-in-{one}", 0.0, seed) for one in COST_EPOCHS)
                 continue
             if part == "narrow":
                 yield from (Cell(part, f"dense-{first}-{second}", 0.0, seed) for first, second in NARROW)
@@ -136,6 +143,8 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, 
         }
     if cell.part == "found":
         return _found(cell, prepared, run)
+    if cell.part == "cost":
+        return _cost(cell, prepared, run)
     if cell.part == "narrow":
         first, second = map(int, cell.method.split("-")[1:])
         prepared = prepare(lambda: _lenet(first, second), run)
@@ -169,6 +178,21 @@ def _found(cell: Cell, prepared: Prepared, run: SearchConfig) -> dict[str, Any]:
     controls = {control.name: control.test.accuracy for control in result.controls}
     sizes = {"seed": len(found.ticket.to_bytes()), "fp16": len(result.ticket.to_bytes())}
     return {"accuracy": result.accuracy, "accuracies": controls, "bytes": sizes, "seconds": result.seconds}
+
+
+def _cost(cell: Cell, prepared: Prepared, run: SearchConfig) -> dict[str, Any]:
+    """Return what tickets of a search of its own length come to, trained for the epochs of `run`."""
+    method, _, epochs = cell.method.rpartition("-in-")
+    longer = replace(run, epochs=int(epochs))
+    chosen = FindConfig(run=longer, method=method, sparsity=COST_SPARSITIES, rewind_steps=0)
+    tickets = [one.ticket for one in find("", chosen, prepared=prepare(MODELS[cell.part][0], longer)).tickets]
+    trained = [train_ticket(ticket, TrainConfig(run=run), prepared=prepared) for ticket in tickets]
+    return {
+        "accuracy": trained[-1].accuracy,
+        "accuracies": {f"{sparsity:g}": one.accuracy for sparsity, one in zip(COST_SPARSITIES, trained, strict=True)},
+        "bytes": {"seed": len(tickets[-1].to_bytes())},
+        "seconds": sum(one.seconds for one in trained),
+    }
 
 
 def run_all(folder: Path, chosen: Iterator[Cell], data_dir: Path, *, epochs: int) -> None:
