@@ -4,7 +4,7 @@
     python -m benchmarks.neurons table FOLDER
 
 run     one JSON file a cell in FOLDER, see `benchmarks.cells`. The LeNets learn MNIST in DIR, all others CIFAR-10 at 16
-        px, where DIR holds train and test, with a folder per class. --epochs N is of each run, 2 by default, --seeds N
+        px in bf16, where DIR holds train and test, with a folder per class. --epochs N is of each run, 2 by default, --seeds N
         their number, --shares those of the neurons that are removed, --sparsity that of all weights that are zero.
 table   mean ± std of the test accuracy in per cent over the seeds that are there, and the means of all else
 
@@ -134,7 +134,7 @@ def run_all(folder: Path, chosen: Iterator[Cell], data_dir: Path, *, epochs: int
 
     def measure(cell: Cell) -> dict[str, Any]:
         if cell.model not in ready:
-            data: dict[str, Any] = {"dataset": "imagefolder", "input_size": 16}
+            data: dict[str, Any] = {"dataset": "imagefolder", "input_size": 16, "precision": "bf16"}
             config = SearchConfig(
                 **({"dataset": "mnist"} if cell.model.startswith("lenet") else data),
                 data_dir=data_dir,
