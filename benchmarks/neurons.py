@@ -4,8 +4,9 @@
     python -m benchmarks.neurons table FOLDER
 
 run     one JSON file a cell in FOLDER, see `benchmarks.cells`. The LeNets learn MNIST in DIR, all others CIFAR-10 at 16
-        px in bf16, where DIR holds train and test, with a folder per class. --epochs N is of each run, 2 by default, --seeds N
-        their number, --shares those of the neurons that are removed, --sparsity that of all weights that are zero.
+        px in bf16, where DIR holds train and test, with a folder per class. --epochs N is of each run, 2 by default,
+        --seeds N their number, --shares those of the neurons that are removed, --sparsity that of all weights that are
+        zero.
 table   mean ± std of the test accuracy in per cent over the seeds that are there, and the means of all else
 
 Beside `crbg`, `edge-popup` and `random` at each share there are, for the ticket of `crbg`, "equal-bytes": a search of
