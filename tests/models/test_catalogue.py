@@ -5,7 +5,7 @@ import pytest
 from slt_compress.errors import SltError
 from slt_compress.models import catalogue
 from slt_compress.models.registry import check_model_name
-from tests.support.tickets import make_ticket
+from slt_compress.ticket.sample import sample_ticket
 
 
 def entry(name: str, size: int = 32) -> catalogue.Entry:
@@ -15,7 +15,7 @@ def entry(name: str, size: int = 32) -> catalogue.Entry:
 
 @pytest.mark.parametrize("name", ["lenet-5", "resnet20", "resnet56", "resnet18", "test_vit", "mobilenetv3_small_050"])
 def test_the_estimate_is_close_to_a_real_ticket(name: str) -> None:
-    ticket = make_ticket(name, catalogue.DENSITY)
+    ticket = sample_ticket(name, catalogue.DENSITY, input_size=32)
     found = entry(name)
     assert found.gated_weights == ticket.weight_count
     assert found.ticket_bytes == pytest.approx(len(ticket.to_bytes()), rel=0.05)

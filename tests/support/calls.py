@@ -249,5 +249,6 @@ def prepare(folder: Path, ticket: Path, exported: Path, of_images: Path) -> None
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return all files of a folder, by their names."""
-    return {os.path.relpath(path, folder): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+    """Return all files of a folder, by their names, without those in which Python keeps what it has compiled."""
+    found = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return {os.path.relpath(path, folder): path.read_bytes() if path.is_file() else b"" for path in found}
