@@ -102,9 +102,7 @@ class Crbg(Method):
         device = network.weights.device
         self.parameter: nn.Parameter = nn.Parameter(self._noise().mul_(s.initial_spread))
         kinds = network.kinds()
-        self._early = [
-            kind for kind in kinds if kind.few and len(kinds) > 1
-        ]  # gates of neurons beside those of weights
+        self._early = [kind for kind in kinds if kind.few and len(kinds) > 1]  # neurons, beside gates of weights
         for kind in self._early:
             self.parameter.detach()[kind.start : kind.end] *= s.early_spread / s.initial_spread
         self._ends = self._small_ends() if s.head_start else []
