@@ -146,9 +146,7 @@ class Crbg(Method):
             part.add_(price)
             for end in self._ends if not kind.few else []:
                 gradient[end] -= price
-            part.mul_(
-                0 if kind in self._early and step >= s.early_until * self._target.steps else self._slope(step, kind)
-            )
+            part.mul_(self._slope(step, kind))
         gradient.index_fill_(0, self._network.not_searchable, 0)
 
     def hard_gate(self) -> torch.Tensor:
