@@ -81,7 +81,7 @@ LAYERS = {  # folder or module at the top -> what of the package it may import, 
     },
     "assessment": {
         *("comparison", "config", "data", "errors", "evaluation", "machine", "masking", "methods", "models"),
-        *("onnx_export", "pipeline", "prng", "progress", "tasks", "ticket", "training", "version"),
+        *("onnx_export", "pipeline", "prng", "progress", "structure", "tasks", "ticket", "training", "version"),
     },
     "api": {
         *("assessment", "benchmark", "c_export", "comparison", "config", "data", "errors", "evaluation"),

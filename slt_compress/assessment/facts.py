@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from slt_compress.data.batches import blank, call
 from slt_compress.masking.parameters import gated_names, statistic_names
 from slt_compress.models.catalogue import ticket_bytes
+from slt_compress.structure.macs import count_macs
 from slt_compress.tasks.record import TensorRecord
 
 # Of the flat buffer, the gates and both moments of Adam, float32 each, and of a weight that is a sign.
@@ -81,10 +81,10 @@ def facts_of(module: nn.Module, inputs: Sequence[TensorRecord], sparsities: Sequ
     fp32 = sum(tensor.nbytes for tensor in module.state_dict().values())
     rows = sum(len(module.get_parameter(name)) for name in gated)
     held = sum(parameter.nbytes for parameter in module.parameters()) - 4 * sum(sizes)
-    macs, activations, training = _run(module, inputs)
+    activations, training = _run(module, inputs)
     return Facts(
         layers=layers,
-        macs=macs,
+        macs=count_macs(module, blank(inputs)),
         activation_bytes=activations,
         training_bytes=training,
         dense_bytes={"fp32": fp32, "fp16": fp32 // 2, "int8": fp32 - 3 * sum(sizes) + 4 * rows},
@@ -95,8 +95,8 @@ def facts_of(module: nn.Module, inputs: Sequence[TensorRecord], sparsities: Sequ
     )
 
 
-def _run(module: nn.Module, inputs: Sequence[TensorRecord]) -> tuple[int, int, int]:
-    """Return the operations, the bytes at a time and the bytes left for the backward pass, of one example."""
+def _run(module: nn.Module, inputs: Sequence[TensorRecord]) -> tuple[int, int]:
+    """Return the bytes at a time and the bytes left for the backward pass, of one example."""
     batch = blank(inputs)
     given = batch if len(batch) > 1 else batch[0]
     at_once = [0]
@@ -115,11 +115,9 @@ def _run(module: nn.Module, inputs: Sequence[TensorRecord]) -> tuple[int, int, i
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     hooks = [layer.register_forward_hook(watch) for layer in module.modules() if not list(layer.children())]
     module.eval()
-    counter = FlopCounterMode(display=False)
     try:
         with (
-            sdpa_kernel(SDPBackend.MATH),  # the others hide their products
-            counter,
+            sdpa_kernel(SDPBackend.MATH),  # the others keep less
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         ):
             call(module, given)
@@ -127,7 +125,7 @@ def _run(module: nn.Module, inputs: Sequence[TensorRecord]) -> tuple[int, int, i
         for hook in hooks:
             hook.remove()
     training = sum(size for pointer, size in kept.items() if pointer not in own)
-    return counter.get_total_flops() // 2 // _BLANKS, max(at_once) // _BLANKS, training // _BLANKS
+    return max(at_once) // _BLANKS, training // _BLANKS
 
 
 def _tensors(value: object) -> Sequence[object]:

@@ -309,7 +309,7 @@ def _left(module: nn.Module, ticket: Ticket, record: NetworkRecord, config: CExp
         if left.removed_neurons:
             with contextlib.suppress(UnreachableError):
                 return left, _network(left, ticket, record)
-    left = whole(module)
+    left = whole(module, ticket)
     return left, _network(left, ticket, record)
 
 

@@ -189,9 +189,9 @@ def _removed(left: "Left | ExportResult") -> list[tuple[str, str]]:
     """Return the line on the neurons that an export does without, if there are any."""
     if not left.removed_neurons:
         return []
-    share = left.parameters / left.whole_parameters
-    words = f"{left.removed_neurons:,} of {left.neurons:,} neurons; {share:.0%} of the weights are left"
-    return [("removed", words)]
+    weights, macs = left.parameters / left.whole_parameters, left.macs / max(1, left.whole_macs)
+    neurons = f"{left.removed_neurons:,} of {left.neurons:,} neurons"
+    return [("removed", f"{neurons}; {weights:.0%} of the weights and {macs:.0%} of the MACs are left")]
 
 
 def _counted(left: "Left | ExportResult") -> dict[str, int | None]:
@@ -201,6 +201,8 @@ def _counted(left: "Left | ExportResult") -> dict[str, int | None]:
         "removed_neurons": left.removed_neurons,
         "parameters_before": left.whole_parameters,
         "parameters_after": left.parameters,
+        "macs_before": left.whole_macs,
+        "macs_after": left.macs,
     }
 
 

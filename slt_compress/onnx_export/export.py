@@ -81,6 +81,7 @@ class ExportResult:
         calibration_images: how many examples the ranges of activations come from.
         neurons, removed_neurons: how many could go, and how many have; None where dead neurons were not looked for.
         whole_parameters, parameters: of the network, and of what the graph has of it.
+        whole_macs, macs: multiply-accumulate operations of an example, of both.
     """
 
     file: Path
@@ -95,6 +96,8 @@ class ExportResult:
     removed_neurons: int | None = None
     whole_parameters: int = 0
     parameters: int = 0
+    whole_macs: int = 0
+    macs: int = 0
 
 
 def check(ticket: Ticket, config: ExportConfig) -> int:
@@ -153,7 +156,7 @@ def export(
     module_feed: Feed = preprocessing or as_given
     feed = as_pixels if config.include_preprocessing else module_feed
     record = NetworkRecord.of(ticket, PIXELS if config.include_preprocessing else NORMALISED)
-    left = whole(module) if config.keep_structure else left_of(module, ticket, MULTIPLE)
+    left = whole(module, ticket) if config.keep_structure else left_of(module, ticket, MULTIPLE)
     traced = trace(left.module, record, opset, left.generated)
     if config.include_preprocessing and preprocessing:
         prepend_preprocessing(traced, preprocessing)
@@ -190,6 +193,8 @@ def export(
         removed_neurons=left.removed_neurons,
         whole_parameters=left.whole_parameters,
         parameters=left.parameters,
+        whole_macs=left.whole_macs,
+        macs=left.macs,
     )
 
 

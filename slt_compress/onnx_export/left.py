@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from slt_compress.data.batches import blank
 from slt_compress.errors import UnreachableError, VerificationError
 from slt_compress.onnx_export.sliced_functions import Kept
 from slt_compress.onnx_export.trace import generated_names
+from slt_compress.structure.macs import count_macs
 from slt_compress.structure.removal import has_closed_slices
 from slt_compress.ticket.restore import without_dead
 from slt_compress.ticket.ticket import Ticket
@@ -26,6 +28,7 @@ class Left:
         kept: the indices that are left along the axes of a parameter or buffer that is cut, by name and axis.
         neurons, removed_neurons: how many could go, and how many have; None where dead neurons were not looked for.
         whole_parameters, parameters: of the whole network, and of what is left.
+        whole_macs, macs: multiply-accumulate operations of an example, of both.
     """
 
     module: nn.Module
@@ -35,12 +38,21 @@ class Left:
     removed_neurons: int | None = None
     whole_parameters: int = 0
     parameters: int = 0
+    whole_macs: int = 0
+    macs: int = 0
 
 
-def whole(module: nn.Module) -> Left:
-    """Return all of a network."""
-    count = _parameters(module)
-    return Left(module, generated_names(module), whole_parameters=count, parameters=count)
+def whole(module: nn.Module, ticket: Ticket) -> Left:
+    """Return all of the module restored from a ticket."""
+    parameters, macs = _parameters(module), _macs(module, ticket)
+    return Left(
+        module=module,
+        generated=generated_names(module),
+        whole_parameters=parameters,
+        parameters=parameters,
+        whole_macs=macs,
+        macs=macs,
+    )
 
 
 def left_of(module: nn.Module, ticket: Ticket, multiple: int = 1) -> Left:
@@ -57,8 +69,22 @@ def left_of(module: nn.Module, ticket: Ticket, multiple: int = 1) -> Left:
             if smaller.removed and parameters <= _WORTH_IT * count:
                 present = {name for name, _ in smaller.module.named_parameters(remove_duplicate=False)}
                 names = tuple(name for name in generated_names(module) if name in present)
-                return Left(smaller.module, names, smaller.kept, smaller.neurons, smaller.removed, count, parameters)
-    return whole(module)
+                return Left(
+                    module=smaller.module,
+                    generated=names,
+                    kept=smaller.kept,
+                    neurons=smaller.neurons,
+                    removed_neurons=smaller.removed,
+                    whole_parameters=count,
+                    parameters=parameters,
+                    whole_macs=_macs(module, ticket),
+                    macs=_macs(smaller.module, ticket),
+                )
+    return whole(module, ticket)
+
+
+def _macs(module: nn.Module, ticket: Ticket) -> int:
+    return count_macs(module, blank(ticket.provenance.inputs))
 
 
 def _parameters(module: nn.Module) -> int:

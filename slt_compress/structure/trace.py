@@ -1,7 +1,8 @@
 """The network as a graph of torch's operators, with a batch of any size."""
 
+import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,10 +26,8 @@ def trace(module: nn.Module, examples: Sequence[torch.Tensor], name: str) -> "Gr
     Raises UnreachableError, with torch's reason, if torch cannot trace it.
     """
     shapes = any_batch(module, len(examples), torch.export.Dim("batch"))
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it would be one operator that hides the heads
     try:
-        with quiet():
+        with quiet(), every_operator():
             program = torch.export.export(module, tuple(examples), dynamic_shapes=shapes, strict=False)
             graph: GraphModule = program.module()
             _drop_guards(graph)
@@ -38,9 +37,18 @@ def trace(module: nn.Module, examples: Sequence[torch.Tensor], name: str) -> "Gr
             f"torch cannot trace {name}, so its neurons are not known ({type(error).__name__}: {reason[:200]}); "
             "`granularity=weight` works without"
         ) from error
+    return graph
+
+
+@contextlib.contextmanager
+def every_operator() -> Iterator[None]:
+    """Let torch's transformer layers run operator by operator: the fast path is one that hides the heads."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    return graph
 
 
 def _drop_guards(graph: "GraphModule") -> None:

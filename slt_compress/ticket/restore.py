@@ -14,7 +14,6 @@ from slt_compress.models.defaults import torch_defaults
 from slt_compress.models.registry import architecture_digest, build_model, library_version
 from slt_compress.models.spec import PythonModel
 from slt_compress.structure.removal import Smaller, remove_dead
-from slt_compress.ticket.schema import image_inputs
 
 if TYPE_CHECKING:
     from slt_compress.ticket.ticket import Ticket
@@ -26,8 +25,7 @@ _OTHER_FLOATS = (torch.float64, torch.float16, torch.bfloat16)
 def without_dead(ticket: "Ticket", module: nn.Module, multiple: int = 1) -> Smaller:
     """Return the network restored from a ticket without its dead neurons, see `structure.removal`."""
     origin = ticket.provenance
-    inputs = origin.inputs or image_inputs(origin.preprocessing)
-    return remove_dead(module, blank(inputs), origin.model.title, multiple=multiple)
+    return remove_dead(module, blank(origin.inputs), origin.model.title, multiple=multiple)
 
 
 @torch_defaults()

@@ -202,6 +202,7 @@ C_KEYS = {
     *("c", "header", "bytes", "layout", "arithmetic", "table_bytes", "arena_bytes", "arena_bound_bytes", "compiler"),
     *("max_abs_difference", "pictures", "predictions_equal", "accuracy_before", "accuracy_after"),
     *("calibration_pictures", "neurons", "removed_neurons", "parameters_before", "parameters_after"),
+    *("macs_before", "macs_after"),
 }
 
 
@@ -238,6 +239,7 @@ def test_dead_neurons_are_in_no_c_file(invoke: Run, tmp_path: Path) -> None:
     assert found["parameters_after"] < 0.5 * found["parameters_before"]
     assert kept["removed_neurons"] is None
     assert kept["parameters_after"] == found["parameters_before"]
+    assert kept["macs_after"] == kept["macs_before"] == found["macs_before"] > 2 * found["macs_after"]
     assert found["table_bytes"] < 0.25 * kept["table_bytes"]
     assert found["arena_bytes"] < kept["arena_bytes"]
     removed = f"{found['removed_neurons']} of {found['neurons']} neurons; "

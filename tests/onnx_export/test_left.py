@@ -17,7 +17,8 @@ def test_dead_neurons_are_left_out(multiple: int, channels: int) -> None:
     name = generated_names(module)[0]
     assert left.generated == generated_names(module)
     assert left.module.get_parameter(name).shape[0] == channels == len(left.kept[name][0])
-    assert left.parameters < left.whole_parameters == whole(module).parameters
+    assert left.parameters < left.whole_parameters == whole(module, ticket).parameters
+    assert left.macs < left.whole_macs == whole(module, ticket).macs
     assert left.neurons
     assert left.removed_neurons
     inputs = torch.randn(3, 3, 8, 8)
@@ -28,8 +29,8 @@ def test_dead_neurons_are_left_out(multiple: int, channels: int) -> None:
 def test_where_little_would_go_all_is_left(density: float) -> None:
     ticket = make_neuron_ticket("lenet-300-100", density, size=8)
     module = ticket.restore()
-    assert left_of(module, ticket) == whole(module)
-    assert whole(module).removed_neurons is None
+    assert left_of(module, ticket) == whole(module, ticket)
+    assert whole(module, ticket).removed_neurons is None
 
 
 def test_a_network_that_cannot_be_traced_is_left_whole() -> None:
@@ -37,4 +38,4 @@ def test_a_network_that_cannot_be_traced_is_left_whole() -> None:
     module = ticket.restore()
     assert left_of(module, ticket).removed_neurons
     module.forward = lambda x: x if x.sum() > 0 else -x
-    assert left_of(module, ticket) == whole(module)
+    assert left_of(module, ticket) == whole(module, ticket)

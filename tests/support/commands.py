@@ -16,6 +16,7 @@ EXPORT_KEYS = {
     *("onnx", "bytes", "weights", "opset", "max_abs_difference", "bit_identical_to_dense", "bit_identical_to_plain"),
     *("pictures", "predictions_equal", "accuracy_before", "accuracy_after", "calibration_pictures"),
     *("neurons", "removed_neurons", "parameters_before", "parameters_after"),
+    *("macs_before", "macs_after"),
 }
 
 
