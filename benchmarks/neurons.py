@@ -34,6 +34,7 @@ import slt_compress
 from benchmarks.cells import per_cent, read, run_missing
 from slt_compress.comparison.dense import train_dense
 from slt_compress.config import SearchConfig
+from slt_compress.models.architectures import BasicBlock
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.ticket.ticket import Ticket
@@ -110,6 +111,9 @@ def shrunk(module: nn.Module, shapes: dict[str, torch.Tensor]) -> nn.Module:
             found = shapes.get(f"{path}.{name}".strip("."))
             if found is not None:  # a count of batches is not there
                 setattr(layer, name, nn.Parameter(found.clone()) if isinstance(own[name], nn.Parameter) else found)
+        if isinstance(layer, BasicBlock):
+            outputs, inputs = shapes[f"{path}.conv2.weight"], shapes[f"{path}.conv1.weight"]
+            layer.new_channels = outputs.shape[0] - inputs.shape[1]
     return module
 
 
