@@ -1,14 +1,17 @@
 """Weights of a network without its dead neurons, inside an ONNX graph: regenerated in full, then cut.
 
-The generator numbers the weights of a whole tensor. So a function makes the signs of all of them, as `weight_functions`
-does, and takes the slices that are left. Which these are is a bit for each slice of an axis; tensors that neurons share
-share the bits. Dead neurons that stay, to fill tensors up to lengths that runtimes like, are closed by another such
-vector. Like the rest, all of this is folded while onnxruntime loads a file.
+The generator numbers the weights of a whole tensor, and a word of it has the signs of 32. Where every row begins with a
+word, a function makes the words of the rows that are left, and of them those of the columns that are left if these are
+whole words, as of linear layers that read channels of images. Elsewhere it makes the signs of all weights, as
+`weight_functions` does. Then it takes the slices that are left. Which these are is a bit for each slice of an axis;
+tensors that neurons share share the bits. Dead neurons that stay, to fill tensors up to lengths that runtimes like, are
+closed by another such vector. Like the rest, all of this is folded while onnxruntime loads a file.
 
 Weights that have gates of their own are regenerated as in a whole network, and `Slices.taken` cuts them.
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,15 +62,22 @@ _ENDS = {
 }
 
 
+_WORD = 32  # weights whose signs are in a word of the generator
+_OPEN = ("", "Open0", "Open1", "Open01")  # slices of which axes are closed
+
+# How the signs are made that are then cut -> the axes that need not be cut any more: those of the whole tensor, without
+# or with bits to spare in its last word; of the rows that are left; of the words that are left of these rows.
+_MADE = {"": "", "Cut": "", "Rows": "0", "Words": "01"}
+
+
 def sources() -> Iterator[str]:
     """Yield the text of every function there is, as `weight_functions` does."""
     yield from _VECTORS.strip().split("\n\n")
-    for values, axes, opened, fit in itertools.product(_ENDS, _subsets("01"), _subsets("01"), ("Fit", "Cut")):
-        yield _source(values, axes, opened, fit)
-    for values, axes, mask, fit, mask_fit in itertools.product(
-        _ENDS, _subsets("01"), MASKS, ("Fit", "Cut"), ("Fit", "Cut")
-    ):
-        yield _source(values, axes, "", fit, mask, mask_fit)
+    for values, axes in itertools.product(_ENDS, _subsets("01")):
+        for made, end in itertools.product((made for made in _MADE if set(_MADE[made]) <= set(axes)), ("", "Cut")):
+            yield from (_source(values, axes, made, mask, end) for mask in MASKS)
+            if not end:
+                yield from (_source(values, axes, made, kind, "") for kind in _OPEN)
 
 
 @dataclass
@@ -91,18 +101,23 @@ class Slices:
         values = "Int8" if scale is None else "Signs"
         nodes: list[NodeProto] = []
         constants: list[TensorProto] = []
-        left = mask
+        left, shape = mask, list(mask.shape)
+        made, words = _made(mask.shape, kept)
         inputs = []
         for axis, indices in sorted(kept.items()):
             left = left.take(indices, axis)
-            inputs.append(self._left(indices, mask.shape[axis], nodes, constants))
+            bits = _bits(indices, mask.shape[axis])
+            if str(axis) in _MADE[made]:
+                shape[axis] = len(indices)
+                bits = words if axis else bits
+            inputs.append(self._left(bits, nodes, constants))
         attributes: dict[str, float | list[int]] = {
-            "shape": list(mask.shape),
+            "shape": shape,
             **keys(self.seed, "signs", tensor),
+            **({"words": len(words)} if _MADE[made] else {}),
             **({} if scale is None else {"scale": scale}),
         }
-        axes = "".join(map(str, sorted(kept)))
-        kind, end = "", suffix(mask.size)
+        kind, end = "", ""
         if not left.all():
             vectors = _factors(left)
             if vectors is None:
@@ -110,12 +125,13 @@ class Slices:
                 constants.append(numpy_helper.from_array(code, f"{name}/code"))
                 inputs.append(f"{name}/code")
                 attributes |= {"left": list(left.shape), **extra}
-                end += f"Mask{suffix(left.size)}"
+                end = suffix(left.size)
             else:
                 opened = [axis for axis in (0, 1) if not vectors[axis].all()]
                 inputs += [self._open(vectors[axis], axis, left.ndim, nodes, constants) for axis in opened]
                 kind = f"Open{''.join(map(str, opened))}"
-        nodes.append(call(f"Sliced{axes}{kind}{values}{end}", [*inputs, TABLE], name, **attributes))
+        function = _name(values, "".join(map(str, sorted(kept))), made, kind, end)
+        nodes.append(call(function, [*inputs, TABLE], name, **attributes))
         return nodes, constants
 
     def taken(self, whole: str, name: str, kept: Kept, shape: Sequence[int]) -> Part:
@@ -124,19 +140,15 @@ class Slices:
         constants: list[TensorProto] = []
         last = whole
         for count, (axis, indices) in enumerate(sorted(kept.items()), 1):
-            left = self._left(indices, shape[axis], nodes, constants)
+            left = self._left(_bits(indices, shape[axis]), nodes, constants)
             target = name if count == len(kept) else f"{name}/axis {axis}"
             nodes.append(helper.make_node("Gather", [last, left], [target], axis=axis))
             last = target
         return nodes, constants
 
-    def _left(
-        self, indices: npt.NDArray[np.int64], length: int, nodes: list[NodeProto], constants: list[TensorProto]
-    ) -> str:
-        """Return the name of the indices of what is left of an axis."""
-        bits = np.zeros(length, np.bool_)
-        bits[indices] = True
-        return self._vector("Left", bits, nodes, constants, left=len(indices))
+    def _left(self, bits: Mask, nodes: list[NodeProto], constants: list[TensorProto]) -> str:
+        """Return the name of the indices of the bits that are set."""
+        return self._vector("Left", bits, nodes, constants, left=int(bits.sum()))
 
     def _open(self, opened: Mask, axis: int, rank: int, nodes: list[NodeProto], constants: list[TensorProto]) -> str:
         """Return the name of the mask of an axis."""
@@ -168,42 +180,76 @@ def _factors(mask: Mask) -> tuple[Mask, Mask] | None:
     return (rows, columns) if whole else None
 
 
-def _source(values: str, axes: str, opened: str, fit: str, mask: str = "", mask_fit: str = "Fit") -> str:
-    """Return the text of a function that cuts these axes and closes slices of those, or has a mask for each weight."""
-    inputs = [*(f"left{axis}" for axis in axes), *(f"open{axis}" for axis in opened), *(["code"] if mask else [])]
-    kind = mask or (f"Open{opened}" if opened else "")
-    end = _suffix_of(fit) + (f"Mask{_suffix_of(mask_fit)}" if mask else "")
-    attributes = ["shape", "k0", "k1", *(["scale"] if values == "Signs" else [])]
-    lines = [
-        "count = slt.WordCount <shape: ints = @shape> (table)",
-        f"signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = {_MAGNITUDES[values]}> (count, table)",
-        f"whole = slt.{fit} <shape: ints = @shape> (signs)",
+def _made(shape: Sequence[int], kept: Kept) -> tuple[str, Mask]:
+    """Return how the signs of a tensor are made, and which words of a row are."""
+    row = math.prod(shape[1:])
+    words = np.ones(row // _WORD, np.bool_)
+    if 0 not in kept or row % _WORD:
+        return suffix(math.prod(shape)), words
+    if 1 in kept:
+        parts = _bits(kept[1], shape[1]).repeat(row // shape[1]).reshape(-1, _WORD)
+        first = parts[:, 0]
+        if (parts == first[:, None]).all():
+            return "Words", first
+    return "Rows", words
+
+
+def _bits(indices: npt.NDArray[np.int64], length: int) -> Mask:
+    """Return a vector in which these are set."""
+    bits = np.zeros(length, np.bool_)
+    bits[indices] = True
+    return bits
+
+
+def _name(values: str, axes: str, made: str, kind: str, end: str) -> str:
+    return f"Sliced{axes}{made}{kind}{values}{end}"
+
+
+def _source(values: str, axes: str, made: str, kind: str, end: str) -> str:
+    """Return the text of a function that cuts these axes, and then closes slices of those of `kind`, or has a mask of
+    this kind for each weight, whose last word has bits to spare or not.
+    """
+    opened = kind.removeprefix("Open") if kind not in MASKS else ""
+    inputs = [*(f"left{axis}" for axis in axes), *(f"open{axis}" for axis in opened)]
+    attributes = ["shape", "k0", "k1", *(["words"] if _MADE[made] else []), *(["scale"] if values == "Signs" else [])]
+    part = "part" if made == "Words" else "row"
+    if _MADE[made]:
+        lines = [
+            "row = slt.Row <k0: int = @k0, words: int = @words> (table)",
+            *(["part = Gather (row, left1)"] if made == "Words" else []),
+            f"words = slt.RowWords <k1: int = @k1, words: int = @words> (left0, {part})",
+        ]
+    else:
+        lines = [
+            "count = slt.WordCount <shape: ints = @shape> (table)",
+            "words = slt.Words <k0: int = @k0, k1: int = @k1> (count)",
+        ]
+    lines += [
+        f"signs = slt.Signs <magnitude = {_MAGNITUDES[values]}> (words, table)",
+        f"made = slt.{'Cut' if made == 'Cut' else 'Fit'} <shape: ints = @shape> (signs)",
     ]
-    last = "whole"
+    last = "made"
     for axis in axes:
-        lines.append(f"cut{axis} = Gather <axis = {axis}> ({last}, left{axis})")
-        last = f"cut{axis}"
+        if axis not in _MADE[made]:
+            lines.append(f"cut{axis} = Gather <axis = {axis}> ({last}, left{axis})")
+            last = f"cut{axis}"
     for axis in opened:
         lines.append(f"closed{axis} = BitwiseAnd ({last}, open{axis})")
         last = f"closed{axis}"
-    if mask:
-        attributes += ["left", *MASK_ATTRIBUTES[mask]]
+    if kind in MASKS:
+        inputs.append("code")
+        attributes += ["left", *MASK_ATTRIBUTES[kind]]
         lines += [
             "left_count = slt.WordCount <shape: ints = @left> (table)",
-            MASKS[mask].replace("(code, count,", "(code, left_count,"),
-            f"fitted = slt.{mask_fit} <shape: ints = @left> (mask)",
+            MASKS[kind].replace("(code, count,", "(code, left_count,"),
+            f"fitted = slt.{end or 'Fit'} <shape: ints = @left> (mask)",
             f"masked = BitwiseAnd ({last}, fitted)",
         ]
         last = "masked"
     body = "\n  ".join(lines)
     end_of = _ENDS[values].replace("(kept)", f"({last})")
-    head = f"Sliced{axes}{kind}{values}{end} <{', '.join(attributes)}> ({', '.join([*inputs, 'table'])}) => (tensor)"
-    return f"{head} {{\n  {body}{end_of}\n}}"
-
-
-def _suffix_of(fit: str) -> str:
-    """Return the part of a function's name that says how its words end."""
-    return "Cut" if fit == "Cut" else ""
+    name = _name(values, axes, made, kind, end)
+    return f"{name} <{', '.join(attributes)}> ({', '.join([*inputs, 'table'])}) => (tensor) {{\n  {body}{end_of}\n}}"
 
 
 def _subsets(axes: str) -> list[str]:

@@ -32,7 +32,9 @@ _SIZE, _ANYTHING, _ONE = f"{TABLE}/size", f"{TABLE}/anything", f"{TABLE}/one"
 def stage(model: onnx.ModelProto) -> None:
     """Put the nodes that read `TABLE` into groups, each of which onnxruntime folds in a pass of its own."""
     graph = model.graph
-    groups = _groups([node for node in graph.node if node.domain == DOMAIN and TABLE in node.input])
+    makers = [node for node in graph.node if node.domain == DOMAIN and TABLE in node.input]
+    read = {name for node in makers for name in node.input}  # what several read is there from the first pass on
+    groups = _groups([node for node in makers if read.isdisjoint(node.output)])
     if len(groups) < 2:
         return
     graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), f"{TABLE}/rank"))

@@ -32,6 +32,15 @@ Part = tuple[list[NodeProto], list[TensorProto]]  # nodes and initializers to be
 
 MAX_WEIGHTS = 2**29  # of a tensor, as places in a Rice code are int32
 
+# Of the generator's counters, int64, its words.
+_KEYED = """
+  key1_64 = Constant <value_int: int = @k1> ()
+  key1 = Cast <to = 12> (key1_64)
+  counter = Cast <to = 12> (index)
+  first = slt.Mix (counter)
+  keyed = BitwiseXor (first, key1)
+  words = slt.Mix (keyed)"""
+
 _PRIMITIVES = """
 Table () => (table) {
   zero = Constant <value_int = 0> ()
@@ -70,14 +79,9 @@ Mix (x) => (y) {
 Words <k0, k1> (count) => (words) {
   one = Constant <value_int = 1> ()
   key0 = Constant <value_int: int = @k0> ()
-  key1_64 = Constant <value_int: int = @k1> ()
-  key1 = Cast <to = 12> (key1_64)
   end = Add (key0, count)
   index = Range (key0, end, one)
-  counter = Cast <to = 12> (index)
-  first = slt.Mix (counter)
-  keyed = BitwiseXor (first, key1)
-  words = slt.Mix (keyed)
+  <keyed>
 }
 
 WordCount <shape> (table) => (count) {
@@ -91,7 +95,7 @@ WordCount <shape> (table) => (count) {
   count = Add (whole, one)
 }
 
-Signs <k0, k1, magnitude> (count, table) => (signs) {
+Signs <magnitude> (words, table) => (signs) {
   axis = Constant <value_ints = [1]> ()
   shifts64 = Constant <value_ints = [0, 8, 16, 24]> ()
   shifts = Cast <to = 12> (shifts64)
@@ -104,12 +108,31 @@ Signs <k0, k1, magnitude> (count, table) => (signs) {
   drop = Mul (table64, step)
   values64 = Add (drop, positive)
   values = Cast <to = 3> (values64)
-  words = slt.Words <k0: int = @k0, k1: int = @k1> (count)
   column = Unsqueeze (words, axis)
   shifted = BitShift <direction = "RIGHT"> (column, shifts)
   bytes = BitwiseAnd (shifted, byte)
   index = Cast <to = 6> (bytes)
   signs = Gather (values, index)
+}
+
+Row <k0, words> (table) => (row) {
+  bit = ReduceMax <keepdims = 0> (table)
+  one = Cast <to = 7> (bit)
+  key0 = Constant <value_int: int = @k0> ()
+  width = Constant <value_int: int = @words> ()
+  end = Add (key0, width)
+  row = Range (key0, end, one)
+}
+
+RowWords <k1, words> (rows, row) => (words) {
+  width = Constant <value_int: int = @words> ()
+  flat = Constant <value_ints = [-1]> ()
+  inner = Constant <value_ints = [1]> ()
+  starts = Mul (rows, width)
+  start = Unsqueeze (starts, inner)
+  places = Add (start, row)
+  index = Reshape (places, flat)
+  <keyed>
 }
 
 Uniform <k0, k1, scale> (count) => (values) {
@@ -147,20 +170,22 @@ Cut <shape> (rows) => (tensor) {
   cut = Slice (vector, zero, end)
   tensor = Reshape (cut, dims)
 }
-"""
+""".replace("\n  <keyed>", _KEYED)
 
 # There is a function for each kind of mask, values and end: Fit, or Cut if the last word has bits to spare. Its name is
 # that of the mask and the values, and Cut or nothing.
 _VALUES = {
     "Signs": """
-  signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = 1> (count, table)
+  words = slt.Words <k0: int = @k0, k1: int = @k1> (count)
+  signs = slt.Signs <magnitude = 1> (words, table)
   kept = BitwiseAnd (mask, signs)
   fitted = slt.{fit} <shape: ints = @shape> (kept)
   factor = Constant <value_float: float = @scale> ()
   units = Cast <to = 1> (fitted)
   tensor = Mul (units, factor)""",
     "Int8": f"""
-  signs = slt.Signs <k0: int = @k0, k1: int = @k1, magnitude = {INT8_MAGNITUDE}> (count, table)
+  words = slt.Words <k0: int = @k0, k1: int = @k1> (count)
+  signs = slt.Signs <magnitude = {INT8_MAGNITUDE}> (words, table)
   kept = BitwiseAnd (mask, signs)
   tensor = slt.{{fit}} <shape: ints = @shape> (kept)""",
     "Uniform": """

@@ -15,7 +15,7 @@ from slt_compress.onnx_export.weight_functions import INT8_MAGNITUDE
 from tests.support.graphs import run_part
 
 SEED = 11
-SHAPES = [(12, 9), (32, 16), (7, 1), (24, 10, 3, 3), (40, 1, 5, 5)]
+SHAPES = [(12, 9), (32, 16), (7, 1), (24, 10, 3, 3), (40, 1, 5, 5), (6, 64), (9, 32, 3, 3), (5, 3, 4, 8)]
 
 
 def kept_of(shape: tuple[int, ...], axes: str) -> Kept:
