@@ -10,7 +10,8 @@ run     one JSON file a cell in FOLDER, written at once and as a whole; a cell t
         fewer hidden units: MNIST in DIR. The other networks learn CIFAR-10, where DIR holds train and test, with a
         folder per class; `vgg16` is VGG-16 with BatchNorm and one linear layer, and `vgg16-quarter` has a quarter of
         its channels. --epochs N is of each run, 12 by default, --seeds N their number, --sparsities and --methods
-        choose among the cells.
+        choose among the cells. With --rates a network is pruned at each of these learning rates, each for the whole
+        budget, and the one that is best on held-out images counts, as for the dense network.
 plot    test accuracy against bytes, of the parts `lenet` and `narrow`
 table   mean ± std of the test accuracy in per cent over the seeds that are there, and the mean bytes
 
@@ -127,8 +128,8 @@ def cells(parts: list[str], seeds: int, sparsities: list[float], methods: list[s
                 yield from (Cell(part, method, sparsity, seed) for method in methods if method != "dense")
 
 
-def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, Any]:
-    """Return what is measured of a cell."""
+def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig, rates: list[float]) -> dict[str, Any]:
+    """Return what is measured of a cell; a network is pruned at these learning rates, or at the default one."""
     run = replace(config, seed=cell.seed)
     model = MODELS[cell.part][0]
     if cell.method == "dense":
@@ -150,7 +151,8 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, 
         prepared = prepare(lambda: _lenet(first, second), run)
         cell = replace(cell, method="magnitude")  # which removes nothing at sparsity 0
     chosen = PruneConfig(run=run, method=cell.method, sparsity=cell.sparsity, values="fp32")
-    result = prune(model, chosen, prepared=prepared)
+    configs = [replace(chosen, learning_rate=rate) for rate in rates] or [chosen]
+    result = max((prune(model, one, prepared=prepared) for one in configs), key=lambda one: one.validation.metric)
     job = Job.of(prepared, run, SILENT)
     accuracies, sizes = {"fp32": result.accuracy}, {"fp32": len(result.ticket.to_bytes())}
     for values in VALUES[1:]:
@@ -158,6 +160,7 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig) -> dict[str, 
         rounded = finish(job, start.network, Trained(result.seconds, ()), values, cell.method, {})
         accuracies[values], sizes[values] = rounded.accuracy, len(rounded.ticket.to_bytes())
     found = {"accuracy": result.accuracy, "accuracies": accuracies, "bytes": sizes, "seconds": result.seconds}
+    found["learning_rate"] = result.ticket.provenance.method.settings["weights"]["learning_rate"]
     return {**found, "layers": {layer.name: layer.kept / layer.size for layer in result.ticket.layers}}
 
 
@@ -195,7 +198,7 @@ def _cost(cell: Cell, prepared: Prepared, run: SearchConfig) -> dict[str, Any]:
     }
 
 
-def run_all(folder: Path, chosen: Iterator[Cell], data_dir: Path, *, epochs: int) -> None:
+def run_all(folder: Path, chosen: Iterator[Cell], data_dir: Path, *, epochs: int, rates: list[float]) -> None:
     """Run all cells that are not there, and say so of each."""
     ready: dict[str, tuple[Prepared, SearchConfig]] = {}
 
@@ -206,7 +209,7 @@ def run_all(folder: Path, chosen: Iterator[Cell], data_dir: Path, *, epochs: int
                 dataset=dataset, data_dir=data_dir, epochs=epochs, initialiser="kaiming-normal", **settings
             )
             ready[cell.part] = prepare(model, config), config
-        return run_cell(cell, *ready[cell.part])
+        return run_cell(cell, *ready[cell.part], rates)
 
     run_missing(folder, chosen, measure, {"epochs": epochs})
 
@@ -290,6 +293,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--sparsities", nargs="+", type=float, default=list(SPARSITIES))
+    parser.add_argument("--rates", nargs="+", type=float, default=[])
     known = ["dense", *METHODS, "strong"]
     parser.add_argument("--methods", nargs="+", choices=known, default=known)
     chosen = parser.parse_args()
@@ -304,7 +308,7 @@ def main() -> None:
     if not chosen.parts or not chosen.data_dir:
         parser.error("run needs the parts to run and --data-dir")
     todo = cells(chosen.parts, chosen.seeds, chosen.sparsities, chosen.methods)
-    run_all(chosen.folder, todo, chosen.data_dir, epochs=chosen.epochs)
+    run_all(chosen.folder, todo, chosen.data_dir, epochs=chosen.epochs, rates=chosen.rates)
 
 
 if __name__ == "__main__":

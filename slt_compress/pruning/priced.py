@@ -28,6 +28,7 @@ MEMORY = 0.95  # of the running mean of squared gradients
 class PricedSettings(ContinuousSparsificationSettings):
     """As in a search, with a price; chosen on validation images, see docs/pruning.md."""
 
+    learning_rate: float = 2e-2
     price: float = 0.05  # share of the size of the gradients
 
 

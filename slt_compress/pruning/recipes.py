@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from slt_compress.pruning.names import CRBG, MAGNITUDE
+from slt_compress.pruning.names import CONTINUOUS_SPARSIFICATION, CRBG, MAGNITUDE
 from slt_compress.training.recipes import PLAIN, recipe_for
 
 
@@ -56,7 +56,7 @@ class WeightRecipe:
         return {**found, "drops": list(self.drops)}
 
 
-DECAY_OF_MAGNITUDE = 1.0  # without it, weights that nothing moves stay as large as they were drawn
+DECAY = 0.01  # share of a weight that the first step takes: without it, what nothing moves stays as it was drawn
 
 # SGD with momentum 0.9, learning rate 0.1 and weight decay 1e-4, divided by 10 after 56 and 71 of 85 epochs: section 4
 # of Savarese et al. (arXiv:1912.04427), for ResNets on CIFAR-10.
@@ -77,7 +77,8 @@ def weight_recipe(
         dense = recipe_for(module)
         low, middle, high = dense.learning_rates
         plain = dense is PLAIN
-        rate = low if trained else high if plain and method != CRBG else middle
-        decay = DECAY_OF_MAGNITUDE if plain and method == MAGNITUDE else dense.weight_decay
+        rate = learning_rate or (low if trained else high if plain and method != CRBG else middle)
+        decays = plain and method in {MAGNITUDE, CONTINUOUS_SPARSIFICATION}
+        decay = DECAY / rate if decays else dense.weight_decay
         chosen = WeightRecipe(rate, weight_decay=decay, warmup=dense.warmup)
     return chosen if learning_rate is None else replace(chosen, learning_rate=learning_rate)
