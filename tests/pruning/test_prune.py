@@ -40,10 +40,10 @@ def test_the_seed_decides_everything() -> None:
 
 @pytest.mark.parametrize("method", ["magnitude", "continuous-sparsification", "crbg"])
 def test_trained_weights_are_a_better_start(method: str) -> None:
-    ready = prepared_lenet(40)
+    ready = prepared_lenet(80)
     dense = prune(LENET, PruneConfig(run=RUN, method="magnitude", sparsity=0.0), prepared=prepared_lenet(STEPS))
     state = dense.ticket.restore().state_dict()
-    config = PruneConfig(run=replace(RUN, max_steps=40), method=method, sparsity=0.8)
+    config = PruneConfig(run=replace(RUN, max_steps=80), method=method, sparsity=0.8)
     alone, started = (prune(LENET, config, prepared=ready, weights=weights) for weights in (None, state))
     assert started.validation.loss < alone.validation.loss
     settings = Ticket.from_bytes(started.ticket.to_bytes()).provenance.method.settings
