@@ -96,7 +96,8 @@ def compare(
     dense_lr: Annotated[
         float | None,
         typer.Option(
-            help="Learning rate of the dense baseline. \\[default: the best of three on held-out images]",
+            help="Learning rate of the dense baseline and of prune:NAME. \\[default: the best of three on held-out "
+            "images]",
             rich_help_panel="Grid",
         ),
     ] = None,

@@ -81,7 +81,8 @@ class Plan:
         checkpoint_every: steps after which the state of a search or a training is saved, None for never.
         seeds: runs of each method at each sparsity, with seeds from 0.
         dense: whether the dense network is trained too.
-        dense_lr: its learning rate; None: each run takes the best of a few, see `dense.DenseRecipe`.
+        dense_lr: learning rate of the dense network, and of pruned ones in the default recipe; None: each run takes the
+            best of a few, see `dense.DenseRecipe`.
         shard: (I, N): run only every N-th cell, from the I-th on, counted from 1; None: run all.
     """
 
@@ -132,8 +133,8 @@ class Plan:
             raise UsageError("`init_from` has no meaning for a comparison: a ticket has one seed")
         if self.config.teacher:
             raise UsageError("`teacher` has no meaning for a comparison: its networks learn from data alone")
-        if self.dense_lr is not None and not self.dense:
-            raise UsageError("`dense_lr` has no meaning where the dense network is not trained")
+        if self.dense_lr is not None and not any(cell.is_tuned for cell in self.cells()):
+            raise UsageError("`dense_lr` has no meaning: neither the dense network is trained, nor one of prune:NAME")
 
     @classmethod
     def parse(
@@ -179,8 +180,8 @@ class Plan:
             found += [Cell(one, sparsity, seed) for sparsity in self.sparsities for one in self.contenders]
             found += [Cell(one, 0.0, seed, max_bytes=size) for size in self.sizes for one in self.contenders]
             if self.dense:
-                found.append(Cell(Contender(DENSE), 0.0, seed, self.dense_lr))
-        return found
+                found.append(Cell(Contender(DENSE), 0.0, seed))
+        return [replace(cell, learning_rate=self.dense_lr) if cell.is_tuned else cell for cell in found]
 
     def of_shard(self, cells: list["Cell"]) -> list["Cell"]:
         """Return those of all cells that the shard runs."""
@@ -192,7 +193,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid; a dense one may have a learning rate."""
+    """One run of a grid; one that is tuned may have a learning rate."""
 
     contender: Contender
     sparsity: float
@@ -215,6 +216,11 @@ class Cell:
         return self.contender.method == DENSE
 
     @property
+    def is_tuned(self) -> bool:
+        """Whether weights are trained, with a learning rate that no published recipe gives."""
+        return self.is_dense or (self.is_pruned and self.contender.recipe == registry.DEFAULT_RECIPE)
+
+    @property
     def optimises(self) -> bool:
         """Whether the run makes optimiser steps."""
         return self.contender.optimises
@@ -224,7 +230,9 @@ class Cell:
         """The name of its files, without suffix, and its name in a grid."""
         detail = f"-{self.sparsity}" if self.max_bytes is None else f"-{self.max_bytes}B"
         if self.is_dense:
-            detail = "" if self.learning_rate is None else f"-{exact(self.learning_rate)}"
+            detail = ""
+        if self.learning_rate is not None:
+            detail += f"-{exact(self.learning_rate)}"
         return f"{self.contender.label.replace(':', '-')}{detail}-{self.seed}"
 
     def config(self, common: SearchConfig) -> SearchConfig:

@@ -28,7 +28,7 @@ class Row:
         bytes: of the ticket file, or of the state dict of a dense run.
         ticket: file name relative to the folder of the results, None for a dense run.
         digest: of the ticket.
-        learning_rate: of a dense run.
+        learning_rate: of trained weights, None where a recipe gives it.
     """
 
     method: str
@@ -172,6 +172,7 @@ class ComparisonResult:
         seeds: runs of each method at each sparsity.
         dense_learning_rate: of the dense baseline, None where each run has taken the best of a few.
         dense_recipe: a sentence about how the dense baseline was trained.
+        learning_rates: that runs which train weights have tried.
         cells: runs of the whole grid.
         rows: the finished ones.
         failed: why a run has failed, by the name of its cell.
@@ -184,6 +185,7 @@ class ComparisonResult:
     seeds: int
     dense_learning_rate: float | None
     dense_recipe: str
+    learning_rates: tuple[float, ...]
     cells: int
     rows: tuple[Row, ...]
     failed: Mapping[str, str]

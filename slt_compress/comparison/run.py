@@ -24,7 +24,7 @@ from slt_compress.comparison import plots
 from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
 from slt_compress.comparison.dense import train_dense
 from slt_compress.comparison.grid import Cell, Plan
-from slt_compress.comparison.results import DENSE, ComparisonResult, Row, to_csv
+from slt_compress.comparison.results import DENSE, ComparisonResult, Row, exact, to_csv
 from slt_compress.comparison.tables import markdown, percent
 from slt_compress.comparison.trained import prune_config
 from slt_compress.config import SearchConfig
@@ -130,6 +130,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         seeds=plan.seeds,
         dense_learning_rate=plan.dense_lr,
         dense_recipe=recipe.describe(plan.dense_lr),
+        learning_rates=recipe.learning_rates if plan.dense_lr is None else (plan.dense_lr,),
         cells=len(cells),
         rows=tuple(one.row for one in done),
         failed=work.failed,
@@ -214,6 +215,7 @@ class _Work:
         files.write_or_rescue(path, result.ticket.to_bytes())
         if checkpoints:
             checkpoints.remove()
+        settings = result.ticket.provenance.method.settings
         return Row(
             method=cell.contender.method,
             recipe=cell.contender.recipe,
@@ -231,6 +233,7 @@ class _Work:
             images_per_second=result.images_per_second,
             ticket=f"tickets/{path.name}",
             digest=result.ticket.digest,
+            learning_rate=settings["weights"]["learning_rate"] if cell.is_tuned else None,
         )
 
     def _find(self, cell: Cell, checkpoints: Checkpoints | None) -> SearchResult:
@@ -239,9 +242,15 @@ class _Work:
         return find_ticket(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
 
     def _prune(self, cell: Cell, checkpoints: Checkpoints | None) -> SearchResult:
+        """Return the best on held-out images of the networks pruned at each of the cell's learning rates."""
         plan, one = self._plan, cell.contender
         config = prune_config(one.recipe, one.options, cell.sparsity, cell.seed, plan.config)
-        return prune(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
+        found = []
+        for rate in _rates(cell, self._recipe):
+            chosen = replace(config, learning_rate=rate)
+            kept = checkpoints and checkpoints.of("" if rate is None else exact(rate))
+            found.append(prune(plan.model, chosen, self._progress, prepared=self._prepared, checkpoints=kept))
+        return max(found, key=lambda one: one.validation.metric)
 
     def _checkpoints(self, cell: Cell) -> Checkpoints | None:
         """Return where the state of a cell's run is kept, None where it is not."""
@@ -283,10 +292,14 @@ def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Pre
                 count_to_open(network, 1 - sparsity)
 
 
+def _rates(cell: Cell, recipe: DenseRecipe) -> Sequence[float | None]:
+    """Return the learning rates at which the weights of a cell are trained; None is that of its recipe."""
+    return recipe.learning_rates if cell.is_tuned and cell.learning_rate is None else (cell.learning_rate,)
+
+
 def _steps(cell: Cell, prepared: Prepared, recipe: DenseRecipe) -> int:
     """Return the optimiser steps of a cell, the unit in which progress over the grid is counted."""
-    tried = len(recipe.learning_rates) if cell.is_dense and cell.learning_rate is None else 1
-    return prepared.run.budget.steps * tried if cell.optimises else 0
+    return prepared.run.budget.steps * len(_rates(cell, recipe)) if cell.optimises else 0
 
 
 def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:

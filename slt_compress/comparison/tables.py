@@ -1,9 +1,10 @@
 """The tables of a comparison, for a terminal and a page of Markdown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from slt_compress.comparison.results import DENSE, ComparisonResult, Summary, sparsest
+from slt_compress.comparison.trained import PRUNE
 
 
 def accuracy_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
@@ -100,12 +101,23 @@ def _sparsest(result: ComparisonResult) -> list[str]:
 
 
 def _baseline(result: ComparisonResult) -> list[str]:
-    """Return how the dense baseline was trained, as a paragraph."""
-    if not any(row.method == DENSE for row in result.rows):
-        return []
-    chosen = sorted({row.learning_rate for row in result.rows if row.learning_rate is not None})
-    rates = "" if result.dense_learning_rate is not None else f" Chosen: {', '.join(f'{rate:g}' for rate in chosen)}."
-    return [f"Dense baseline: {result.dense_recipe}{rates}", ""]
+    """Return how the dense baseline and pruned networks were trained, as paragraphs."""
+    lines, tried = [], result.learning_rates
+    dense, pruned = ({row.learning_rate for row in result.rows if row.method == one} for one in (DENSE, PRUNE))
+    if dense:
+        lines += [f"Dense baseline: {result.dense_recipe}{_chosen(dense, tried)}", ""]
+    if pruned - {None}:
+        rates = ", ".join(f"{rate:g}" for rate in tried)
+        how = f"the best on held-out images of {rates}, each tried for the whole budget" if len(tried) > 1 else rates
+        lines += [f"Pruned networks, learning rate: {how}.{_chosen(pruned, tried)}", ""]
+    return lines
+
+
+def _chosen(rates: Iterable[float | None], tried: Sequence[float]) -> str:
+    """Return which rates runs have taken, to be added to a sentence; nothing where they had no choice."""
+    if len(tried) == 1:
+        return ""
+    return f" Chosen: {', '.join(f'{rate:g}' for rate in sorted(rate for rate in rates if rate is not None))}."
 
 
 def _missing(result: ComparisonResult) -> list[str]:

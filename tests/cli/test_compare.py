@@ -128,7 +128,7 @@ def test_the_help_names_the_learning_rate_that_the_baseline_has() -> None:
         (("--shard", "3/2"), "--shard must be I/N with I from 1 to N, such as 1/4, got '3/2'"),
         (("--dense-lr", "0"), "--dense-lr must be a positive number, got 0"),
         (("--dense-lr", "nan"), "--dense-lr must be a positive number, got nan"),
-        (("--dense-lr", "1", "--no-dense"), "--dense-lr has no meaning where the dense network is not trained"),
+        (("--dense-lr", "1", "--no-dense"), "--dense-lr has no meaning: neither the dense network is trained"),
     ],
 )
 def test_bad_requests(invoke: Run, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -34,7 +34,7 @@ ROW = Row(
 
 
 def result_of(*rows: Row) -> ComparisonResult:
-    return ComparisonResult("cmd", {"dataset": "digits"}, (), 1, None, "", len(rows), rows, {})
+    return ComparisonResult("cmd", {"dataset": "digits"}, (), 1, None, "", (0.01,), len(rows), rows, {})
 
 
 def test_the_best_is_chosen_on_held_out_images_and_each_method_and_size_has_its_own() -> None:

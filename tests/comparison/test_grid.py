@@ -163,7 +163,7 @@ def test_other_shards_are_refused(text: str) -> None:
         (float("nan"), True, "`dense_lr` must be a positive number, got nan"),
         (float("inf"), True, "`dense_lr` must be a positive number, got inf"),
         (-0.5, False, "`dense_lr` must be a positive number, got -0.5"),
-        (0.5, False, "`dense_lr` has no meaning where the dense network is not trained"),
+        (0.5, False, "`dense_lr` has no meaning: neither the dense network is trained"),
     ],
 )
 def test_a_learning_rate_without_meaning_is_refused(rate: float, dense: bool, words: str) -> None:

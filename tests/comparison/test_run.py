@@ -620,16 +620,17 @@ def test_a_ticket_that_is_found_outlives_an_interrupt(tmp_path: Path, monkeypatc
 
 
 class Impatient(RecordingReporter):
-    """Somebody who interrupts a search after a number of steps."""
+    """Somebody who interrupts a search, or one of several trainings, after a number of steps."""
 
-    def __init__(self, last: int | None) -> None:
+    def __init__(self, last: int | None, of: int = 1) -> None:
         super().__init__()
-        self._last = last
+        self._last, self._left = last, of
 
     @contextlib.contextmanager
     def training_progress(self) -> Iterator[ReportTraining]:
         def report(progress: TrainingProgress) -> None:
-            if progress.step == self._last:
+            self._left -= progress.step == self._last
+            if self._left == 0:
                 raise KeyboardInterrupt
 
         yield report
@@ -659,16 +660,35 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(compared: Compared, 
     assert not (tmp_path / "grid" / "checkpoints").exists()
 
 
-def test_a_pruning_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rates", [1, 2, 3])
+def test_a_pruning_that_was_interrupted_goes_on_where_it_was(tmp_path: Path, rates: int) -> None:
     plan = plan_of("prune:magnitude:int8", "0.9", 1)
     run.compare(plan, tmp_path / "whole", "command", Impatient(None))
     plan = replace(plan, checkpoint_every=20)
     with pytest.raises(KeyboardInterrupt):
-        run.compare(plan, tmp_path / "grid", "command", Impatient(45))
-    assert list(tmp_path.glob("grid/checkpoints/*/*.safetensors"))
+        run.compare(plan, tmp_path / "grid", "command", Impatient(45, of=rates))
+    assert len(list(tmp_path.glob("grid/checkpoints/*/*.safetensors"))) == rates
     second = Impatient(None)
     run.compare(plan, tmp_path / "grid", "command", second)
     assert "resuming from the checkpoint of step 40" in second.notes
     ticket = "tickets/prune-magnitude-int8-0.9-0.safetensors"
     assert (tmp_path / "grid" / ticket).read_bytes() == (tmp_path / "whole" / ticket).read_bytes()
     assert not (tmp_path / "grid" / "checkpoints").exists()
+
+
+def test_pruned_networks_take_the_best_of_the_learning_rates_of_the_dense_one(tmp_path: Path) -> None:
+    plan = plan_of("prune:magnitude,prune:crbg:paper", "0.9", 1)
+    found = run.compare(plan, tmp_path, "command", Printer(quiet=True))
+    best, paper = found.rows
+    assert best.learning_rate in PLAIN.learning_rates
+    assert paper.learning_rate is None
+    given = [
+        run.compare(replace(plan, dense_lr=rate), tmp_path, "command", Printer(quiet=True)).rows[0]
+        for rate in PLAIN.learning_rates
+    ]
+    assert [row.learning_rate for row in given] == list(PLAIN.learning_rates)
+    assert max(given, key=lambda row: row.validation_accuracy).digest == best.digest
+    page = (tmp_path / "results.md").read_text()
+    assert "Pruned networks, learning rate: 0.01." in page
+    run.compare(plan, tmp_path, "command", Printer(quiet=True))
+    assert f"each tried for the whole budget. Chosen: {best.learning_rate:g}." in (tmp_path / "results.md").read_text()

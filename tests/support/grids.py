@@ -74,6 +74,7 @@ def result_of(
         seeds=3,
         dense_learning_rate=dense_learning_rate,
         dense_recipe="all weights trained somehow.",
+        learning_rates=(0.001, 0.01) if dense_learning_rate is None else (dense_learning_rate,),
         cells=cells,
         rows=found,
         failed=failed or {},
