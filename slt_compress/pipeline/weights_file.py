@@ -16,7 +16,7 @@ from slt_compress.ticket.container import KEY
 
 _COUNTER = "num_batches_tracked"
 _WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys that training scripts keep a state dict under
-_PREFIX = "module."  # of every name, where torch's DataParallel has saved it
+_PREFIXES = ("module.", "_orig_mod.")  # of every name, where DataParallel or torch.compile wraps the network
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -47,8 +47,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     tensors = plain_tensors(found, str(path))
-    if all(name.startswith(_PREFIX) for name in tensors):
-        tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
+    while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
 

@@ -16,7 +16,9 @@ def state() -> dict[str, torch.Tensor]:
     return {name: torch.randn_like(one) for name, one in own_network()().state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "pth", "wrapped.pt", "parallel.pth"])
+@pytest.mark.parametrize(
+    "kind", ["safetensors", "pth", "wrapped.pt", "parallel.pth", "compiled.pth", "compiled.parallel.pth"]
+)
 def test_files_of_several_kinds_are_read(kind: str, tmp_path: Path) -> None:
     path, values = tmp_path / f"weights.{kind}", state()
     if kind == "safetensors":
@@ -24,7 +26,8 @@ def test_files_of_several_kinds_are_read(kind: str, tmp_path: Path) -> None:
     elif kind == "wrapped.pt":
         torch.save({"epoch": 3, "state_dict": values}, path)
     else:
-        torch.save({f"module.{name}": one for name, one in values.items()} if "parallel" in kind else values, path)
+        prefix = ("_orig_mod." if "compiled" in kind else "") + ("module." if "parallel" in kind else "")
+        torch.save({f"{prefix}{name}": one for name, one in values.items()}, path)
     module = own_network()()
     set_values(module, read_weights(path), "net")
     assert all(torch.equal(one, values[name]) for name, one in module.state_dict().items())
