@@ -56,7 +56,8 @@ class WeightRecipe:
         return {**found, "drops": list(self.drops)}
 
 
-DECAY = 0.01  # share of a weight that the first step takes: without it, what nothing moves stays as it was drawn
+DECAY = 1.0  # of gated weights, times the learning rate: without it, what nothing moves stays as large as it was drawn
+DECAY_OF_TRAINED = 10.0  # whose learning rate is a tenth
 
 # SGD with momentum 0.9, learning rate 0.1 and weight decay 1e-4, divided by 10 after 56 and 71 of 85 epochs: section 4
 # of Savarese et al. (arXiv:1912.04427), for ResNets on CIFAR-10.
@@ -78,7 +79,8 @@ def weight_recipe(
         low, middle, high = dense.learning_rates
         plain = dense is PLAIN
         rate = learning_rate or (low if trained else high if plain and method != CRBG else middle)
-        decays = plain and method in {MAGNITUDE, CONTINUOUS_SPARSIFICATION}
-        decay = DECAY / rate if decays else dense.weight_decay
+        decay = dense.weight_decay
+        if plain and method in {MAGNITUDE, CONTINUOUS_SPARSIFICATION}:
+            decay = DECAY_OF_TRAINED if trained else DECAY
         chosen = WeightRecipe(rate, weight_decay=decay, warmup=dense.warmup)
     return chosen if learning_rate is None else replace(chosen, learning_rate=learning_rate)
