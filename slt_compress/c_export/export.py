@@ -304,12 +304,11 @@ def _free(path: Path, content: text.Content, code: text.Code) -> tuple[Path, tex
 
 def _left(module: nn.Module, ticket: Ticket, record: NetworkRecord, config: CExportConfig) -> tuple[Left, Network]:
     """Return what the code has of a network, and its steps: without dead neurons if C code has a form for that."""
-    if not config.keep_structure:
-        left = left_of(module, ticket)
-        if left.removed_neurons:
-            with contextlib.suppress(UnreachableError):
-                return left, _network(left, ticket, record)
-    left = whole(module, ticket)
+    left = whole(module, ticket) if config.keep_structure else left_of(module, ticket)
+    if left.removed_neurons:
+        with contextlib.suppress(UnreachableError):
+            return left, _network(left, ticket, record)
+        left = whole(module, ticket)
     return left, _network(left, ticket, record)
 
 

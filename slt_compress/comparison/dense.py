@@ -86,8 +86,7 @@ def train_dense(
     """
     run = replace(prepared.run, seed=seed, augmentation=Augmentation(augment, seed))
     recipe = recipe_for(prepared.source.build())
-    rates = recipe.learning_rates if learning_rate is None else (learning_rate,)
-    trained = [train_at_rate(prepared, run, recipe, rate, reporter) for rate in rates]
+    trained = [train_at_rate(prepared, run, recipe, rate, reporter) for rate in recipe.tried(learning_rate)]
     best = max(trained, key=lambda one: one.validation.metric)
     test = evaluate(torch_classifier(best.module, prepared.device), prepared.test, run.feed, task=run.task)
     return DenseResult(

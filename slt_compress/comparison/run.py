@@ -130,7 +130,7 @@ def compare(plan: Plan, folder: Path, command: str, reporter: GridReporter) -> C
         seeds=plan.seeds,
         dense_learning_rate=plan.dense_lr,
         dense_recipe=recipe.describe(plan.dense_lr),
-        learning_rates=recipe.learning_rates if plan.dense_lr is None else (plan.dense_lr,),
+        learning_rates=recipe.tried(plan.dense_lr),
         cells=len(cells),
         rows=tuple(one.row for one in done),
         failed=work.failed,
@@ -294,7 +294,7 @@ def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Pre
 
 def _rates(cell: Cell, recipe: DenseRecipe) -> Sequence[float | None]:
     """Return the learning rates at which the weights of a cell are trained; None is that of its recipe."""
-    return recipe.learning_rates if cell.is_tuned and cell.learning_rate is None else (cell.learning_rate,)
+    return recipe.tried(cell.learning_rate) if cell.is_tuned else (None,)
 
 
 def _steps(cell: Cell, prepared: Prepared, recipe: DenseRecipe) -> int:

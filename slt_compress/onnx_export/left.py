@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -61,26 +61,24 @@ def left_of(module: nn.Module, ticket: Ticket, multiple: int = 1) -> Left:
     It is all of it where no layer has a closed input or output, where torch cannot trace the network by itself or a
     smaller one computes something else, and where too little would go for what it takes to write down.
     """
-    count = _parameters(module)
+    every = whole(module, ticket)
     if has_closed_slices(module):
         with contextlib.suppress(UnreachableError, VerificationError):
             smaller = without_dead(ticket, module, multiple)
             parameters = _parameters(smaller.module)
-            if smaller.removed and parameters <= _WORTH_IT * count:
+            if smaller.removed and parameters <= _WORTH_IT * every.parameters:
                 present = {name for name, _ in smaller.module.named_parameters(remove_duplicate=False)}
-                names = tuple(name for name in generated_names(module) if name in present)
-                return Left(
+                return replace(
+                    every,
                     module=smaller.module,
-                    generated=names,
+                    generated=tuple(name for name in every.generated if name in present),
                     kept=smaller.kept,
                     neurons=smaller.neurons,
                     removed_neurons=smaller.removed,
-                    whole_parameters=count,
                     parameters=parameters,
-                    whole_macs=_macs(module, ticket),
                     macs=_macs(smaller.module, ticket),
                 )
-    return whole(module, ticket)
+    return every
 
 
 def _macs(module: nn.Module, ticket: Ticket) -> int:

@@ -78,7 +78,7 @@ def weight_recipe(
         dense = recipe_for(module)
         low, middle, high = dense.learning_rates
         plain = dense is PLAIN
-        rate = learning_rate or (low if trained else high if plain and method != CRBG else middle)
+        rate = low if trained else high if plain and method != CRBG else middle
         decay = dense.weight_decay
         if plain and method in {MAGNITUDE, CONTINUOUS_SPARSIFICATION}:
             decay = DECAY_OF_TRAINED if trained else DECAY

@@ -27,6 +27,10 @@ class DenseRecipe:
         rise = min(1.0, (step + 1) / (self.warmup * steps)) if self.warmup else 1.0
         return rise * (1 + math.cos(math.pi * step / steps)) / 2
 
+    def tried(self, learning_rate: float | None) -> tuple[float, ...]:
+        """Return the learning rates that a run tries: the one that was given, or all."""
+        return self.learning_rates if learning_rate is None else (learning_rate,)
+
     def describe(self, learning_rate: float | None) -> str:
         """Return a sentence about it, with the learning rate if one was given."""
         rates = ", ".join(f"{rate:g}" for rate in self.learning_rates)
