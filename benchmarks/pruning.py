@@ -42,7 +42,7 @@ from slt_compress.pipeline.prepare import Prepared, prepare
 from slt_compress.plotting.figures import new_figure, own_settings, to_png
 from slt_compress.progress import SILENT
 from slt_compress.pruning.config import FindConfig, PruneConfig, TrainConfig
-from slt_compress.pruning.finish import Job, Trained, finish
+from slt_compress.pruning.finish import Job, Trained, finish, measured
 from slt_compress.pruning.names import METHODS, VALUES
 from slt_compress.pruning.prune import prune
 from slt_compress.pruning.retrain import train_ticket
@@ -150,17 +150,19 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig, rates: list[f
         first, second = map(int, cell.method.split("-")[1:])
         prepared = prepare(lambda: _lenet(first, second), run)
         cell = replace(cell, method="magnitude")  # which removes nothing at sparsity 0
-    chosen = PruneConfig(run=run, method=cell.method, sparsity=cell.sparsity, values="fp32")
-    configs = [replace(chosen, learning_rate=rate) for rate in rates] or [chosen]
-    result = max((prune(model, one, prepared=prepared) for one in configs), key=lambda one: one.validation.metric)
+    chosen = PruneConfig(
+        run=run, method=cell.method, sparsity=cell.sparsity, values="fp32", learning_rate=rates or None
+    )
+    result = prune(model, chosen, prepared=prepared)
     job = Job.of(prepared, run, SILENT)
     accuracies, sizes = {"fp32": result.accuracy}, {"fp32": len(result.ticket.to_bytes())}
     for values in VALUES[1:]:
         start = ticket_start(result.ticket, job)
-        rounded = finish(job, start.network, Trained(result.seconds, ()), values, cell.method, {})
+        trained = Trained(result.seconds, ())
+        rounded = measured(job, finish(job, start.network, trained, values, cell.method, {}))
         accuracies[values], sizes[values] = rounded.accuracy, len(rounded.ticket.to_bytes())
     found = {"accuracy": result.accuracy, "accuracies": accuracies, "bytes": sizes, "seconds": result.seconds}
-    found["learning_rate"] = result.ticket.provenance.method.settings["weights"]["learning_rate"]
+    found["learning_rate"] = result.learning_rate
     return {**found, "layers": {layer.name: layer.kept / layer.size for layer in result.ticket.layers}}
 
 

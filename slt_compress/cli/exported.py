@@ -57,7 +57,7 @@ def _graph_lines(result: "ExportResult", weights: str) -> list[tuple[str, str]]:
     if result.bit_identical_to_dense:
         parity += ", identical to the dense graph's"
     lines = [("parity", parity + _same_predictions(agreement))]
-    lines += _removed(result)
+    lines += _removed(result.left)
     if agreement and not FORMS[weights].exact:
         lines.append((agreement.metric_name, f"{agreement.metric_torch:.2%} before, {agreement.metric_onnx:.2%} after"))
     return lines
@@ -73,7 +73,7 @@ def _graph_fields(result: "ExportResult", weights: str) -> dict[str, Any]:
         "bit_identical_to_plain": result.bit_identical_to_plain,
         **_measured(result.agreement),
         "calibration_pictures": result.calibration_images,
-        **_counted(result),
+        **_counted(result.left),
     }
 
 
@@ -185,7 +185,7 @@ def _checked(
     return lines
 
 
-def _removed(left: "Left | ExportResult") -> list[tuple[str, str]]:
+def _removed(left: "Left") -> list[tuple[str, str]]:
     """Return the line on the neurons that an export does without, if there are any."""
     if not left.removed_neurons:
         return []
@@ -194,7 +194,7 @@ def _removed(left: "Left | ExportResult") -> list[tuple[str, str]]:
     return [("removed", f"{neurons}; {weights:.0%} of the weights and {macs:.0%} of the MACs are left")]
 
 
-def _counted(left: "Left | ExportResult") -> dict[str, int | None]:
+def _counted(left: "Left") -> dict[str, int | None]:
     """Return what a document says of the neurons that an export does without."""
     return {
         "neurons": left.neurons,

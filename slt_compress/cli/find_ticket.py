@@ -12,7 +12,6 @@ from slt_compress.cli.failures import exit_codes
 from slt_compress.cli.output import default_name, figures, save
 from slt_compress.cli.trained import Writing
 from slt_compress.comparison.results import exact
-from slt_compress.errors import UsageError
 from slt_compress.files import check_writable
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def find_ticket(
             run=run,
             method=method,
             recipe=recipe,
-            sparsity=_numbers(sparsity),
+            sparsity=trained.numbers("sparsity", sparsity, "0.8,0.9"),
             rewind_steps=rewind_steps,
             rounds=rounds,
             learning_rate=lr,
@@ -181,14 +180,6 @@ def find_ticket(
             if checkpoints:
                 checkpoints.remove()
             _render(printer, result, files, model, method)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """Return the numbers between commas. Raises UsageError for anything else."""
-    try:
-        return tuple(float(one) for one in text.split(",") if one.strip())
-    except ValueError as error:
-        raise UsageError(f"`sparsity` must be numbers with commas between, such as 0.8,0.9, got {text!r}") from error
 
 
 def _render(printer: "Printer", result: "FindResult", files: dict[float, Writing], model: str, method: str) -> None:

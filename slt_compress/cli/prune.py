@@ -87,7 +87,15 @@ def prune(
     epochs: shared.Epochs = None,
     max_steps: shared.MaxSteps = None,
     batch_size: shared.BatchSize = 256,
-    lr: trained.Lr = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATES",
+            help="Learning rate of the weights. Several with commas between: each is tried for the whole budget, and "
+            "the best on held-out images counts. \\[default: the kind of network's]",
+            rich_help_panel="Training",
+        ),
+    ] = None,
     augment: shared.Augment = "none",
     precision: shared.Precision = "auto",
     device: shared.Device = "auto",
@@ -145,7 +153,7 @@ def prune(
             method=method,
             recipe=recipe,
             sparsity=sparsity,
-            learning_rate=lr,
+            learning_rate=None if lr is None else trained.numbers("learning_rate", lr, "1e-2,3e-3"),
             scope=scope,
             rounds=rounds,
             round_ratio=round_ratio,

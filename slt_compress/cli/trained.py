@@ -85,6 +85,14 @@ Reference = Annotated[
 ]
 
 
+def numbers(name: str, text: str, example: str) -> tuple[float, ...]:
+    """Return the numbers between commas. Raises UsageError for anything else."""
+    try:
+        return tuple(float(one) for one in text.split(",") if one.strip())
+    except ValueError as error:
+        raise UsageError(f"`{name}` must be numbers with commas between, such as {example}, got {text!r}") from error
+
+
 @dataclass
 class Writing:
     """A command that writes a ticket.
@@ -206,6 +214,7 @@ def render(printer: "Printer", writing: Writing, result: "TrainedResult", method
     printer.result(
         {
             **figures(writing.output, (model, writing.config.dataset, method), result, result),
+            "learning_rate": result.learning_rate,
             "values": ", ".join(sorted(kinds)),
             "values_bytes": ticket.values_bytes,
             f"rounding_drop_{name}": result.rounding_drop,

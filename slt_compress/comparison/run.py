@@ -24,7 +24,7 @@ from slt_compress.comparison import plots
 from slt_compress.comparison.cells import CellFolder, FinishedRun, to_json_bytes
 from slt_compress.comparison.dense import train_dense
 from slt_compress.comparison.grid import Cell, Plan
-from slt_compress.comparison.results import DENSE, ComparisonResult, Row, exact, to_csv
+from slt_compress.comparison.results import DENSE, ComparisonResult, Row, to_csv
 from slt_compress.comparison.tables import markdown, percent
 from slt_compress.comparison.trained import prune_config
 from slt_compress.config import SearchConfig
@@ -38,6 +38,7 @@ from slt_compress.pipeline.find import SearchResult, UnmeasuredError, Unmeasured
 from slt_compress.pipeline.prepare import Prepared, prepare, refuse_idle_batches
 from slt_compress.progress import CellReporter, GridReporter
 from slt_compress.pruning.prune import prune
+from slt_compress.pruning.results import TrainedResult
 from slt_compress.tasks.task import CLASSIFY
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.recipes import DenseRecipe, recipe_for
@@ -215,7 +216,6 @@ class _Work:
         files.write_or_rescue(path, result.ticket.to_bytes())
         if checkpoints:
             checkpoints.remove()
-        settings = result.ticket.provenance.method.settings
         return Row(
             method=cell.contender.method,
             recipe=cell.contender.recipe,
@@ -233,7 +233,7 @@ class _Work:
             images_per_second=result.images_per_second,
             ticket=f"tickets/{path.name}",
             digest=result.ticket.digest,
-            learning_rate=settings["weights"]["learning_rate"] if cell.is_tuned else None,
+            learning_rate=result.learning_rate if cell.is_tuned and isinstance(result, TrainedResult) else None,
         )
 
     def _find(self, cell: Cell, checkpoints: Checkpoints | None) -> SearchResult:
@@ -242,15 +242,10 @@ class _Work:
         return find_ticket(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
 
     def _prune(self, cell: Cell, checkpoints: Checkpoints | None) -> SearchResult:
-        """Return the best on held-out images of the networks pruned at each of the cell's learning rates."""
         plan, one = self._plan, cell.contender
-        config = prune_config(one.recipe, one.options, cell.sparsity, cell.seed, plan.config)
-        found = []
-        for rate in _rates(cell, self._recipe):
-            chosen = replace(config, learning_rate=rate)
-            kept = checkpoints and checkpoints.of("" if rate is None else exact(rate))
-            found.append(prune(plan.model, chosen, self._progress, prepared=self._prepared, checkpoints=kept))
-        return max(found, key=lambda one: one.validation.metric)
+        rates = self._recipe.tried(cell.learning_rate) if cell.is_tuned else None
+        config = prune_config(one.recipe, one.options, cell.sparsity, cell.seed, plan.config, rates)
+        return prune(plan.model, config, self._progress, prepared=self._prepared, checkpoints=checkpoints)
 
     def _checkpoints(self, cell: Cell) -> Checkpoints | None:
         """Return where the state of a cell's run is kept, None where it is not."""
@@ -292,14 +287,10 @@ def _check_sparsities(cells: Sequence[Cell], config: SearchConfig, prepared: Pre
                 count_to_open(network, 1 - sparsity)
 
 
-def _rates(cell: Cell, recipe: DenseRecipe) -> Sequence[float | None]:
-    """Return the learning rates at which the weights of a cell are trained; None is that of its recipe."""
-    return recipe.tried(cell.learning_rate) if cell.is_tuned else (None,)
-
-
 def _steps(cell: Cell, prepared: Prepared, recipe: DenseRecipe) -> int:
     """Return the optimiser steps of a cell, the unit in which progress over the grid is counted."""
-    return prepared.run.budget.steps * len(_rates(cell, recipe)) if cell.optimises else 0
+    tried = len(recipe.tried(cell.learning_rate)) if cell.is_tuned else 1
+    return prepared.run.budget.steps * tried if cell.optimises else 0
 
 
 def _settings(plan: Plan, prepared: Prepared) -> dict[str, Any]:

@@ -38,11 +38,19 @@ def read_words(words: Sequence[str], text: str) -> tuple[str, dict[str, str]]:
 
 
 def prune_config(
-    recipe: str, options: Mapping[str, Any], sparsity: float, seed: int, common: "SearchConfig"
+    recipe: str,
+    options: Mapping[str, Any],
+    sparsity: float,
+    seed: int,
+    common: "SearchConfig",
+    learning_rates: tuple[float, ...] | None,
 ) -> "PruneConfig":
-    """Return what a run is asked for, with the data, the budget and the forms that all runs share."""
+    """Return what a run is asked for, with the data, the budget and the forms that all runs share. Without learning
+    rates, its weights have that of the recipe.
+    """
     from slt_compress.pruning.config import SHARED, PruneConfig, with_shared
 
     of_all = {name: getattr(common, name) for name in SHARED if getattr(common, name) is not None}
     chosen = {"method": options[GATES], **({"values": options[STORED]} if STORED in options else {})}
-    return with_shared(PruneConfig(), {**of_all, "seed": seed, "recipe": recipe, "sparsity": sparsity, **chosen})
+    own = {"seed": seed, "recipe": recipe, "sparsity": sparsity, "learning_rate": learning_rates}
+    return with_shared(PruneConfig(), {**of_all, **own, **chosen})

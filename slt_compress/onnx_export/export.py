@@ -23,7 +23,7 @@ from slt_compress.evaluation.onnxruntime_backend import METADATA_KEY
 from slt_compress.files import check_writable, unused, write_atomically
 from slt_compress.onnx_export import parity
 from slt_compress.onnx_export.forms import FORMS, PORTABLE, Built, Form, Source
-from slt_compress.onnx_export.left import left_of, whole
+from slt_compress.onnx_export.left import Left, left_of, whole
 from slt_compress.onnx_export.trace import prepend_preprocessing, trace
 from slt_compress.progress import SILENT, Counter
 from slt_compress.tasks.task import CLASSIFY, Task
@@ -79,9 +79,7 @@ class ExportResult:
             no other file is written.
         agreement: what torch and onnxruntime make of a test split, None where there was none.
         calibration_images: how many examples the ranges of activations come from.
-        neurons, removed_neurons: how many could go, and how many have; None where dead neurons were not looked for.
-        whole_parameters, parameters: of the network, and of what the graph has of it.
-        whole_macs, macs: multiply-accumulate operations of an example, of both.
+        left: what the graph has of the network.
     """
 
     file: Path
@@ -92,12 +90,7 @@ class ExportResult:
     bit_identical_to_plain: bool
     agreement: parity.Agreement | None
     calibration_images: int
-    neurons: int | None = None
-    removed_neurons: int | None = None
-    whole_parameters: int = 0
-    parameters: int = 0
-    whole_macs: int = 0
-    macs: int = 0
+    left: Left
 
 
 def check(ticket: Ticket, config: ExportConfig) -> int:
@@ -189,12 +182,7 @@ def export(
         bit_identical_to_plain=True,
         agreement=agreement,
         calibration_images=built.calibration_images,
-        neurons=left.neurons,
-        removed_neurons=left.removed_neurons,
-        whole_parameters=left.whole_parameters,
-        parameters=left.parameters,
-        whole_macs=left.whole_macs,
-        macs=left.macs,
+        left=left,
     )
 
 

@@ -44,7 +44,8 @@ class PruneConfig:
         recipe: "default" are our settings, "paper" the published ones.
         sparsity: share of gated weights that are zero, in [0, 1); None: 0.9, or with the published recipes of methods
             with gates whatever their price leaves.
-        learning_rate: of the weights.
+        learning_rate: of the weights, or several: each is tried for the whole budget, and the best on held-out examples
+            counts.
         scope: what weights are ranked against, "global" or "layer".
         rounds: of magnitude pruning: how many times weights are removed.
         round_ratio: instead of `rounds`: the share of the kept weights that each of them removes.
@@ -58,7 +59,7 @@ class PruneConfig:
     method: str = CONTINUOUS_SPARSIFICATION
     recipe: str = "default"
     sparsity: float | None = None
-    learning_rate: float | None = None
+    learning_rate: float | Sequence[float] | None = None
     scope: str = "global"
     rounds: int | None = None
     round_ratio: float | None = None
@@ -68,14 +69,17 @@ class PruneConfig:
     values: str = "fp16"
 
     def __post_init__(self) -> None:
-        check_numbers(self, ("sparsity", "learning_rate", "round_ratio", "initial_score", "penalty", "finish"))
+        check_numbers(self, ("sparsity", "round_ratio", "initial_score", "penalty", "finish"))
         check_choice("method", self.method, METHODS)
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("values", self.values, VALUES)
         check_choice("scope", self.scope, SCOPES)
         if self.sparsity is not None:
             check_share("sparsity", self.sparsity)
-        check_learning_rate(self.learning_rate)
+        if self.learning_rate is not None:
+            check_several("learning_rate", self.learning_rate)
+        for rate in self.learning_rates:
+            check_learning_rate(rate)
         check_rounds(self.rounds, self.round_ratio)
         if self.finish is not None:
             check_share("finish", self.finish)
@@ -95,6 +99,11 @@ class PruneConfig:
             _refuse(of_scores, "`recipe=default`, whose gates are ranked: give `recipe=paper`")
         if self.method == CRBG:
             _refuse(of_scores, f"`method={CRBG}`: it is an option of {CONTINUOUS_SPARSIFICATION}")
+
+    @property
+    def learning_rates(self) -> tuple[float | None, ...]:
+        """All that are tried; None is that of the recipe."""
+        return tuple(self.learning_rate) if isinstance(self.learning_rate, Sequence) else (self.learning_rate,)
 
     @property
     def asked_sparsity(self) -> float | None:
@@ -136,16 +145,9 @@ class FindConfig:
         check_choice("method", self.method, FINDERS)
         check_choice("recipe", self.recipe, RECIPES)
         check_choice("scope", self.scope, SCOPES)
-        given: Any = self.sparsity
-        several = isinstance(given, Sequence) and not isinstance(given, str)
-        if not all(isinstance(one, Real) for one in (given if several else [given])):
-            raise UsageError(f"`sparsity` must be a number, or several, got {given!r}")
-        if not self.sparsities:
-            raise UsageError("`sparsity` is empty: give one at least, such as 0.9")
+        check_several("sparsity", self.sparsity)
         for one in self.sparsities:
             check_share("sparsity", one)
-        if len(set(self.sparsities)) != len(self.sparsities):
-            raise UsageError(f"`sparsity` has one twice: {', '.join(f'{one:g}' for one in self.sparsities)}")
         if type(self.rewind_steps) is not int or self.rewind_steps < 0:
             raise UsageError(f"`rewind_steps` must be a whole number of at least 0, got {self.rewind_steps!r}")
         check_rounds(self.rounds, None)
@@ -203,6 +205,17 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise UsageError if a setting has none of its values."""
     if value not in choices:
         raise UsageError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_several(name: str, given: Any) -> None:
+    """Raise UsageError if this is neither a number, nor several of them, none twice."""
+    several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not all(isinstance(one, Real) and not isinstance(one, bool) for one in several):
+        raise UsageError(f"`{name}` must be a number, or several, got {given!r}")
+    if not several:
+        raise UsageError(f"`{name}` is empty: give one at least")
+    if len(set(several)) != len(several):
+        raise UsageError(f"`{name}` has one twice: {', '.join(f'{one:g}' for one in several)}")
 
 
 def check_share(name: str, value: float) -> None:

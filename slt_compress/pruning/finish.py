@@ -1,5 +1,7 @@
 """From a trained network to a measured ticket: rounded, with its statistics, and tested once."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +32,10 @@ from slt_compress.training.loop import Clock, TrainingRun, noise
 
 # Share of the steps, the last ones, that compute with rounded weights, where that pays, see docs/pruning.md.
 ROUNDED = {"int4": 0.2}
+
+
+class DivergedError(SltError):
+    """The weights of a training are not finite."""
 
 
 @dataclass(frozen=True)
@@ -154,28 +160,46 @@ def one_of_each(network: TrainedNetwork) -> torch.Tensor:
 
 
 def refuse_diverged(job: Job, network: TrainedNetwork) -> None:
-    """Raise SltError if a training has diverged; nobody goes on from its checkpoint, which goes."""
+    """Raise DivergedError if a training has diverged; nobody goes on from its checkpoint, which goes."""
     if not all(bool(torch.isfinite(one).all()) for one in (network.weights, *network.module.parameters())):
         if job.checkpoints:
             job.checkpoints.remove()
-        raise SltError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
+        raise DivergedError("the training has diverged, its weights are not finite: give a lower `learning_rate`")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trained network as a ticket, not yet tested.
+
+    Attributes:
+        ticket: without metrics.
+        validation: of the ticket, on held-out examples.
+        unrounded: of the network before rounding, likewise.
+        dense_bytes: size of its state dict in fp32.
+        trained: what its training has left.
+    """
+
+    ticket: Ticket
+    validation: Evaluation
+    unrounded: Evaluation
+    dense_bytes: int
+    trained: Trained
 
 
 @lost_workers()
 def finish(
     job: Job, network: TrainedNetwork, trained: Trained, values: str, method: str, settings: dict[str, Any]
-) -> TrainedResult:
-    """Round the weights of a trained network, pack it, and measure it once on the test examples.
+) -> Finished:
+    """Round the weights of a trained network, pack it, and measure it on the held-out examples.
 
-    Raises SltError if the training has diverged, UnreachableError if the file cannot hold the values; UnmeasuredError,
+    Raises DivergedError if the training has, UnreachableError if the file cannot hold the values; UnmeasuredError,
     with the ticket, if it cannot be measured; UnmeasuredInterrupt likewise for a KeyboardInterrupt.
     """
     refuse_diverged(job, network)
     budget = job.run.budget
     record = SearchRecord(method, budget.steps, budget.batch_size, {**job.run.unusual_settings(), **settings})
     dense_bytes = sum(tensor.nbytes for tensor in network.module.state_dict().values())
-    ticket: Ticket | None = None
-    try:
+    with _unmeasured() as made:
         measure_statistics(job, network)
         unrounded = evaluate_as_it_is("held-out", job, network)
         if values != FP32:
@@ -188,28 +212,46 @@ def finish(
                 ) from error
             measure_statistics(job, network)
         said = provenance(job.prepared, network.module, record)
-        ticket = pack_values(network, job.prepared, said, job.origin, values, job.config.codec)
-        ticket, validation = settle(ticket, job.config.statistics, job.prepared, job.reporter)
+        made.append(pack_values(network, job.prepared, said, job.origin, values, job.config.codec))
+        ticket, validation = settle(made[-1], job.config.statistics, job.prepared, job.reporter)
+        made.append(ticket)
         if job.config.reference:
             ticket = ticket.with_reference(reference_of(ticket, job.prepared, job.reporter))
-        test = evaluate_ticket("test", ticket, job.prepared, job.reporter)  # once, after all is decided
-    except KeyboardInterrupt as interrupt:
-        if ticket is None:
-            raise
-        raise UnmeasuredInterrupt(ticket) from interrupt
-    except Exception as error:
-        if ticket is None:
-            raise
-        raise UnmeasuredError(ticket, error) from error
+    return Finished(ticket, validation, unrounded, dense_bytes, trained)
+
+
+@lost_workers()
+def measured(job: Job, finished: Finished) -> TrainedResult:
+    """Measure a ticket on the test examples: once, after all is decided. Raises as `finish` does."""
+    ticket, validation, trained, budget = finished.ticket, finished.validation, finished.trained, job.run.budget
+    with _unmeasured() as made:
+        made.append(ticket)
+        test = evaluate_ticket("test", ticket, job.prepared, job.reporter)
     name = test.metric_name
     return TrainedResult(
         ticket=ticket.with_metrics(**{name: test.metric, "loss": test.loss, f"validation_{name}": validation.metric}),
         test=test,
         validation=validation,
-        dense_bytes=dense_bytes,
+        dense_bytes=finished.dense_bytes,
         epochs=budget.epochs,
         seconds=trained.seconds,
         images_per_second=budget.steps * budget.batch_size / trained.seconds,
         history=trained.history,
-        unrounded=unrounded,
+        unrounded=finished.unrounded,
     )
+
+
+@contextlib.contextmanager
+def _unmeasured() -> Iterator[list[Ticket]]:
+    """Give a list for what is made; if measuring fails, raise with the last of it, so that it can be saved."""
+    made: list[Ticket] = []
+    try:
+        yield made
+    except KeyboardInterrupt as interrupt:
+        if not made:
+            raise
+        raise UnmeasuredInterrupt(made[-1]) from interrupt
+    except Exception as error:
+        if not made:
+            raise
+        raise UnmeasuredError(made[-1], error) from error

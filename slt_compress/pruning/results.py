@@ -20,6 +20,12 @@ class TrainedResult(SearchResult):
     controls: tuple["Control", ...] = ()
 
     @property
+    def learning_rate(self) -> float:
+        """With which the weights were trained."""
+        rate: float = self.ticket.provenance.method.settings["weights"]["learning_rate"]
+        return rate
+
+    @property
     def rounding_drop(self) -> float:
         """What rounding to the values of the file has cost of the metric on held-out examples."""
         assert self.unrounded

@@ -10,7 +10,7 @@ from slt_compress.pipeline.prepare import Prepared
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.config import TrainConfig
 from slt_compress.pruning.controls import train_controls
-from slt_compress.pruning.finish import Job, check_readable, finish, train_through
+from slt_compress.pruning.finish import Job, check_readable, finish, measured, train_through
 from slt_compress.pruning.recipes import weight_recipe
 from slt_compress.pruning.results import TrainedResult
 from slt_compress.pruning.resume import kept
@@ -71,7 +71,7 @@ def train_from(start: Start, job: Job, config: TrainConfig, teacher: Teacher | N
     settings = {**start.said, "weights": recipe.settings()}
     if teacher:
         settings["teacher"] = teacher.settings()
-    result = finish(job, start.network, trained, config.values, "train", settings)
+    result = measured(job, finish(job, start.network, trained, config.values, "train", settings))
     if not config.controls:
         return result
     try:

@@ -1,5 +1,6 @@
 """`prune`: what it reports and writes, and what it refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.support.process import Run
 KEYS = {
     *("artifact", "model", "dataset", "method", "seed", "sparsity", "neuron_sparsity", "accuracy"),
     *("validation_accuracy", "loss", "bytes", "mask_bytes", "mask_bound_bytes", "dense_bytes", "epochs", "seconds"),
-    *("images_per_second", "values", "values_bytes", "rounding_drop_accuracy", "controls"),
+    *("images_per_second", "learning_rate", "values", "values_bytes", "rounding_drop_accuracy", "controls"),
 }
 FEW = ("lenet-300-100", "--max-steps", 40, "--batch-size", 64)
 
@@ -40,6 +41,21 @@ def test_a_person_gets_a_summary(invoke: Run) -> None:
     assert "int4" in done.stdout
     assert "next: slt-compress evaluate t.safetensors" in done.stdout
     assert "50,200 weights trained and pruned by continuous-sparsification, 40 steps of 64 on cpu" in done.stderr
+
+
+def test_of_several_learning_rates_the_best_counts(invoke: Run, tmp_path: Path) -> None:
+    words = ("prune", *FEW, "--output", "t.safetensors", "--json")
+    found = document(invoke(*words, "--lr", "1e-5, 1e-2"))
+    assert found["learning_rate"] == 0.01
+    told = re.findall(
+        r"learning rate (\S+): accuracy (\S+) of held-out images",
+        invoke(*words[:-1], "--lr", "1e-2,1e-5", "--checkpoint-every", 30).stderr,
+    )
+    assert [rate for rate, _ in told] == ["0.01", "1e-05"]
+    assert float(told[0][1]) == pytest.approx(found["validation_accuracy"], abs=1e-4)
+    (tmp_path / "t.safetensors").unlink()
+    for rates, said in (("1e-2,x", "such as 1e-2,3e-3, got '1e-2,x'"), ("1e-2,0", "a positive number, got 0")):
+        refused(invoke(*words, "--lr", rates), 2, said, tmp_path)
 
 
 def test_the_published_recipe_leaves_the_sparsity_to_the_price(invoke: Run, tmp_path: Path) -> None:

@@ -36,10 +36,13 @@ def test_what_stands_behind_prune_reaches_its_config() -> None:
         True,
         False,
     )
-    config = prune_config(paper.recipe, paper.options, 0.9, 3, replace(COMMON, augment="flip", precision="bf16"))
+    config = prune_config(
+        paper.recipe, paper.options, 0.9, 3, replace(COMMON, augment="flip", precision="bf16"), (0.1, 0.2)
+    )
     assert (config.method, config.recipe, config.values, config.sparsity) == (
         *("continuous-sparsification", "paper", "fp32", 0.9),
     )
+    assert config.learning_rates == (0.1, 0.2)
     run = config.run
     assert (run.seed, run.max_steps, run.batch_size, run.augment, run.precision) == (3, 12, 128, "flip", "bf16")
     assert run.initialiser == "kaiming-normal"

@@ -310,10 +310,10 @@ def test_dead_neurons_are_not_in_the_graph(
     test = noise(ticket, 16)
     config = ExportConfig(weights, portable=form == "portable", max_accuracy_drop=None if FORMS[weights].exact else 1.0)
     result = export(ticket.restore(), ticket, tmp_path / "t.onnx", config, test=test, calibration=test)
-    assert result.neurons
-    assert result.removed_neurons
-    assert 0.3 * result.neurons < result.removed_neurons < 0.6 * result.neurons
-    assert result.parameters < 0.75 * result.whole_parameters
+    assert result.left.neurons
+    assert result.left.removed_neurons
+    assert 0.3 * result.left.neurons < result.left.removed_neurons < 0.6 * result.left.neurons
+    assert result.left.parameters < 0.75 * result.left.whole_parameters
     assert result.bit_identical_to_plain
     assert result.bit_identical_to_dense == FORMS[weights].exact
 
@@ -335,7 +335,7 @@ def test_of_dead_neurons_no_weight_is_stored(name: str, size: int, values: str, 
         weights, drop = ("int8", 1.0) if form == "int8" else ("compact", None)
         config = ExportConfig(weights, portable=form == "portable", keep_structure=keep, max_accuracy_drop=drop)
         result = export(module, ticket, tmp_path / "t.onnx", config, test=test, calibration=test)
-        assert bool(result.removed_neurons) != keep
+        assert bool(result.left.removed_neurons) != keep
         assert result.bit_identical_to_plain
         assert result.bit_identical_to_dense == FORMS[weights].exact
         sizes.append(result.bytes)
@@ -345,8 +345,8 @@ def test_of_dead_neurons_no_weight_is_stored(name: str, size: int, values: str, 
 def test_on_request_the_structure_is_kept(tmp_path: Path) -> None:
     ticket = make_neuron_ticket("lenet-5", 0.5, size=28)
     result = export(ticket.restore(), ticket, tmp_path / "t.onnx", ExportConfig(keep_structure=True))
-    assert result.removed_neurons is None
-    assert result.parameters == result.whole_parameters
+    assert result.left.removed_neurons is None
+    assert result.left.parameters == result.left.whole_parameters
     assert result.bit_identical_to_dense
 
 
@@ -369,12 +369,12 @@ def test_a_ticket_of_neurons_takes_little_more_than_its_bits(tmp_path: Path) -> 
 def test_weights_of_other_distributions_are_cut_too(tmp_path: Path) -> None:
     ticket = make_ticket("lenet-300-100", 0.02, size=8, initialiser="uniform")
     result = export(ticket.restore(), ticket, tmp_path / "t.onnx")
-    assert result.removed_neurons
+    assert result.left.removed_neurons
     assert result.bit_identical_to_plain
 
 
 def test_where_little_would_go_nothing_does(tmp_path: Path) -> None:
     ticket = make_neuron_ticket("lenet-300-100", 0.97, size=8)
     result = export(ticket.restore(), ticket, tmp_path / "t.onnx")
-    assert result.removed_neurons is None
-    assert result.parameters == result.whole_parameters
+    assert result.left.removed_neurons is None
+    assert result.left.parameters == result.left.whole_parameters

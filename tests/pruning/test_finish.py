@@ -19,6 +19,7 @@ from slt_compress.pruning.finish import (
     evaluate_as_it_is,
     finish,
     measure_statistics,
+    measured,
     one_of_each,
     train_through,
 )
@@ -37,7 +38,7 @@ def test_the_result_is_that_of_the_written_ticket(values: str) -> None:
     trainer.harden(network.mask & (torch.arange(len(network.mask)) % 4 == 0))
     trained = train_through(job, trainer)
     assert len(reporter.steps) == len(trained.history) == 20
-    result = finish(job, network, trained, values, "magnitude", {"rounds": 3})
+    result = measured(job, finish(job, network, trained, values, "magnitude", {"rounds": 3}))
     ticket = Ticket.from_bytes(result.ticket.to_bytes())
     assert ticket.version == 2
     assert {layer.values.type for layer in ticket.layers if layer.values} == {values}
@@ -81,6 +82,12 @@ def test_a_ticket_that_cannot_be_measured_is_not_lost(
     with pytest.raises(kind) as raised:
         finish(job, network, train_through(job, trainer_for(job, network)), "int8", "magnitude", {})
     assert raised.value.ticket.kept == 50_200  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    finished = finish(job, network, train_through(job, trainer_for(job, network)), "int8", "magnitude", {})
+    monkeypatch.setattr(measure, "evaluate", fail)
+    with pytest.raises(kind) as raised:
+        measured(job, finished)
+    assert raised.value.ticket == finished.ticket  # type: ignore[attr-defined]
 
 
 def test_statistics_that_are_not_there_have_no_form() -> None:
