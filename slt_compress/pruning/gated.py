@@ -25,6 +25,7 @@ from slt_compress.pruning.trainer import WeightTrainer
 
 FINISH = 0.25  # share of the steps under the final mask
 PAPER_FINISH = 0.0
+THINNED = 0.8  # share of the other steps after which weights of a seed have the asked sparsity, see docs/pruning.md
 
 
 class GatedPruning(Follower):
@@ -54,6 +55,8 @@ class GatedPruning(Follower):
             options["initial_score"] = config.initial_score
         if config.penalty is not None:
             options["penalty"] = config.penalty
+        if (config.method, config.recipe) == (CONTINUOUS_SPARSIFICATION, "default") and not self._trained:
+            options["target_until"] = THINNED
         target = Target(density, self._soft_steps, config.run.seed, self._generator)
         self._method = make(config.method, trainer.network, target, config.recipe, options)
         if self._trained:  # half-open gates would halve them

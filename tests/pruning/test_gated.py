@@ -42,6 +42,24 @@ def test_the_mask_is_fixed_for_the_last_part(
         assert int(masks[-1].sum()) == round(50_200 * (1 - asked))
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_weights_of_a_seed_have_longer_before_they_are_few(trained: bool) -> None:
+    steps = 40
+    job = lenet_job(steps)
+    trainer = trainer_for(job, trained_network(job))
+    plan = GatedPruning(PruneConfig(sparsity=0.9), steps, generator(), trained=trained)
+    plan.begin(trainer)
+    method = plan._method
+    assert method is not None
+    densities = []
+    for step in range(30):  # those before the last quarter
+        method.gate(step)
+        densities.append(float(method.hard_gate().sum()) / 50_200)
+    few = next(step for step, density in enumerate(densities) if density == pytest.approx(0.1, abs=1e-4))
+    assert few == (11 if trained else 24)  # of 30, from 0.35 and 0.8 of them on
+    assert densities == sorted(densities, reverse=True)
+
+
 def test_a_price_alone_can_prune() -> None:
     job = lenet_job(STEPS)
     network = trained_network(job)
