@@ -83,7 +83,7 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig, folder: Path)
     if cell.method == "dense-small":
         shapes = Ticket.load(leader).restore(compact=True).state_dict()
         module = shrunk(prepared.source.build(), shapes)
-        dense = train_dense(prepare(lambda: copy.deepcopy(module), run), cell.seed)
+        dense = train_dense(prepare(lambda: copy.deepcopy(module), run), run)
         return {
             "accuracy": dense.test.accuracy,
             "seconds": dense.seconds,

@@ -133,7 +133,7 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig, rates: list[f
     run = replace(config, seed=cell.seed)
     model = MODELS[cell.part][0]
     if cell.method == "dense":
-        dense = train_dense(prepared, cell.seed, augment=run.augment)
+        dense = train_dense(prepared, run)
         return {"accuracy": dense.test.accuracy, "bytes": {"fp32": dense.bytes}, "seconds": dense.seconds}
     if cell.method == "strong":
         strong = find_ticket(model, replace(run, sparsity=cell.sparsity, initialiser=None), prepared=prepared)

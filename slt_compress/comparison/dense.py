@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from slt_compress.config import SearchConfig
 from slt_compress.data.augment import Augmentation
 from slt_compress.data.batches import Tensors
 from slt_compress.data.workers import lost_workers
 from slt_compress.evaluation.accuracy import Evaluation, evaluate, torch_classifier
 from slt_compress.masking.parameters import embedding_names, freeze_ungated, gated_names, residual_branches
 from slt_compress.pipeline.prepare import Prepared
+from slt_compress.pipeline.resume import check, course, make_steps
 from slt_compress.progress import SILENT, ProgressReporter
 from slt_compress.pruning.network import initialise as start_as_a_search
 from slt_compress.tasks.task import Targets
 from slt_compress.training.batchnorm import recalibrate
-from slt_compress.training.loop import Clock, TrainingRun, forward, noise, optimise, torch_seed
+from slt_compress.training.checkpoint import Checkpoints, grouped, moments, of_group, set_moments
+from slt_compress.training.loop import Clock, TrainingRun, forward, noise, torch_seed
 from slt_compress.training.recipes import DenseRecipe, recipe_for
 
 EMBEDDING_STD = 0.02  # of embeddings and tokens: here they can learn their scale
@@ -69,24 +72,40 @@ class DenseTrainer:
     def show(self) -> float:
         return 0.0
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return what changes from step to step, by name."""
+        return grouped("module", self.module.state_dict()) | grouped("optimiser", moments(self._optimiser))
+
+    def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take over what `state_dict` has returned, on any device."""
+        self.module.load_state_dict(of_group("module", tensors))
+        set_moments(self._optimiser, of_group("optimiser", tensors))
+
 
 @lost_workers()
 def train_dense(
     prepared: Prepared,
-    seed: int,
+    config: SearchConfig,
     reporter: ProgressReporter = SILENT,
     *,
-    augment: str = "none",
     learning_rate: float | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> DenseResult:
-    """Train a network normally and measure it once on the test images. `augment` as in `SearchConfig`.
+    """Train a network normally and measure it once on the test images. Of `config`, seed and augmentation are read.
 
     With the learning rate given, or with each of its recipe's, of which the best on held-out images counts. The images
-    come in the order in which a search of this seed sees them.
+    come in the order in which a search of this seed sees them. `checkpoints` keep the state, that of each rate; delete
+    them when all is done.
     """
-    run = replace(prepared.run, seed=seed, augmentation=Augmentation(augment, seed))
+    seed = config.seed
+    run = replace(prepared.run, seed=seed, augmentation=Augmentation(config.augment, seed))
     recipe = recipe_for(prepared.source.build())
-    trained = [train_at_rate(prepared, run, recipe, rate, reporter) for rate in recipe.tried(learning_rate)]
+    trained = []
+    for rate in recipe.tried(learning_rate):
+        kept = checkpoints and _checkpoints_at(rate, checkpoints, prepared, config)
+        if kept:
+            check(kept, reporter)
+        trained.append(train_at_rate(prepared, run, recipe, rate, reporter, checkpoints=kept))
     best = max(trained, key=lambda one: one.validation.metric)
     test = evaluate(torch_classifier(best.module, prepared.device), prepared.test, run.feed, task=run.task)
     return DenseResult(
@@ -116,16 +135,30 @@ class Trained:
     learning_rate: float
 
 
+def _checkpoints_at(rate: float, checkpoints: Checkpoints, prepared: Prepared, config: SearchConfig) -> Checkpoints:
+    """Return the checkpoints of the training at a learning rate."""
+    of_all = course(config, prepared, "dense", prepared.source.build())
+    return replace(
+        checkpoints.of(repr(rate)), what="training", identity={"command": "dense", **of_all, "learning rate": rate}
+    )
+
+
 def train_at_rate(
-    prepared: Prepared, run: TrainingRun, recipe: DenseRecipe, learning_rate: float, reporter: ProgressReporter = SILENT
+    prepared: Prepared,
+    run: TrainingRun,
+    recipe: DenseRecipe,
+    learning_rate: float,
+    reporter: ProgressReporter = SILENT,
+    *,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Train all weights of a network for the budget of a run, and measure them on held-out images."""
     module = prepared.source.build()
     initialise(module, run.seed)
     module.to(prepared.device)
-    clock = Clock()
+    clock, trainer = Clock(), DenseTrainer(module, run, recipe, learning_rate)
     with reporter.training_progress() as report:
-        for _ in optimise(DenseTrainer(module, run, recipe, learning_rate), run, clock, report):
+        for _ in make_steps(trainer, trainer, run, clock, reporter, report=report, checkpoints=checkpoints):
             pass
         next(module.parameters()).sum().item()  # waits for a GPU
         seconds = clock.seconds()

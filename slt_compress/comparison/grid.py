@@ -59,11 +59,6 @@ class Contender:
         return self.method in (DENSE, PRUNE) or registry.METHODS[self.method].optimises
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the state of its runs can be kept between two steps."""
-        return self.method != DENSE and self.optimises
-
-    @property
     def label(self) -> str:
         return method_label(self.method, self.recipe, self.options)
 
@@ -112,7 +107,7 @@ class Plan:
         if self.sizes and self.config.granularity != SearchConfig.granularity:
             raise UsageError(f"`bytes` is for gates of weights, not for `granularity={self.config.granularity}`")
         check_every(self.checkpoint_every)
-        if self.checkpoint_every and not any(one.is_kept for one in self.contenders):
+        if self.checkpoint_every and not self.optimises:
             methods = ", ".join(one.label for one in self.contenders)
             raise UsageError(
                 f"`checkpoint_every` has no meaning for {methods}: nothing is optimised whose state could be saved"

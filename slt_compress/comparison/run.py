@@ -250,15 +250,21 @@ class _Work:
     def _checkpoints(self, cell: Cell) -> Checkpoints | None:
         """Return where the state of a cell's run is kept, None where it is not."""
         every = self._plan.checkpoint_every
-        if every is None or not cell.contender.is_kept:
+        if every is None or not cell.optimises:
             return None
         return Checkpoints(self._store.checkpoints(cell), every, resume=True, automatic=True)
 
     def _train(self, cell: Cell) -> Row:
-        plan = self._plan
+        checkpoints = self._checkpoints(cell)
         trained = train_dense(
-            self._prepared, cell.seed, self._progress, augment=plan.config.augment, learning_rate=cell.learning_rate
+            self._prepared,
+            replace(self._plan.config, seed=cell.seed),
+            self._progress,
+            learning_rate=cell.learning_rate,
+            checkpoints=checkpoints,
         )
+        if checkpoints:
+            checkpoints.remove()
         return Row(
             method=DENSE,
             learning_rate=trained.learning_rate,

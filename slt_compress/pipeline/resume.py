@@ -1,6 +1,7 @@
 """Which checkpoint a search or a training may resume from: one of the same request, on the same data."""
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from slt_compress.data.splits import Split, count
 from slt_compress.errors import OutputError
 from slt_compress.models.registry import architecture_digest
 from slt_compress.pipeline.prepare import Prepared
-from slt_compress.progress import ProgressReporter, warn
+from slt_compress.progress import ProgressReporter, ReportTraining, warn
 from slt_compress.ticket.ticket import Ticket
-from slt_compress.training.checkpoint import Checkpoints
+from slt_compress.training.checkpoint import Checkpoints, Resumable
 from slt_compress.training.distributed import SINGLE_PROCESS, DistributedContext
+from slt_compress.training.keeper import Keeper
+from slt_compress.training.loop import Clock, Trainer, TrainingRun, optimise
 from slt_compress.version import __version__
 
 _FINGERPRINT_EXAMPLES = 100
@@ -87,6 +90,34 @@ def can_resume(
     if step is not None:
         reporter.note(f"resuming from the checkpoint of step {step:,}")
     return step is not None
+
+
+def make_steps(
+    trainer: Trainer,
+    state: Resumable,
+    run: TrainingRun,
+    clock: Clock,
+    reporter: ProgressReporter,
+    *,
+    report: ReportTraining | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Iterator[int]:
+    """Make the steps of a training, those that are left of one which goes on, and yield after each the number of those
+    that are done. What is done then is in the checkpoint of this step; the last step has one as well.
+
+    Raises CheckpointError if the checkpoint is damaged.
+    """
+    first, steps = 0, run.budget.steps
+    if checkpoints and checkpoints.resume and can_resume(checkpoints, reporter):
+        first, spent = checkpoints.load(state)
+        clock.add(spent)
+    keeper = Keeper(checkpoints, state, clock, first)
+    with keeper.rescuing():
+        for done in optimise(trainer, run, clock, report, first=first):
+            yield done
+            keeper.keep(done, steps)
+    if first < steps:
+        keeper.save()
 
 
 def _fingerprint(split: Split) -> str:

@@ -16,12 +16,13 @@ from slt_compress.masking.parameters import statistic_names
 from slt_compress.pipeline.find import UnmeasuredError, UnmeasuredInterrupt, rehearse
 from slt_compress.pipeline.measure import check_reference, evaluate_ticket, provenance, reference_of, settle
 from slt_compress.pipeline.prepare import Prepared
+from slt_compress.pipeline.resume import make_steps
 from slt_compress.prng import SeedRecipe
 from slt_compress.progress import ProgressReporter, TrainingProgress
 from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.pack import pack_values, round_weights
 from slt_compress.pruning.results import TrainedResult
-from slt_compress.pruning.steps import Follower, make_steps
+from slt_compress.pruning.steps import Follower, TrainingState
 from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.ticket.schema import SearchRecord
 from slt_compress.ticket.stored import FP32
@@ -107,8 +108,9 @@ def train_through(job: Job, trainer: WeightTrainer, follower: Follower | None = 
             if report:
                 report(progress)
 
+        state = TrainingState(trainer, follower)
         steps_made = make_steps(
-            trainer, job.run, clock, job.reporter, record, follower=follower, checkpoints=job.checkpoints
+            trainer, state, job.run, clock, job.reporter, report=record, checkpoints=job.checkpoints
         )
         for done in steps_made:
             if follower:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slt_compress.errors import TicketError, UsageError
+from slt_compress.pipeline.resume import make_steps
 from slt_compress.pruning.finish import Job
 from slt_compress.pruning.network import State, TrainedNetwork, initialise
 from slt_compress.pruning.recipes import WeightRecipe
-from slt_compress.pruning.steps import make_steps
+from slt_compress.pruning.steps import TrainingState
 from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.ticket.ticket import Ticket
 from slt_compress.training.loop import Clock
@@ -94,7 +95,10 @@ def early_iterate(job: Job, network: TrainedNetwork, rewinding: Rewinding) -> St
         run = replace(job.run, budget=budget)
         trainer = WeightTrainer(network, run, rewinding.recipe)
         trainer.restart(0, rewinding.schedule)
-        for _ in make_steps(trainer, run, Clock(), job.reporter, checkpoints=job.part("start").checkpoints):
+        for _ in make_steps(
+            *(trainer, TrainingState(trainer), run, Clock(), job.reporter),
+            checkpoints=job.part("start").checkpoints,
+        ):
             pass
     network.set_gate(network.mask)
     return network.state()

@@ -32,11 +32,11 @@ from slt_compress.pruning.results import FindResult, FoundTicket
 from slt_compress.pruning.resume import kept
 from slt_compress.pruning.rewind import Rewinding
 from slt_compress.pruning.steps import Follower
-from slt_compress.pruning.trainer import WeightTrainer, grouped, of_group
+from slt_compress.pruning.trainer import WeightTrainer
 from slt_compress.tasks.task import Task
 from slt_compress.ticket.schema import SearchRecord
 from slt_compress.ticket.ticket import Ticket
-from slt_compress.training.checkpoint import Checkpoints
+from slt_compress.training.checkpoint import Checkpoints, grouped, of_group
 from slt_compress.training.loop import torch_seed
 
 DEFAULT_ROUNDS = {"magnitude": 5, CONTINUOUS_SPARSIFICATION: 3}

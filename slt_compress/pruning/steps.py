@@ -1,17 +1,13 @@
-"""The steps of a training, so that one which was killed ends as if it had not been."""
+"""What changes between the steps of a training, and what its checkpoints hold."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from slt_compress.pipeline.resume import can_resume
-from slt_compress.progress import ProgressReporter, ReportTraining
-from slt_compress.pruning.trainer import WeightTrainer, grouped, of_group
-from slt_compress.training.checkpoint import Checkpoints
-from slt_compress.training.keeper import Keeper
-from slt_compress.training.loop import Clock, TrainingRun, optimise
+from slt_compress.pruning.trainer import WeightTrainer
+from slt_compress.training.checkpoint import grouped, of_group
 
 
 class Follower(ABC):
@@ -61,31 +57,3 @@ class TrainingState:
         if self.follower:
             self.follower.load_state_dict(of_group("follower", tensors), self.trainer)
         self.trainer.load_state_dict(of_group("trainer", tensors))
-
-
-def make_steps(
-    trainer: WeightTrainer,
-    run: TrainingRun,
-    clock: Clock,
-    reporter: ProgressReporter,
-    report: ReportTraining | None = None,
-    *,
-    follower: Follower | None = None,
-    checkpoints: Checkpoints | None = None,
-) -> Iterator[int]:
-    """Make the steps of a run, those that are left of one which goes on, and yield after each the number of those that
-    are done. What is done then, of the follower too, is in the checkpoint of this step; the last step has one as well.
-
-    Raises CheckpointError if the checkpoint is damaged.
-    """
-    state, first, steps = TrainingState(trainer, follower), 0, run.budget.steps
-    if checkpoints and checkpoints.resume and can_resume(checkpoints, reporter):
-        first, spent = checkpoints.load(state)
-        clock.add(spent)
-    keeper = Keeper(checkpoints, state, clock, first)
-    with keeper.rescuing():
-        for done in optimise(trainer, run, clock, report, first=first):
-            yield done
-            keeper.keep(done, steps)
-    if first < steps:
-        keeper.save()

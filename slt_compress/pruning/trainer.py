@@ -11,6 +11,7 @@ from slt_compress.pruning.network import TrainedNetwork
 from slt_compress.pruning.quantise import round_rows
 from slt_compress.pruning.recipes import WeightRecipe
 from slt_compress.tasks.task import Targets
+from slt_compress.training.checkpoint import grouped, moments, of_group, set_moments
 from slt_compress.training.distillation import LossOf
 from slt_compress.training.loop import TrainingRun, forward
 
@@ -83,9 +84,9 @@ class WeightTrainer:
         """
         rounding = VALUES.index(self.rounding) if self.rounding else -1
         found = {"schedule": torch.tensor([self._first, self._steps, rounding]), "mask": self.network.mask}
-        found |= grouped("network", self.network.state()) | grouped("optimiser", _moments(self._optimiser))
+        found |= grouped("network", self.network.state()) | grouped("optimiser", moments(self._optimiser))
         if self._method is not None:
-            found |= grouped("gates", self._method.state_dict()) | grouped("gates_optimiser", _moments(self._gates))
+            found |= grouped("gates", self._method.state_dict()) | grouped("gates_optimiser", moments(self._gates))
         return found
 
     def load_state_dict(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -95,14 +96,14 @@ class WeightTrainer:
         self.rounding = VALUES[rounding] if rounding >= 0 else None
         self.network.load(of_group("network", tensors))
         self.network.mask = tensors["mask"].to(self.network.mask.device)
-        _set_moments(self._optimiser, of_group("optimiser", tensors))
+        set_moments(self._optimiser, of_group("optimiser", tensors))
         gates = of_group("gates", tensors)
         if not gates:
             self._method = None
             return
         assert self._method
         self._method.load_state_dict(gates)
-        _set_moments(self._gates, of_group("gates_optimiser", tensors))
+        set_moments(self._gates, of_group("gates_optimiser", tensors))
 
     @torch.no_grad()
     def _show(self, gate: torch.Tensor) -> None:
@@ -112,36 +113,3 @@ class WeightTrainer:
         if self.rounding:
             for slot, part in zip(network.slots, network.split(network.effective), strict=True):
                 part.copy_(round_rows(part.view(slot.shape), self.rounding).flatten())
-
-
-def of_group(group: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the tensors that are named GROUP.NAME, by NAME."""
-    return {name.removeprefix(f"{group}."): value for name, value in tensors.items() if name.startswith(f"{group}.")}
-
-
-def grouped(group: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors by name as GROUP.NAME."""
-    return {f"{group}.{name}": value for name, value in tensors.items()}
-
-
-def _parameters(optimiser: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
-
-
-def _moments(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return the state of an optimiser, by number of the parameter and name; without one where it has made no step."""
-    return {
-        f"{index}.{name}": value
-        for index, parameter in enumerate(_parameters(optimiser))
-        for name, value in optimiser.state.get(parameter, {}).items()
-        if isinstance(value, torch.Tensor)
-    }
-
-
-def _set_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, torch.Tensor]) -> None:
-    """Give a new optimiser what `_moments` has returned of one of the same parameters."""
-    parameters = _parameters(optimiser)
-    for key, value in moments.items():
-        index, _, name = key.partition(".")
-        parameter = parameters[int(index)]
-        optimiser.state[parameter][name] = value.to(parameter.device)

@@ -43,6 +43,39 @@ class Resumable(Protocol):
         """Take over what `state_dict` returned, on any device."""
 
 
+def of_group(group: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors that are named GROUP.NAME, by NAME."""
+    return {name.removeprefix(f"{group}."): value for name, value in tensors.items() if name.startswith(f"{group}.")}
+
+
+def grouped(group: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors by name as GROUP.NAME."""
+    return {f"{group}.{name}": value for name, value in tensors.items()}
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def moments(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the state of an optimiser, by number of the parameter and name; without one where it has made no step."""
+    return {
+        f"{index}.{name}": value
+        for index, parameter in enumerate(_parameters(optimiser))
+        for name, value in optimiser.state.get(parameter, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def set_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, torch.Tensor]) -> None:
+    """Give a new optimiser what `moments` has returned of one of the same parameters."""
+    parameters = _parameters(optimiser)
+    for key, value in moments.items():
+        index, _, name = key.partition(".")
+        parameter = parameters[int(index)]
+        optimiser.state[parameter][name] = value.to(parameter.device)
+
+
 @dataclass(frozen=True)
 class State:
     """The moving parts of a search between two steps; what is not in them follows from the request and the step."""

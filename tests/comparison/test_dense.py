@@ -33,7 +33,7 @@ def train(module: torch.nn.Module, run: TrainingRun, report: ReportTraining | No
 
 
 def test_it_learns_and_is_measured_on_both_splits() -> None:
-    trained = dense.train_dense(prepared(60), 0, learning_rate=1e-2)
+    trained = dense.train_dense(prepared(60), SearchConfig(), learning_rate=1e-2)
     assert trained.test.accuracy > 0.9
     assert (trained.test.samples, trained.validation.samples) == (360, 143)
     assert trained.bytes == 4 * (50_200 + 2 * 410) + 3 * 8
@@ -43,7 +43,8 @@ def test_it_learns_and_is_measured_on_both_splits() -> None:
 def test_the_seed_decides_everything_and_reporting_nothing() -> None:
     ready = prepared(8)
     reporter = RecordingReporter()
-    first, again, other = (dense.train_dense(ready, seed, reporter, learning_rate=1e-2) for seed in (1, 1, 2))
+    configs = [SearchConfig(seed=seed) for seed in (1, 1, 2)]
+    first, again, other = (dense.train_dense(ready, config, reporter, learning_rate=1e-2) for config in configs)
     assert first.test.loss == again.test.loss != other.test.loss
     assert [progress.step for progress in reporter.steps] == [*range(1, 9)] * 3
     assert {progress.sparsity for progress in reporter.steps} == {0.0}
@@ -117,8 +118,8 @@ def test_it_sees_the_images_in_the_order_in_which_a_search_of_the_seed_sees_them
     config = SearchConfig(max_steps=7, seed=3, augment=augment)
     ready = prepared(7)  # of another seed
     find_ticket("lenet-300-100", config, prepared=ready)
-    dense.train_dense(ready, 3, augment=augment, learning_rate=1e-2)
-    dense.train_dense(ready, 4, augment=augment, learning_rate=1e-2)
+    dense.train_dense(ready, SearchConfig(seed=3, augment=augment), learning_rate=1e-2)
+    dense.train_dense(ready, SearchConfig(seed=4, augment=augment), learning_rate=1e-2)
     gates, same, other = seen["gates"], seen["dense"][:7], seen["dense"][7:]
     assert [step for step, _, _ in gates] == [step for step, _, _ in same] == list(range(7))
     for (_, images, labels), (_, same_images, same_labels) in zip(gates, same, strict=True):
@@ -137,9 +138,9 @@ def test_of_several_rates_the_best_on_held_out_images_counts_and_the_test_split_
         return evaluate(classifier, split, feed, task=task)
 
     monkeypatch.setattr(dense, "evaluate", remember)
-    chosen = dense.train_dense(ready, 0)
+    chosen = dense.train_dense(ready, SearchConfig())
     assert seen == [143, 143, 143, 360]
-    alone = {rate: dense.train_dense(ready, 0, learning_rate=rate) for rate in PLAIN.learning_rates}
+    alone = {rate: dense.train_dense(ready, SearchConfig(), learning_rate=rate) for rate in PLAIN.learning_rates}
     assert chosen.validation.metric == max(one.validation.metric for one in alone.values())
     assert chosen.test.loss == alone[chosen.learning_rate].test.loss
 

@@ -182,12 +182,14 @@ def test_cells_of_different_rates_have_different_names() -> None:
     ("methods", "settings", "words"),
     [
         ("crbg", {"config": SearchConfig(granularity="neuron"), "sizes": (4000,)}, "`bytes` is for gates of weights"),
-        ("random", {"checkpoint_every": 1}, "`checkpoint_every` has no meaning for random"),
+        ("random", {"dense": False, "checkpoint_every": 1}, "`checkpoint_every` has no meaning for random"),
     ],
 )
 def test_what_no_cell_can_do_is_refused(methods: str, settings: dict[str, Any], words: str) -> None:
     plan = Plan.parse("lenet-5", SearchConfig(), methods=methods, sparsities=None, seeds=1, dense=True)
     with pytest.raises(UsageError, match=words):
         replace(plan, **settings)
+    plan = replace(plan, dense=False)
     for one in ("crbg", "prune:magnitude"):
         assert replace(plan, contenders=(Contender.parse("random"), Contender.parse(one)), checkpoint_every=1)
+    assert replace(plan, contenders=(Contender.parse("random"),), dense=True, checkpoint_every=1)

@@ -676,6 +676,22 @@ def test_a_pruning_that_was_interrupted_goes_on_where_it_was(tmp_path: Path, rat
     assert not (tmp_path / "grid" / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("rates", [1, 3])
+def test_a_dense_training_that_was_interrupted_goes_on_where_it_was(tmp_path: Path, rates: int) -> None:
+    plan = plan_of("random", "0.9", 1, dense=True)
+    whole = run.compare(plan, tmp_path / "whole", "command", Impatient(None))
+    plan = replace(plan, checkpoint_every=20)
+    with pytest.raises(KeyboardInterrupt):
+        run.compare(plan, tmp_path / "grid", "command", Impatient(45, of=rates))
+    assert len(list(tmp_path.glob("grid/checkpoints/dense-0/*.safetensors"))) == rates
+    second = Impatient(None)
+    found = run.compare(plan, tmp_path / "grid", "command", second)
+    assert second.notes.count("resuming from the checkpoint of step 60") == rates - 1
+    assert "resuming from the checkpoint of step 40" in second.notes
+    assert lasting([vars(row) for row in found.rows]) == lasting([vars(row) for row in whole.rows])
+    assert not (tmp_path / "grid" / "checkpoints").exists()
+
+
 def test_pruned_networks_take_the_best_of_the_learning_rates_of_the_dense_one(tmp_path: Path) -> None:
     plan = plan_of("prune:magnitude,prune:crbg:paper", "0.9", 1)
     found = run.compare(plan, tmp_path, "command", Printer(quiet=True))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from slt_compress.errors import DataError
+from slt_compress.pipeline.resume import make_steps
 from slt_compress.pipeline.teacher import teacher_of
 from slt_compress.pruning.config import FindConfig, PruneConfig, TrainConfig
 from slt_compress.pruning.magnitude import Magnitude
@@ -14,7 +15,7 @@ from slt_compress.pruning.prune import prune
 from slt_compress.pruning.results import TrainedResult
 from slt_compress.pruning.retrain import train_mask, train_ticket
 from slt_compress.pruning.rounds import find
-from slt_compress.pruning.steps import TrainingState, make_steps
+from slt_compress.pruning.steps import TrainingState
 from slt_compress.ticket.sample import sample_ticket
 from slt_compress.training.checkpoint import Checkpoints
 from slt_compress.training.loop import Clock
@@ -106,7 +107,7 @@ def test_all_that_moves_is_in_the_state() -> None:
     trainer, follower = trainer_for(job, network), Magnitude(PruneConfig(method="magnitude"), 8, generator())
     follower.begin(trainer)
     state = TrainingState(trainer, follower)
-    for done in make_steps(trainer, job.run, Clock(), job.reporter, follower=follower):
+    for done in make_steps(trainer, state, job.run, Clock(), job.reporter):
         follower.after(done, trainer)
         if done == 4:
             break
@@ -123,11 +124,11 @@ def test_the_seconds_before_are_counted(tmp_path: Path) -> None:
     job, kept = lenet_job(), Checkpoints(tmp_path / "kept", 1)
     trainer = trainer_for(job, trained_network(job))
     before = Clock(100.0)
-    for _ in make_steps(trainer, job.run, before, job.reporter, checkpoints=kept):
+    for _ in make_steps(trainer, TrainingState(trainer), job.run, before, job.reporter, checkpoints=kept):
         pass
     after, reporter = Clock(), RecordingReporter()
     resumed = Checkpoints(kept.folder, 1, resume=True)
-    assert list(make_steps(trainer, job.run, after, reporter, checkpoints=resumed)) == []
+    assert list(make_steps(trainer, TrainingState(trainer), job.run, after, reporter, checkpoints=resumed)) == []
     assert after.seconds() > 100
     assert reporter.notes == ["resuming from the checkpoint of step 6"]
 
