@@ -48,10 +48,12 @@ def test_they_say_the_same_about_every_option_they_share() -> None:
         "--log",
         "--tensorboard",
     }
-    own = {"--init", "--seed", "--lr", "--codec", "--statistics", "--checkpoint-every"}
+    own = {"--init", "--seed", "--codec", "--statistics", "--checkpoint-every"}
     for flag in (*shared, *own):
         texts = {found[name][flag].help for name in (COMMANDS if flag in own else found)}
         assert len(texts) == 1, flag
+    assert found["train"]["--lr"].help == found["find-ticket"]["--lr"].help  # prune takes several
+    assert found["prune"]["--lr"].help.startswith("Learning rate of the weights.")
 
 
 def writing(folder: Path, model: str = "lenet-300-100", **fields: Any) -> Writing:
