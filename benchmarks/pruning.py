@@ -156,9 +156,9 @@ def run_cell(cell: Cell, prepared: Prepared, config: SearchConfig, rates: list[f
     result = prune(model, chosen, prepared=prepared)
     job = Job.of(prepared, run, SILENT)
     accuracies, sizes = {"fp32": result.accuracy}, {"fp32": len(result.ticket.to_bytes())}
+    trained = Trained(result.seconds, ())
     for values in VALUES[1:]:
         start = ticket_start(result.ticket, job)
-        trained = Trained(result.seconds, ())
         rounded = measured(job, finish(job, start.network, trained, values, cell.method, {}))
         accuracies[values], sizes[values] = rounded.accuracy, len(rounded.ticket.to_bytes())
     found = {"accuracy": result.accuracy, "accuracies": accuracies, "bytes": sizes, "seconds": result.seconds}

@@ -97,13 +97,16 @@ def train_dense(
     come in the order in which a search of this seed sees them. `checkpoints` keep the state, that of each rate; delete
     them when all is done.
     """
-    seed = config.seed
-    run = replace(prepared.run, seed=seed, augmentation=Augmentation(config.augment, seed))
-    recipe = recipe_for(prepared.source.build())
+    run = replace(prepared.run, seed=config.seed, augmentation=Augmentation(config.augment, config.seed))
+    module = prepared.source.build()
+    recipe = recipe_for(module)
+    known_by = {"command": "dense", **course(config, prepared, "dense", module)} if checkpoints else {}
     trained = []
     for rate in recipe.tried(learning_rate):
-        kept = checkpoints and _checkpoints_at(rate, checkpoints, prepared, config)
-        if kept:
+        kept = None
+        if checkpoints:
+            identity = {**known_by, "learning rate": rate}
+            kept = replace(checkpoints.of(repr(rate)), what="training", identity=identity)
             check(kept, reporter)
         trained.append(train_at_rate(prepared, run, recipe, rate, reporter, checkpoints=kept))
     best = max(trained, key=lambda one: one.validation.metric)
@@ -133,14 +136,6 @@ class Trained:
     validation: Evaluation
     seconds: float
     learning_rate: float
-
-
-def _checkpoints_at(rate: float, checkpoints: Checkpoints, prepared: Prepared, config: SearchConfig) -> Checkpoints:
-    """Return the checkpoints of the training at a learning rate."""
-    of_all = course(config, prepared, "dense", prepared.source.build())
-    return replace(
-        checkpoints.of(repr(rate)), what="training", identity={"command": "dense", **of_all, "learning rate": rate}
-    )
 
 
 def train_at_rate(

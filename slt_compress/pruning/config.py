@@ -103,7 +103,7 @@ class PruneConfig:
     @property
     def learning_rates(self) -> tuple[float | None, ...]:
         """All that are tried; None is that of the recipe."""
-        return tuple(self.learning_rate) if isinstance(self.learning_rate, Sequence) else (self.learning_rate,)
+        return _several(self.learning_rate)
 
     @property
     def asked_sparsity(self) -> float | None:
@@ -158,7 +158,7 @@ class FindConfig:
     @property
     def sparsities(self) -> tuple[float, ...]:
         """All that were asked for."""
-        return tuple(self.sparsity) if isinstance(self.sparsity, Sequence) else (self.sparsity,)
+        return _several(self.sparsity)
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,14 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise UsageError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
 
 
+def _several(given: Any) -> tuple[Any, ...]:
+    """Return what was given as one value or as several."""
+    return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+
+
 def check_several(name: str, given: Any) -> None:
     """Raise UsageError if this is neither a number, nor several of them, none twice."""
-    several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    several = _several(given)
     if not all(isinstance(one, Real) and not isinstance(one, bool) for one in several):
         raise UsageError(f"`{name}` must be a number, or several, got {given!r}")
     if not several:
