@@ -8,10 +8,11 @@ run     one JSON file a cell in FOLDER, written at once and as a whole; a cell t
         the command can be killed and repeated. `found` are ticket searches with rewinding, trained with their
         controls, `cost` such searches of three lengths, and `narrow` dense networks of the shape of LeNet-300-100 with
         fewer hidden units: MNIST in DIR. The other networks learn CIFAR-10, where DIR holds train and test, with a
-        folder per class; `vgg16` is VGG-16 with BatchNorm and one linear layer, and `vgg16-quarter` has a quarter of
-        its channels. --epochs N is of each run, 12 by default, --seeds N their number, --sparsities and --methods
-        choose among the cells. With --rates a network is pruned at each of these learning rates, each for the whole
-        budget, and the one that is best on held-out images counts, as for the dense network.
+        folder per class; `vgg16` is VGG-16 with BatchNorm and one linear layer, `vgg16-quarter` has a quarter of its
+        channels, and `resnet20-w2` sees images of 16 px. --epochs N is of each run, 12 by default, --seeds N their
+        number, --sparsities and --methods choose among the cells. With --rates a network is pruned at each of these
+        learning rates, each for the whole budget, and the one that is best on held-out images counts, as for the dense
+        network.
 plot    test accuracy against bytes, of the parts `lenet` and `narrow`
 table   mean ± std of the test accuracy in per cent over the seeds that are there, and the mean bytes
 
@@ -52,6 +53,7 @@ from slt_compress.pruning.under_mask import ticket_start
 SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
 REWOUND = 200  # steps, about an epoch of MNIST
 _CIFAR: dict[str, Any] = {"input_size": 32, "augment": "shift-flip", "batch_size": 128, "precision": "bf16"}
+_SMALL: dict[str, Any] = {"input_size": 16, "batch_size": 128, "precision": "bf16"}  # as in results/resnet20-w2-cifar10
 
 
 def vgg16(share: float) -> nn.Module:
@@ -76,7 +78,7 @@ MODELS: dict[str, tuple[str | Callable[[], nn.Module], str, dict[str, Any]]] = {
     "found": ("lenet-300-100", "mnist", {}),
     "cost": ("lenet-300-100", "mnist", {}),
     "resnet20": ("resnet20", "imagefolder", _CIFAR),
-    "resnet20-w2": ("resnet20-w2", "imagefolder", _CIFAR),
+    "resnet20-w2": ("resnet20-w2", "imagefolder", _SMALL),
     "vgg16": (lambda: vgg16(1), "imagefolder", _CIFAR),
     "vgg16-quarter": (lambda: vgg16(1 / 4), "imagefolder", _CIFAR),
 }
