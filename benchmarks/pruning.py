@@ -52,8 +52,8 @@ from slt_compress.pruning.under_mask import ticket_start
 
 SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
 REWOUND = 200  # steps, about an epoch of MNIST
-_CIFAR: dict[str, Any] = {"input_size": 32, "augment": "shift-flip", "batch_size": 128, "precision": "bf16"}
 _SMALL: dict[str, Any] = {"input_size": 16, "batch_size": 128, "precision": "bf16"}  # as in results/resnet20-w2-cifar10
+_CIFAR: dict[str, Any] = {**_SMALL, "input_size": 32, "augment": "shift-flip"}
 
 
 def vgg16(share: float) -> nn.Module:

@@ -5,11 +5,11 @@ of continuous sparsification (Savarese et al., arXiv:1912.04427)
 
     minimise over w and s    loss(sigmoid(β·s) · w) + λ·‖sigmoid(β·s)‖₁,    β from 1 to 200 exponentially,
 
-and w·H(s) is what is left, H(s) = 1 where s > 0. In the authors' code (GitHub, lolemacs/continuous-sparsification) that
-is `compute_mask` of models/layers.py, and the loss and β are in main.py, where β rises once an epoch. In the published
-form of `crbg` (Yamada et al. 2020; arXiv:2603.08914) the gate is clip(μ + σ·ε, 0, 1), and λ·ΣΦ(μ/σ) its price. By
-default a threshold that all scores are compared with moves to the asked density, as in a search, and the last part of
-the run trains the kept weights under the final mask.
+and w·H(s) is what is left, H(s) = 1 where s > 0. In the published code (lolemacs/continuous-sparsification) the gate is
+`compute_mask` of models/layers.py; main.py has the loss, and β rises once an epoch there. In the published form
+of `crbg` (Yamada et al. 2020; arXiv:2603.08914) the gate is clip(μ + σ·ε, 0, 1), and λ·ΣΦ(μ/σ) its price. By default a
+threshold that all scores are compared with moves to the asked density, as in a search, and the last part of the run
+trains the kept weights under the final mask.
 """
 
 from typing import Any

@@ -7,7 +7,7 @@ weights, and between two rounds, at slope 1 again,
 
     s ← min(β·s, s₀)        so that what was suppressed stays so, and what was kept is free to go.
 
-In the authors' code (lolemacs/continuous-sparsification on GitHub) that is `prune` of models/layers.py.
+In the published code (lolemacs/continuous-sparsification) that is `prune` of models/layers.py.
 """
 
 from collections.abc import Mapping
