@@ -1,30 +1,39 @@
 """Accuracy at a given size on CIFAR-10: runs of several networks at fixed bytes, beside what has been published.
 
     python -m benchmarks.frontier run FOLDER DATA_DIR [OPTIONS OF compare]
+    python -m benchmarks.frontier dense FOLDER DATA_DIR [OPTIONS OF compare]
     python -m benchmarks.frontier page FOLDER PAGE
 
-run   `slt-compress compare` of the fastnets at 30, 70, 100 and 150 KB, in bf16, 16 epochs of 128, with checkpoints.
-      Options that follow replace these, such as `--models fastnet --bytes 100KB --epochs 30 --device cuda`. Finished
-      runs are kept, and what was killed goes on: give the same command again
-page  writes PAGE, a table of all that is finished in FOLDER and of the published points, and a plot beside it
+run    `slt-compress compare` of the fastnets at 30, 70, 100 and 150 KB, in bf16, 16 epochs of 128, with checkpoints.
+       Options that follow replace these, such as `--models fastnet --bytes 100KB --epochs 30 --device cuda`. Each
+       number of epochs has a folder of its own, as FOLDER/16-epochs. Finished runs are kept, and what was killed goes
+       on: give the same command again
+dense  likewise the same networks with all weights trained and stored in int8; `--dense-lr` gives the learning rate
+       instead of a choice among three, each tried for the whole budget
+page   writes PAGE, a table of all that is finished in FOLDER and of the published points, and a plot beside it
 
 DATA_DIR holds the images as a folder per class, `train` and `test`.
 """
 
 import json
+import math
 import os
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks.cells import per_cent
+from slt_compress.comparison.results import Row
 from slt_compress.plotting.figures import new_figure, own_settings, to_png
 
+DENSE = "prune:magnitude:int8"  # at sparsity 0, where nothing is pruned
+SEARCHED = {"--methods": "crbg,edge-popup,random", "--bytes": "30KB,70KB,100KB,150KB"}
+TRAINED = {"--methods": DENSE, "--sparsities": "0"}
 SETTINGS = {
     "--models": "fastnet-32-128-128,fastnet,fastnet-96-384-384",
-    "--bytes": "30KB,70KB,100KB,150KB",
-    "--methods": "crbg,edge-popup,random",
     "--seeds": "1",
     "--epochs": "16",
     "--batch-size": "128",
@@ -32,6 +41,9 @@ SETTINGS = {
     "--augment": "shift-flip",
     "--checkpoint-every": "300",
 }
+TICKS = (10, 50, 70, 80, 85, 88, 90, 92, 94, 95)  # of the plot, in per cent
+NAMES = {DENSE: "dense, int8"}
+MARKERS = {"crbg": "o", "edge-popup": "s", "random": "d", DENSE: "*"}
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,11 @@ PUBLISHED = (
 )
 
 
-def run(folder: Path, data_dir: Path, options: list[str]) -> int:
-    """Run the comparison, and return its exit code."""
+def run(folder: Path, data_dir: Path, cells: dict[str, str], options: list[str]) -> int:
+    """Run the comparison of such cells, and return its exit code."""
     given = dict(zip(options[::2], options[1::2], strict=True))
-    settings = {"--dataset": "imagefolder", "--data-dir": str(data_dir), "--output": str(folder), **SETTINGS, **given}
+    settings = {"--dataset": "imagefolder", "--data-dir": str(data_dir), **SETTINGS, **cells, **given}
+    settings["--output"] = str(folder / f"{settings['--epochs']}-epochs")
     words = [word for pair in settings.items() for word in pair]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     return subprocess.run(
@@ -75,28 +88,62 @@ def run(folder: Path, data_dir: Path, options: list[str]) -> int:
     ).returncode
 
 
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """Return all finished runs below a folder, with their networks and settings."""
-    found = []
+@dataclass(frozen=True)
+class Point:
+    """Runs of one method on one network that differ in their seeds alone.
+
+    Attributes:
+        model: the network.
+        label: the method, as `compare` reads it.
+        epochs: of the searches.
+        max_bytes: what was asked for, None for networks of trained weights.
+        rows: the runs.
+    """
+
+    model: str
+    label: str
+    epochs: float
+    max_bytes: int | None
+    rows: Sequence[Row]
+
+    @property
+    def kilobytes(self) -> float:
+        """The mean size of the files."""
+        return statistics.mean(row.bytes for row in self.rows) / 1000
+
+    @property
+    def accuracy(self) -> float:
+        """The mean accuracy of the test images, in per cent."""
+        return 100 * statistics.mean(row.accuracy for row in self.rows)
+
+
+def points_of(folder: Path) -> list[Point]:
+    """Return all finished runs below a folder, the smallest files first."""
+    found: dict[tuple[str, str, float, int | None], list[Row]] = {}
     for path in sorted(folder.glob("**/cells/*.json")):
         document = json.loads(path.read_bytes())
-        settings = document["settings"]
-        found.append({**document["row"], "model": settings["model"], "epochs": settings["epochs"]})
-    return found
+        row, settings = Row.from_json(document["row"]), document["settings"]
+        found.setdefault((settings["model"], row.label, settings["epochs"], row.max_bytes), []).append(row)
+    points = [Point(*key, rows) for key, rows in found.items()]
+    return sorted(points, key=lambda point: (point.max_bytes or math.inf, point.kilobytes, point.epochs, point.label))
 
 
 def page(folder: Path, target: Path) -> None:
     """Write the page and its plot."""
-    rows = sorted(rows_of(folder), key=lambda row: (row["asked_bytes"] or 0, row["bytes"], row["method"]))
-    if not rows:
+    points = points_of(folder)
+    if not points:
         raise SystemExit(f"{folder} has no finished run; make some with: python -m benchmarks.frontier run")
-    lines = ["| at most | network | method | epochs | seed | sparsity | KB | held-out | test |", "|---" * 9 + "|"]
-    for row in rows:
-        asked = f"{row['asked_bytes'] / 1000:g} KB" if row["asked_bytes"] else "–"
+    lines = ["| at most | network | method | epochs | seeds | sparsity | KB | held-out | test |", "|---" * 9 + "|"]
+    for point in points:
+        asked = f"{point.max_bytes / 1000:g} KB" if point.max_bytes else "–"
+        seeds = ", ".join(str(row.seed) for row in sorted(point.rows, key=lambda row: row.seed))
+        sparsity = 100 * statistics.mean(row.sparsity for row in point.rows)
+        held_out = per_cent([row.validation_accuracy for row in point.rows])
+        name = NAMES.get(point.label, f"`{point.label}`")
+        test = per_cent([row.accuracy for row in point.rows])
         lines.append(
-            f"| {asked} | `{row['model']}` | `{row['method']}` | {row['epochs']:.3g} | {row['seed']} "
-            f"| {100 * row['sparsity']:.2f} % | {row['bytes'] / 1000:,.1f} "
-            f"| {100 * row['validation_accuracy']:.2f} | {100 * row['accuracy']:.2f} |"
+            f"| {asked} | `{point.model}` | {name} | {point.epochs:.3g} | {seeds} | {sparsity:.2f} % "
+            f"| {point.kilobytes:,.1f} | {held_out} | {test} |"
         )
     lines += ["", "| published, on original pixels | weights | KB | test |", "|---|---|---|---|"]
     for one in PUBLISHED:
@@ -109,32 +156,47 @@ def page(folder: Path, target: Path) -> None:
     picture = target.with_suffix(".png")
     shown = f"![accuracy against bytes]({picture.name})"
     target.write_text("\n".join([before + begin, "", *lines, "", shown, "", end + after]))
-    picture.write_bytes(draw(rows))
+    picture.write_bytes(draw(points))
 
 
-def draw(rows: list[dict[str, Any]]) -> bytes:
-    """Return a plot of accuracy against bytes as PNG."""
+def draw(points: list[Point]) -> bytes:
+    """Return a plot of test errors against bytes as PNG: a colour for each network, a marker for each method."""
     with own_settings():
-        from matplotlib.ticker import FuncFormatter
+        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
         figure = new_figure((7.5, 5))
         axes = figure.subplots()
         axes.set_xscale("log")
-        for number, model in enumerate(dict.fromkeys(row["model"] for row in rows)):
-            for method, marker in (("crbg", "o"), ("edge-popup", "s"), ("dense", "*")):
-                points = [row for row in rows if (row["model"], row["method"]) == (model, method)]
-                if points:
-                    positions = [row["bytes"] / 1000 for row in points]
-                    heights = [100 * row["accuracy"] for row in points]
-                    axes.plot(positions, heights, marker, color=f"C{number}", label=f"{model}, {method}")
+        axes.set_yscale("log")
+        lines: dict[tuple[str, str], list[Point]] = {}
+        for point in points:
+            lines.setdefault((point.model, point.label), []).append(point)
+        models = list(dict.fromkeys(model for model, _ in lines))
+        for (model, label), same in sorted(lines.items()):
+            axes.plot(
+                [point.kilobytes for point in same],
+                [100 - point.accuracy for point in same],
+                MARKERS.get(label, "v"),
+                color=f"C{models.index(model)}",
+                label=f"{model}, {NAMES.get(label, label)}",
+            )
         for trained, marker in ((False, "x"), (True, "+")):
             others = [one for one in PUBLISHED if one.trained == trained]
             label = "published, trained weights" if trained else "published, random weights"
-            positions, heights = [one.kilobytes for one in others], [one.accuracy for one in others]
-            axes.plot(positions, heights, marker, color="0.4", label=label)
+            positions, errors = [one.kilobytes for one in others], [100 - one.accuracy for one in others]
+            axes.plot(positions, errors, marker, color="0.4", label=label)
+        for point in points:
+            axes.annotate(
+                f" {point.epochs:g}", (point.kilobytes, 100 - point.accuracy), fontsize="x-small", va="center"
+            )
+        axes.invert_yaxis()
+        axes.yaxis.set_major_locator(FixedLocator([100 - tick for tick in TICKS]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 - value:g} %"))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
         axes.set_xlabel("file in KB (published: estimated from densities)")
-        axes.set_ylabel("test accuracy in per cent")
+        axes.set_ylabel("test accuracy (logarithm of the errors)")
+        axes.set_title("CIFAR-10: accuracy against bytes; beside our points, their epochs")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         return to_png(figure)
@@ -143,8 +205,8 @@ def draw(rows: list[dict[str, Any]]) -> bytes:
 def main(words: list[str]) -> int:
     """Run what the command line asks for."""
     match words:
-        case ["run", folder, data_dir, *options] if len(options) % 2 == 0:
-            return run(Path(folder), Path(data_dir), options)
+        case ["run" | "dense" as what, folder, data_dir, *options] if len(options) % 2 == 0:
+            return run(Path(folder), Path(data_dir), TRAINED if what == "dense" else SEARCHED, options)
         case ["page", folder, target]:
             page(Path(folder), Path(target))
             return 0
