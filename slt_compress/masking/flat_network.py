@@ -23,7 +23,7 @@ from torch import nn
 from slt_compress import prng
 from slt_compress.errors import UsageError
 from slt_compress.masking.gates import ALIGN, Gates, Slot, rows
-from slt_compress.masking.parameters import Density, density_of, freeze_ungated, scales
+from slt_compress.masking.parameters import Density, density_of, freeze_ungated, residual_branches, scales
 from slt_compress.masking.ranking import Ranking
 from slt_compress.prng import Freeze
 
@@ -81,7 +81,8 @@ class FlatNetwork(Gates):
         self._always = (weights * locked).to(device) if self.locked_count else None  # added to every w·z
         self.weights = (weights * searchable).to(device)
         self._scale = scale_of_rows.to(device)
-        self._balance = _Balance(self, weights, density, device) if self.has_branches else None
+        balanced = any(slot.balanced for slot in self.slots)
+        self._balance = _Balance(self, weights, density, device) if balanced else None
         self._arrived: set[str] = set()  # the slots whose gradient is there
         self.buffer = torch.empty(room + offset, device=device)
         self.effective = self.grad = self.buffer[room:]
@@ -97,7 +98,7 @@ class FlatNetwork(Gates):
 
     @property
     def has_branches(self) -> bool:
-        return any(slot.balanced for slot in self.slots)
+        return bool(residual_branches(self.module))
 
     def ranking(self, density: float, *, layered: bool) -> Ranking:
         return Ranking(self, density, layered=layered)
@@ -116,7 +117,7 @@ class FlatNetwork(Gates):
         if self._always is not None:
             self.effective.add_(self._always)
         if self._balance:
-            self._balance.follow(list(self.split(self.effective)))
+            self._balance.follow(self.effective)
         self._rescale()
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -141,7 +142,7 @@ class FlatNetwork(Gates):
         """Multiply the buffer by the scales, in place."""
         scaled = self.effective.view(-1, ALIGN).mul_(self._scale)
         if self._balance:
-            scaled.mul_(self._balance.rows)
+            scaled[self._balance.span].mul_(self._balance.rows)
 
 
 class _Balance:
@@ -151,29 +152,30 @@ class _Balance:
     of √(density · Σ w² / Σ (w·z)²) makes up for it. It takes part in the gradient as a constant.
 
     Attributes:
-        factors: of each slot, float32 (slots,).
-        rows: of each row of the buffer, float32 (length / 16, 1).
+        factors: of each slot, float32 (slots,), 1 where it is not balanced.
+        span: the rows of the buffer from the first balanced slot to the last.
+        rows: the factors of these, float32 (rows, 1).
     """
 
     def __init__(self, network: FlatNetwork, weights: torch.Tensor, density: Density, device: torch.device) -> None:
         slots = network.slots
-        densities = torch.tensor([density_of(slot.name, density) for slot in slots], dtype=torch.float64)
-        energies = torch.stack([part.double().square().sum() for part in network.split(weights)])
+        places = [place for place, slot in enumerate(slots) if slot.balanced]
+        self._parts = [slice(slots[place].offset, slots[place].offset + slots[place].size) for place in places]
+        densities = torch.tensor([density_of(slots[place].name, density) for place in places], dtype=torch.float64)
+        energies = torch.stack([weights[part].double().square().sum() for part in self._parts])
         self._wanted = (densities * energies).sqrt().float().to(device)
-        self._balanced = torch.tensor([slot.balanced for slot in slots], device=device)
-        ends = (
-            torch.tensor([slot.offset + slot.size for slot in slots]).add(ALIGN - 1).div(ALIGN, rounding_mode="floor")
-        )
-        starts = torch.arange(weights.numel() // ALIGN)
-        self._slot_of_row = torch.bucketize(starts, ends, right=True).to(device)
+        self._places = torch.tensor(places, device=device)
+        self.span = slice(self._parts[0].start // ALIGN, rows(self._parts[-1].stop))
+        ends = torch.tensor([rows(slot.offset + slot.size) for slot in slots])
+        rows_of_span = torch.arange(self.span.start, self.span.stop)
+        self._slot_of_row = torch.bucketize(rows_of_span, ends, right=True).to(device)
         self.factors = torch.ones(len(slots), device=device)
-        self.rows = torch.ones(weights.numel() // ALIGN, 1, device=device)
+        self.rows = torch.ones(len(rows_of_span), 1, device=device)
 
-    def follow(self, parts: list[torch.Tensor]) -> None:
-        """Take the factors from w·z of each slot, in units of its scale."""
-        norms = torch.stack(torch._foreach_norm(parts))
-        found = self._wanted / torch.maximum(norms, _LEAST_SHARE * self._wanted)
-        self.factors = torch.where(self._balanced, found, 1.0)
+    def follow(self, effective: torch.Tensor) -> None:
+        """Take the factors from w·z, in units of the scales of the slots."""
+        norms = torch.stack(torch._foreach_norm([effective[part] for part in self._parts]))
+        self.factors[self._places] = self._wanted / torch.maximum(norms, _LEAST_SHARE * self._wanted)
         self.rows = self.factors.index_select(0, self._slot_of_row).unsqueeze(1)
 
 

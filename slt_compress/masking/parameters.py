@@ -19,6 +19,7 @@ EMBEDDING_STD = 0.5  # of frozen embeddings and tokens; at timm's 0.02 the patch
 # In networks of residual branches behind LayerNorms, as a factor on the scales: of all layers, and once more of the
 # first ones of branches. With them a vit_tiny at 90 % learns MNIST to 96 % in 420 steps instead of 42 %.
 CALM, BRANCH_START = 0.7, 0.5
+ENOUGH_INPUTS = 64  # of a last layer; with fewer, the sum of all would be too small a logit for a sure answer
 Density = float | Mapping[str, float]  # target share of a network's gates that are open, or that of each tensor
 EMBEDDING_SCALE = float(np.float32(3**0.5 * EMBEDDING_STD))  # of values uniform in (-1, 1)
 
@@ -91,12 +92,13 @@ def scales(module: nn.Module, initialiser: str, density: Density) -> dict[str, S
     """Return the scale of each gated tensor, by name: `prng.scale` of its fan-in.
 
     Where no BatchNorm of the same width follows in the same block to undo it, a layer that keeps only `density` of its
-    weights would shrink its output by √density; its scale is divided by that.
+    weights would shrink its output by √density; its scale is divided by that. And it follows the gates: soft ones keep
+    far more than that, and the last layer often keeps nearly all of its weights to the end, so that the logits would be
+    several times too large. Several layers without norms would blow up. A last layer of few inputs has larger weights.
 
     In networks with residual branches behind LayerNorms, see `residual_branches`, nothing else bounds what the branches
-    add up to. There, the scales of all layers follow the gates and are multiplied by `CALM`, those at the beginning of
-    a branch also by `BRANCH_START`, those at its end by two over the number of branches. docs/methods.md shows what
-    happens without.
+    add up to. There, the scales of all such layers are multiplied by `CALM`, those at the beginning of a branch also by
+    `BRANCH_START`, those at its end by two over the number of branches. docs/methods.md shows what happens without.
     """
     found = {}
     branches = residual_branches(module)
@@ -107,7 +109,8 @@ def scales(module: nn.Module, initialiser: str, density: Density) -> dict[str, S
         if any(True for _ in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)))
     ]
     followers = {path: follower for (path, _), follower in itertools.pairwise(layers)}
-    for name in gated_names(module):
+    names = gated_names(module)
+    for name in names:
         weight = module.get_parameter(name)
         path = name.rpartition(".")[0]
         next_path, follower = followers.get(path, ("", None))
@@ -117,11 +120,13 @@ def scales(module: nn.Module, initialiser: str, density: Density) -> dict[str, S
         norm = isinstance(follower, nn.modules.batchnorm._BatchNorm) and follower.num_features == outputs
         normalised = beside and norm
         value = prng.scale(initialiser, fan_in * (1 if normalised else density_of(name, density)))
-        balanced = bool(branches) and not normalised
-        if balanced:
+        balanced = not normalised
+        if balanced and branches:
             value *= CALM
             value *= BRANCH_START if name in starts else 1
             value *= min(1.0, 2 / len(branches)) if name in ends else 1
+        elif balanced and name == names[-1]:
+            value *= max(1.0, (ENOUGH_INPUTS / fan_in) ** 0.5)
         found[name] = Scale(float(np.float32(value)), balanced)
     return found
 

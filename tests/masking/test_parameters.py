@@ -10,6 +10,7 @@ from slt_compress.masking.parameters import (
     BRANCH_START,
     CALM,
     EMBEDDING_STD,
+    ENOUGH_INPUTS,
     density_of,
     embedding_names,
     freeze_ungated,
@@ -121,9 +122,20 @@ def test_constants_are_scaled_up_only_where_no_batchnorm_follows() -> None:
     module = nn.Sequential(nn.Linear(50, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
     found = scales(module, "signed-constant", 0.25)
     assert found["0.weight"].value == pytest.approx((2 / 50) ** 0.5)
-    assert found["3.weight"].value == pytest.approx((2 / 8) ** 0.5 * 2)
+    assert found["3.weight"].value == pytest.approx((2 / 8) ** 0.5 * 2 * (ENOUGH_INPUTS / 8) ** 0.5)
     assert all(float(np.float32(scale.value)) == scale.value for scale in found.values())
-    assert not any(scale.balanced for scale in found.values())  # no residual branch behind a LayerNorm
+    assert [found[name].balanced for name in ("0.weight", "3.weight")] == [False, True]
+
+
+@pytest.mark.parametrize(("inputs", "factor"), [(16, 2), (32, 2**0.5), (64, 1), (128, 1)])
+def test_a_last_layer_of_few_inputs_can_give_sure_answers_too(inputs: int, factor: float) -> None:
+    """Not one that a BatchNorm follows, and not the one before it."""
+    module = nn.Sequential(nn.Linear(8, inputs), nn.ReLU(), nn.Linear(inputs, 4))
+    found = scales(module, "signed-constant", 1.0)
+    assert found["2.weight"].value == pytest.approx((2 / inputs) ** 0.5 * factor)
+    assert found["0.weight"].value == pytest.approx((2 / 8) ** 0.5)
+    normalised = scales(module.append(nn.BatchNorm1d(4, affine=False)), "signed-constant", 1.0)
+    assert normalised["2.weight"].value == pytest.approx((2 / inputs) ** 0.5)
 
 
 def test_tensors_may_have_densities_of_their_own() -> None:
