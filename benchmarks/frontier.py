@@ -18,15 +18,14 @@ DATA_DIR holds the images as a folder per class, `train` and `test`.
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cells import per_cent
-from slt_compress.comparison.results import Row
+from slt_compress.comparison.results import Row, Summary, summarise
+from slt_compress.comparison.tables import percent, target_name
 from slt_compress.plotting.figures import new_figure, own_settings, to_png
 
 DENSE = "prune:magnitude:int8"  # at sparsity 0, where nothing is pruned
@@ -90,42 +89,34 @@ def run(folder: Path, data_dir: Path, cells: dict[str, str], options: list[str])
 
 @dataclass(frozen=True)
 class Point:
-    """Runs of one method on one network that differ in their seeds alone.
+    """What runs of one method on one network come to, which differ in their seeds alone.
 
     Attributes:
         model: the network.
-        label: the method, as `compare` reads it.
         epochs: of the searches.
-        max_bytes: what was asked for, None for networks of trained weights.
-        rows: the runs.
+        seeds: of the runs.
+        summary: their means.
     """
 
     model: str
-    label: str
     epochs: float
-    max_bytes: int | None
-    rows: Sequence[Row]
-
-    @property
-    def kilobytes(self) -> float:
-        """The mean size of the files."""
-        return statistics.mean(row.bytes for row in self.rows) / 1000
-
-    @property
-    def accuracy(self) -> float:
-        """The mean accuracy of the test images, in per cent."""
-        return 100 * statistics.mean(row.accuracy for row in self.rows)
+    seeds: Sequence[int]
+    summary: Summary
 
 
 def points_of(folder: Path) -> list[Point]:
     """Return all finished runs below a folder, the smallest files first."""
-    found: dict[tuple[str, str, float, int | None], list[Row]] = {}
+    found: dict[tuple[str, float], list[Row]] = {}
     for path in sorted(folder.glob("**/cells/*.json")):
         document = json.loads(path.read_bytes())
-        row, settings = Row.from_json(document["row"]), document["settings"]
-        found.setdefault((settings["model"], row.label, settings["epochs"], row.max_bytes), []).append(row)
-    points = [Point(*key, rows) for key, rows in found.items()]
-    return sorted(points, key=lambda point: (point.max_bytes or math.inf, point.kilobytes, point.epochs, point.label))
+        settings = document["settings"]
+        found.setdefault((settings["model"], settings["epochs"]), []).append(Row.from_json(document["row"]))
+    points = [
+        Point(*key, sorted(row.seed for row in rows if (row.label, row.max_bytes) == (one.label, one.max_bytes)), one)
+        for key, rows in found.items()
+        for one in summarise(rows)
+    ]
+    return sorted(points, key=lambda p: (p.summary.max_bytes or math.inf, p.summary.bytes, p.epochs, p.summary.label))
 
 
 def page(folder: Path, target: Path) -> None:
@@ -135,15 +126,14 @@ def page(folder: Path, target: Path) -> None:
         raise SystemExit(f"{folder} has no finished run; make some with: python -m benchmarks.frontier run")
     lines = ["| at most | network | method | epochs | seeds | sparsity | KB | held-out | test |", "|---" * 9 + "|"]
     for point in points:
-        asked = f"{point.max_bytes / 1000:g} KB" if point.max_bytes else "–"
-        seeds = ", ".join(str(row.seed) for row in sorted(point.rows, key=lambda row: row.seed))
-        sparsity = 100 * statistics.mean(row.sparsity for row in point.rows)
-        held_out = per_cent([row.validation_accuracy for row in point.rows])
-        name = NAMES.get(point.label, f"`{point.label}`")
-        test = per_cent([row.accuracy for row in point.rows])
+        summary = point.summary
+        asked = target_name(summary) if summary.max_bytes else "–"
+        name = NAMES.get(summary.label, f"`{summary.label}`")
         lines.append(
-            f"| {asked} | `{point.model}` | {name} | {point.epochs:.3g} | {seeds} | {sparsity:.2f} % "
-            f"| {point.kilobytes:,.1f} | {held_out} | {test} |"
+            f"| {asked} | `{point.model}` | {name} | {point.epochs:.3g} | {', '.join(map(str, point.seeds))} "
+            f"| {percent(summary.sparsity)} % | {summary.bytes / 1000:,.1f} "
+            f"| {percent(summary.validation_accuracy, summary.validation_accuracy_std)} "
+            f"| {percent(summary.accuracy, summary.accuracy_std)} |"
         )
     lines += ["", "| published, on original pixels | weights | KB | test |", "|---|---|---|---|"]
     for one in PUBLISHED:
@@ -170,12 +160,12 @@ def draw(points: list[Point]) -> bytes:
         axes.set_yscale("log")
         lines: dict[tuple[str, str], list[Point]] = {}
         for point in points:
-            lines.setdefault((point.model, point.label), []).append(point)
+            lines.setdefault((point.model, point.summary.label), []).append(point)
         models = list(dict.fromkeys(model for model, _ in lines))
         for (model, label), same in sorted(lines.items()):
             axes.plot(
-                [point.kilobytes for point in same],
-                [100 - point.accuracy for point in same],
+                [point.summary.bytes / 1000 for point in same],
+                [100 - 100 * point.summary.accuracy for point in same],
                 MARKERS.get(label, "v"),
                 color=f"C{models.index(model)}",
                 label=f"{model}, {NAMES.get(label, label)}",
@@ -186,9 +176,8 @@ def draw(points: list[Point]) -> bytes:
             positions, errors = [one.kilobytes for one in others], [100 - one.accuracy for one in others]
             axes.plot(positions, errors, marker, color="0.4", label=label)
         for point in points:
-            axes.annotate(
-                f" {point.epochs:g}", (point.kilobytes, 100 - point.accuracy), fontsize="x-small", va="center"
-            )
+            place = point.summary.bytes / 1000, 100 - 100 * point.summary.accuracy
+            axes.annotate(f" {point.epochs:g}", place, fontsize="x-small", va="center")
         axes.invert_yaxis()
         axes.yaxis.set_major_locator(FixedLocator([100 - tick for tick in TICKS]))
         axes.yaxis.set_minor_locator(NullLocator())
