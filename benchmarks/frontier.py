@@ -26,7 +26,7 @@ from pathlib import Path
 
 from slt_compress.comparison.results import Row, Summary, summarise
 from slt_compress.comparison.tables import percent, target_name
-from slt_compress.plotting.figures import new_figure, own_settings, to_png
+from slt_compress.plotting.figures import new_figure, own_settings, show_accuracies, show_kilobytes, to_png
 
 DENSE = "prune:magnitude:int8"  # at sparsity 0, where nothing is pruned
 SEARCHED = {"--methods": "crbg,edge-popup,random", "--bytes": "30KB,70KB,100KB,150KB"}
@@ -40,7 +40,7 @@ SETTINGS = {
     "--augment": "shift-flip",
     "--checkpoint-every": "300",
 }
-TICKS = (10, 50, 70, 80, 85, 88, 90, 92, 94, 95)  # of the plot, in per cent
+TICKS = (0.1, 0.5, 0.7, 0.8, 0.85, 0.88, 0.9, 0.92, 0.94, 0.95)  # of the plot
 NAMES = {DENSE: "dense, int8"}
 MARKERS = {"crbg": "o", "edge-popup": "s", "random": "d", DENSE: "*"}
 
@@ -152,8 +152,6 @@ def page(folder: Path, target: Path) -> None:
 def draw(points: list[Point]) -> bytes:
     """Return a plot of test errors against bytes as PNG: a colour for each network, a marker for each method."""
     with own_settings():
-        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
         figure = new_figure((7.5, 5))
         axes = figure.subplots()
         axes.set_xscale("log")
@@ -165,7 +163,7 @@ def draw(points: list[Point]) -> bytes:
         for (model, label), same in sorted(lines.items()):
             axes.plot(
                 [point.summary.bytes / 1000 for point in same],
-                [100 - 100 * point.summary.accuracy for point in same],
+                [1 - point.summary.accuracy for point in same],
                 MARKERS.get(label, "v"),
                 color=f"C{models.index(model)}",
                 label=f"{model}, {NAMES.get(label, label)}",
@@ -173,20 +171,14 @@ def draw(points: list[Point]) -> bytes:
         for trained, marker in ((False, "x"), (True, "+")):
             others = [one for one in PUBLISHED if one.trained == trained]
             label = "published, trained weights" if trained else "published, random weights"
-            positions, errors = [one.kilobytes for one in others], [100 - one.accuracy for one in others]
+            positions, errors = [one.kilobytes for one in others], [1 - one.accuracy / 100 for one in others]
             axes.plot(positions, errors, marker, color="0.4", label=label)
         for point in points:
-            place = point.summary.bytes / 1000, 100 - 100 * point.summary.accuracy
+            place = point.summary.bytes / 1000, 1 - point.summary.accuracy
             axes.annotate(f" {point.epochs:g}", place, fontsize="x-small", va="center")
-        axes.invert_yaxis()
-        axes.yaxis.set_major_locator(FixedLocator([100 - tick for tick in TICKS]))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 - value:g} %"))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-        axes.set_xlabel("file in KB (published: estimated from densities)")
-        axes.set_ylabel("test accuracy (logarithm of the errors)")
+        show_accuracies(axes, TICKS)
+        show_kilobytes(axes, "file in KB (published: estimated from densities)")
         axes.set_title("CIFAR-10: accuracy against bytes; beside our points, their epochs")
-        axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         return to_png(figure)
 

@@ -40,7 +40,7 @@ from slt_compress.config import SearchConfig
 from slt_compress.files import write_atomically
 from slt_compress.pipeline.find import find_ticket
 from slt_compress.pipeline.prepare import Prepared, prepare
-from slt_compress.plotting.figures import new_figure, own_settings, to_png
+from slt_compress.plotting.figures import new_figure, own_settings, show_accuracies, show_kilobytes, to_png
 from slt_compress.progress import SILENT
 from slt_compress.pruning.config import FindConfig, PruneConfig, TrainConfig
 from slt_compress.pruning.finish import Job, Trained, finish, measured
@@ -84,6 +84,7 @@ MODELS: dict[str, tuple[str | Callable[[], nn.Module], str, dict[str, Any]]] = {
 }
 COST_EPOCHS, COST_SPARSITIES = (4, 8, 16), (0.9, 0.95, 0.98)  # of a search, and what it is asked for
 NARROW = ((300, 100), (150, 50), (75, 25), (40, 20), (20, 10), (10, 10))  # hidden units
+TICKS = (0.95, 0.96, 0.97, 0.98, 0.985, 0.987)  # accuracies, of the plot
 
 
 @dataclass(frozen=True)
@@ -239,8 +240,6 @@ def plot(folder: Path) -> bytes:
         for label, point in _points(row).items():
             lines.setdefault(label, {}).setdefault((row["method"], row["sparsity"]), []).append(point)
     with own_settings():
-        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
         figure = new_figure((7.5, 5))
         axes = figure.subplots()
         axes.set_xscale("log")
@@ -252,16 +251,9 @@ def plot(folder: Path) -> bytes:
             )
             style = {"strong": "o-", "dense ": "k^:"}.get(label[:6], "s--")
             axes.plot([size / 1000 for size, _ in points], [errors for _, errors in points], style, label=label)
-        axes.invert_yaxis()
-        ticks = (0.95, 0.96, 0.97, 0.98, 0.985, 0.987)
-        axes.yaxis.set_major_locator(FixedLocator([1 - tick for tick in ticks]))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-        axes.set_xlabel("file in KB")
-        axes.set_ylabel("test accuracy (logarithm of the errors)")
+        show_accuracies(axes, TICKS)
+        show_kilobytes(axes, "file in KB")
         axes.set_title("LeNet-300-100 on MNIST, 12 epochs: accuracy against bytes")
-        axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         return to_png(figure)
 

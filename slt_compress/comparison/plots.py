@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from slt_compress.comparison.results import DENSE, Summary
-from slt_compress.plotting.figures import drawable, new_figure, own_settings, to_png
+from slt_compress.plotting.figures import drawable, new_figure, own_settings, show_accuracies, show_kilobytes, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,15 +42,12 @@ def accuracy_against_sparsity(summaries: Sequence[Summary], title: str) -> bytes
 def accuracy_against_bytes(summaries: Sequence[Summary], title: str) -> bytes:
     """Return a PNG: a line with error bars per method over the size of the file, the dense network as a point."""
     with own_settings():
-        from matplotlib.ticker import FuncFormatter
-
         figure, axes = _figure(title, [summary.bytes / 1000 for summary in summaries])
         _lines(axes, summaries, lambda summary: summary.bytes / 1000)
         for summary in summaries:
             if summary.label == DENSE:
                 axes.plot([summary.bytes / 1000], [_errors(summary)], "k*", markersize=12, label="dense, fp32")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-        axes.set_xlabel("file in KB")
+        show_kilobytes(axes, "file in KB")
         return _png(figure, axes)
 
 
@@ -61,8 +58,6 @@ def frontier(summaries: Mapping[str, Sequence[Summary]], title: str) -> bytes:
     everything = [summary for of_model in summaries.values() for summary in of_model]
     labels = list(dict.fromkeys(summary.label for summary in everything if summary.label != DENSE))
     with own_settings():
-        from matplotlib.ticker import FuncFormatter
-
         figure, axes = _figure(title, [summary.bytes / 1000 for summary in everything])
         for number, (model, of_model) in enumerate(summaries.items()):
             colour = f"C{number}"
@@ -83,8 +78,7 @@ def frontier(summaries: Mapping[str, Sequence[Summary]], title: str) -> bytes:
             for one in of_model:
                 if one.label == DENSE:
                     axes.plot([one.bytes / 1000], [_errors(one)], "*", color=colour, markersize=12)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-        axes.set_xlabel("file in KB (stars: dense, fp32)")
+        show_kilobytes(axes, "file in KB (stars: dense, fp32)")
         return _png(figure, axes)
 
 
@@ -127,16 +121,6 @@ def _errors(summary: Summary) -> float:
 
 
 def _png(figure: "Figure", axes: "Axes") -> bytes:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-
-    axes.invert_yaxis()
-    low, high = axes.get_ylim()
-    ticks = [1 - tick for tick in _TICKS if high <= 1 - tick <= low]
-    axes.yaxis.set_major_locator(FixedLocator(ticks) if len(ticks) > 3 else MaxNLocator(6))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
-    axes.set_ylim(low, high)
-    axes.set_ylabel("test accuracy (logarithm of the errors)")
-    axes.grid(alpha=0.3)
+    show_accuracies(axes, _TICKS)
     axes.legend()
     return to_png(figure)

@@ -5,10 +5,11 @@ import importlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -38,6 +39,34 @@ def new_figure(inches: tuple[float, float]) -> "Figure":
     figure = Figure(figsize=inches, dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def show_accuracies(axes: "Axes", ticks: Sequence[float]) -> None:
+    """Let the vertical axis of a finished plot, of logarithms of shares of errors, tell accuracies, the best on top.
+
+    Args:
+        axes: of the plot.
+        ticks: accuracies as shares, of which those in view are marked; where fewer than four are, others are.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+    axes.invert_yaxis()
+    low, high = axes.get_ylim()
+    marked = [1 - tick for tick in ticks if high <= 1 - tick <= low]
+    axes.yaxis.set_major_locator(FixedLocator(marked) if len(marked) > 3 else MaxNLocator(6))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * (1 - value):.4g} %"))
+    axes.set_ylim(low, high)
+    axes.set_ylabel("test accuracy (logarithm of the errors)")
+    axes.grid(alpha=0.3)
+
+
+def show_kilobytes(axes: "Axes", label: str) -> None:
+    """Let the horizontal axis, whose scale may be logarithmic, tell KB as plain numbers, under a label."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axes.set_xlabel(label)
 
 
 def drawable(text: str) -> str:
