@@ -34,6 +34,7 @@ from slt_compress.pipeline.prepare import OwnData, Prepared, prepare, refuse_idl
 from slt_compress.pipeline.resume import can_resume, check, identity
 from slt_compress.pipeline.start import start_mask
 from slt_compress.pipeline.teacher import open_teacher
+from slt_compress.pipeline.temperature import tempered
 from slt_compress.prng import SeedRecipe, fixed_gates
 from slt_compress.progress import SILENT, ProgressReporter, TrainingProgress, warn
 from slt_compress.tasks.task import Task
@@ -209,6 +210,7 @@ def find_ticket(
             warn(reporter, "the statistics of the norms are not measured: the ticket has those of the steps")
             raise found.failure
         with lost_workers():
+            ticket = tempered(ticket, prepared, reporter, context)
             ticket, validation = settle(ticket, config.statistics, prepared, reporter, context)
             if config.reference:
                 ticket = ticket.with_reference(reference_of(ticket, prepared, reporter))

@@ -88,6 +88,12 @@ def neuron_layer(name: str, mask: Mask, scale: float, origin: SeedRecipe, codec:
     return _single(name, mask, scale, replace(_searched(name, rows[:, 0], None, origin, codec), axis=0))
 
 
+def scaled(layer: Layer, factor: float) -> Layer:
+    """Return a layer of generated weights whose scales, float32, are multiplied by a factor."""
+    coats = (replace(coat, scale=float(np.float32(coat.scale * factor))) for coat in layer.coats)
+    return replace(layer, coats=tuple(coats))
+
+
 def as_stored(tensors: Mapping[str, Values]) -> dict[str, StoredTensor]:
     """Return the tensors, numbers as fp32."""
     return {

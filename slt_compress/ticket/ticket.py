@@ -294,6 +294,11 @@ class Ticket(Contents):
         rounded = {name: StoredTensor.of(values, FP16) for name, values in self.statistics.items()}
         return replace(self, stored_statistics=rounded, half_statistics=True)._without_closed()
 
+    def with_scales(self, factors: Mapping[str, float]) -> "Ticket":
+        """Return the ticket with the generated weights of tensors, by name, multiplied by factors."""
+        layers = (assembly.scaled(one, factors[one.name]) if one.name in factors else one for one in self.layers)
+        return replace(self, layers=tuple(layers))
+
     def bound(self, layer: Layer) -> int:
         """Return the bytes that no code for random masks of the layer's coded gates can average below."""
         return sum(codecs.shannon_bound(mask.gates, mask.open) for mask in layer.masks)
