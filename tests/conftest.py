@@ -8,6 +8,7 @@ import gc
 import importlib
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from tests.support.hub_server import TOKEN, Hub, point_to, running
 from tests.support.process import Run, run_cli, run_here
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what runs in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 importlib.import_module("tests.support.traces").remember()  # before a test imports `trace`
 
 
