@@ -92,7 +92,8 @@ class Cell:
 
 
 class Attention(TorchFunctionMode):
-    """Within it, what is known of the attention of each layer, in the order of the calls.
+    """Within it, what is known of the attention of each layer, in the order of the calls; nothing of one that a network
+    writes out itself, as timm's Swin may.
 
     Attributes:
         logits: standard deviation of the logits over the keys, mean over queries, heads and images.
@@ -261,13 +262,18 @@ def table(folder: Path) -> str:
     for row in read(folder):
         for moment, seen in row["seen"].items():
             accuracies = [f"{100 * seen[one]:.2f}" if one in seen else "–" for one in ("soft", "hard")]
-            ends = [f"{seen[one][0]:.2g}, {seen[one][-1]:.2g}" for one in ("logits", "entropies", "stream")]
+            ends = [_ends(seen[one]) for one in ("logits", "entropies", "stream")]
             sizes = [size for size in seen["gradients"].values() if size]
             ratio = f"{max(sizes) / min(sizes):.0f}" if sizes else "–"
             shown = [f"{statistics.median(seen['added']):.2f}", f"{seen['features']:.3f}", ratio]
             names = [row["dataset"], row["variant"], row["method"], str(row["seed"]), moment]
             lines.append(f"| {' | '.join([*names, *accuracies, *ends, *shown])} |")
     return "\n".join(lines)
+
+
+def _ends(figures: list[float]) -> str:
+    """Return the first and the last of them as text, a dash where there are none."""
+    return f"{figures[0]:.2g}, {figures[-1]:.2g}" if figures else "–"
 
 
 def main() -> None:
