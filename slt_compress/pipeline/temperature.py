@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from slt_compress.data.batches import Tensors
-from slt_compress.errors import TicketError
 from slt_compress.evaluation.accuracy import BATCH_SIZE, torch_classifier
 from slt_compress.masking.parameters import statistic_names
 from slt_compress.pipeline.measure import restored
@@ -99,29 +98,24 @@ def _least(loss: Callable[[float], float]) -> float:
 
 
 def _candidates(ticket: Ticket, module: nn.Module, factor: float) -> Iterator[Ticket]:
-    """Return the ticket with the last norm, or the last layer, changed; first whichever of them comes last."""
+    """Yield the ticket with the last norm, or the last layer, changed; first whichever of them comes last."""
     order = [path for path, _ in module.named_modules()]
-    layer = ticket.layers[-1].name.rpartition(".")[0]
-    norms = [name for name in statistic_names(module) if name.endswith("running_var")]
-    norm = norms[-1].rpartition(".")[0] if norms else None
-    places = [layer] if norm is None else sorted((norm, layer), key=order.index, reverse=True)
-    for place in places:
-        try:
-            yield _with_norm(ticket, module, norms[-1], factor) if place == norm else _with_layer(ticket, place, factor)
-        except TicketError:  # a variance or a scale that no ticket can hold
-            continue
+    path = ticket.layers[-1].name.rpartition(".")[0]
+    names = [layer.name for layer in ticket.layers if layer.name.rpartition(".")[0] == path]
+    found = {order.index(path): ticket.with_scaled(names, factor)}
+    variances = [name for name in statistic_names(module) if name.endswith("running_var")]
+    if variances and (changed := _with_norm(ticket, module, variances[-1], factor)):
+        found[order.index(variances[-1].rpartition(".")[0])] = changed
+    for place in sorted(found, reverse=True):
+        yield found[place]
 
 
-def _with_norm(ticket: Ticket, module: nn.Module, name: str, factor: float) -> Ticket:
-    """Return the ticket with a norm whose outputs are `factor` times what they were."""
+def _with_norm(ticket: Ticket, module: nn.Module, name: str, factor: float) -> Ticket | None:
+    """Return the ticket with a norm, by the name of its variance, whose outputs are `factor` times what they were; None
+    if there is no such variance.
+    """
     epsilon = float(getattr(module.get_submodule(name.rpartition(".")[0]), "eps", 0.0))
     variance = (ticket.statistics[name].astype(np.float64) + epsilon) / factor**2 - epsilon
     if variance.min(initial=1) <= 0 or variance.max(initial=0) > _LARGEST:
-        raise TicketError(f"the variance {name} cannot take a factor of {factor:g}")
+        return None
     return ticket.with_statistics({**ticket.statistics, name: variance.astype(np.float32)})
-
-
-def _with_layer(ticket: Ticket, path: str, factor: float) -> Ticket:
-    """Return the ticket with all gated tensors of a layer `factor` times what they were."""
-    names = [layer.name for layer in ticket.layers if layer.name.rpartition(".")[0] == path]
-    return ticket.with_scales(dict.fromkeys(names, factor))

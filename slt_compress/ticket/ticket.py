@@ -6,7 +6,7 @@ nothing large before the size of the file has been checked.
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -294,9 +294,9 @@ class Ticket(Contents):
         rounded = {name: StoredTensor.of(values, FP16) for name, values in self.statistics.items()}
         return replace(self, stored_statistics=rounded, half_statistics=True)._without_closed()
 
-    def with_scales(self, factors: Mapping[str, float]) -> "Ticket":
-        """Return the ticket with the generated weights of tensors, by name, multiplied by factors."""
-        layers = (assembly.scaled(one, factors[one.name]) if one.name in factors else one for one in self.layers)
+    def with_scaled(self, names: Collection[str], factor: float) -> "Ticket":
+        """Return the ticket with the generated weights of some tensors multiplied by a factor."""
+        layers = (assembly.scaled(layer, factor) if layer.name in names else layer for layer in self.layers)
         return replace(self, layers=tuple(layers))
 
     def bound(self, layer: Layer) -> int:
